@@ -1,0 +1,81 @@
+"""The one deterministic CBOR codec (RFC 8949 section 4.2.1; Triad-1 1.2.1).
+
+One value has one encoding: `decode` refuses whatever `encode` would have written otherwise, so that a transcript hash
+over received bytes and one over re-encoded values can never differ (attack I-03).
+"""
+
+from typing import Final
+
+import cbor2
+
+from keymote.errors import ErrorCode, PeerFault
+
+MAX_SIZE: Final = 1280
+"""Bytes of an ordinary message (Triad-1 1.2.1)."""
+MAX_SIZE_LARGE: Final = 2048
+"""Bytes of ROSTER and of NMAUTH A1/A2 that carry a post-quantum share."""
+MAX_DEPTH: Final = 6
+
+Item = int | bytes | str | bool | None | list["Item"] | dict["Item", "Item"]
+
+
+def encode(value: object) -> bytes:
+    """Return the one deterministic encoding of `value` (ints, byte and text strings, arrays, maps, true, false, null)."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def encode_array(*items: object) -> bytes:
+    """Return `CBOR[items...]`, the notation of Triad-1 1.1."""
+    return cbor2.dumps(items, canonical=True)
+
+
+def decode(data: bytes, *, max_size: int = MAX_SIZE) -> Item:
+    """Return the value that `data` encodes.
+
+    Raises:
+        PeerFault: E_FORMAT when `data` is longer than `max_size` bytes, nested deeper than `MAX_DEPTH`, followed by
+            further bytes, of a type outside the profile, or not the one encoding of its value.
+    """
+    if len(data) > max_size:
+        raise PeerFault(ErrorCode.E_FORMAT, f"message of {len(data)} bytes, at most {max_size} are accepted")
+    try:
+        value = cbor2.loads(data)
+    except Exception as exc:  # cbor2 interprets tags while it decodes; what those decoders raise is not a closed list
+        raise PeerFault(ErrorCode.E_FORMAT, "not well-formed CBOR") from exc
+    _check(value, MAX_DEPTH)
+    if cbor2.dumps(value, canonical=True) != data:
+        raise PeerFault(ErrorCode.E_FORMAT, "not the deterministic encoding of its value")
+    return value  # type: ignore[no-any-return]  # cbor2 returns Any; _check has walked it
+
+
+def decode_array(data: bytes, *, max_size: int = MAX_SIZE) -> list[Item]:
+    """Return the array that `data` encodes; refuse any other type as `decode` does."""
+    value = decode(data, max_size=max_size)
+    if not isinstance(value, list):
+        raise PeerFault(ErrorCode.E_FORMAT, "not a CBOR array")
+    return value
+
+
+def _check(value: object, depth: int) -> None:
+    kind = type(value)
+    if kind in _LEAVES:
+        return
+    if isinstance(value, int):
+        if -(2**64) <= value < 2**64:
+            return
+        raise PeerFault(ErrorCode.E_FORMAT, "integer beyond 64 bits")
+    if depth == 0:
+        raise PeerFault(ErrorCode.E_FORMAT, f"nested deeper than {MAX_DEPTH}")
+    if isinstance(value, list):
+        for item in value:
+            if type(item) not in _LEAVES:
+                _check(item, depth - 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth - 1)
+            _check(item, depth - 1)
+    else:
+        raise PeerFault(ErrorCode.E_FORMAT, f"type {kind.__name__} is outside the profile")
+
+
+_LEAVES: Final[frozenset[type]] = frozenset({bytes, str, bool, type(None)})
