@@ -1,0 +1,1 @@
+"""The protocols of Triad-1 as sans-IO state machines."""
