@@ -1,0 +1,1 @@
+"""Algorithms: suites, group arithmetic, proofs, sealing, signatures; knows nothing of our messages."""

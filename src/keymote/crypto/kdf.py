@@ -1,0 +1,98 @@
+"""Hash, MAC, key derivation and transcript (Triad-1 1.3): SHA-256 and HMAC-SHA-256 in every suite."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final, Self
+
+from keymote import cbor
+from keymote.crypto.secret import Secret
+from keymote.errors import CallerFault
+
+_LABEL_LIST: Final = """
+A/enrol A/cN A/k4 A/k5 A/k6 A/k7 A/k9 A/pop A/dleq A/link A/lid A/lnk-D A/lnk-N A/link-ratchet A/auth A/tagR A/k3
+A/share A/nmshare A/finI A/finR A/kid A/dtls-psk A/oscore-ms A/oscore-salt A/rec-I A/rec-R A/close-I A/close-R
+A/c-pss A/nmauth A/nn seal B/roster B/sid B/th1 B/th2 B/dleq B/conf B/snd B/wrap B/root B/root-ratchet B/kcv B/mask
+B/oscore-ms B/oscore-salt B/ratchet C/pss C/next C/kreq C/kresp C/kack C/kpush C/snd C/mk C/ck C/lw C/conn
+C/ho-auth C/ho-key C/ho-fin C/ho D/audit
+"""
+LABELS: Final[frozenset[str]] = frozenset(_LABEL_LIST.split())
+"""The complete list of Triad-1 1.3, without the prefix `TRIAD1/`; one label, one purpose."""
+
+HASH_SIZE: Final = 32
+"""Bytes of a transcript hash, of a pseudorandom key and of the longest one-block output."""
+
+_MAX_OUTPUT: Final = 255 * HASH_SIZE
+_INFO_HEAD: Final = {label: b"\x83" + cbor.encode("TRIAD1/" + label) for label in LABELS}
+
+
+def sha256(data: bytes) -> bytes:
+    """Return the 32-byte hash."""
+    return hashlib.sha256(data).digest()
+
+
+def extract(salt: bytes, ikm: bytes) -> Secret:
+    """Return the 32-byte pseudorandom key HMAC-SHA256(salt, ikm) (HKDF-Extract, RFC 5869 2.2)."""
+    return Secret(hmac.digest(salt, ikm, "sha256"))
+
+
+def lexp(prk: Secret, label: str, ctx: bytes, length: int = HASH_SIZE) -> Secret:
+    """Return a key of `length` bytes for the one purpose `label` (of `LABELS`) in the context `ctx`; see `expand`."""
+    return Secret(expand(prk, label, ctx, length))
+
+
+def expand(prk: Secret, label: str, ctx: bytes, length: int) -> bytes:
+    """Return `lexp` for an output that is public, such as a link id, a key id or a salt.
+
+    HKDF-Expand-SHA256(prk, CBOR["TRIAD1/" || label, ctx, length], length), 1 to 8160 bytes.
+
+    Raises:
+        CallerFault: the label is not in the protocol's list, or the length is out of range.
+    """
+    head = _INFO_HEAD.get(label)
+    if head is None:
+        raise CallerFault(f"{label!r} is not a label of the protocol")
+    if not 0 < length <= _MAX_OUTPUT:
+        raise CallerFault(f"cannot derive {length} bytes, only 1 to {_MAX_OUTPUT}")
+    info = head + cbor.encode(ctx) + cbor.encode(length)
+    key = prk.expose()
+    block = hmac.digest(key, info + b"\x01", "sha256")  # T(1) of RFC 5869 2.3: all there is for up to 32 bytes
+    if length <= HASH_SIZE:
+        return block[:length]
+    output = block
+    for counter in range(2, -(-length // HASH_SIZE) + 1):
+        block = hmac.digest(key, block + info + bytes((counter,)), "sha256")
+        output += block
+    return output[:length]
+
+
+def mac16(key: Secret, *parts: bytes) -> bytes:
+    """Return the 16-byte tag HMAC-SHA256(key, parts concatenated)[0:16]; compare tags with `secret.equal`."""
+    return hmac.digest(key.expose(), b"".join(parts), "sha256")[:16]
+
+
+def mac8(key: Secret, *parts: bytes) -> bytes:
+    """Return the 8-byte tag HMAC-SHA256(key, parts concatenated)[0:8]; compare tags with `secret.equal`."""
+    return hmac.digest(key.expose(), b"".join(parts), "sha256")[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """T: the running 32-byte hash over everything that both sides must have seen alike."""
+
+    value: bytes
+
+    @classmethod
+    def begin(cls, label: str, *items: object) -> Self:
+        """Return T0 = SHA256(CBOR["TRIAD1/" || label, items...]).
+
+        Raises:
+            CallerFault: the label is not in the protocol's list.
+        """
+        if label not in LABELS:
+            raise CallerFault(f"{label!r} is not a label of the protocol")
+        return cls(sha256(cbor.encode_array("TRIAD1/" + label, *items)))
+
+    def add(self, message: bytes) -> Self:
+        """Return the transcript that continues with the exact wire bytes of `message`: SHA256(T || SHA256(m))."""
+        return type(self)(sha256(self.value + sha256(message)))
