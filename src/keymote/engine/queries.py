@@ -1,0 +1,53 @@
+"""What engines ask of the services around them (`Ask.query`) and what comes back (`Answer.result`).
+
+A service that says no answers with a PeerFault, one that does not answer with an Unavailable.
+"""
+
+from dataclasses import dataclass
+
+from keymote.engine.base import Peer
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterCredential:
+    """Registrar -> its coordinator: I vouch for this credential. `replaces` names the serial that a rejoin supersedes.
+
+    Idempotent: the same bytes again give the same receipt. PeerFault E_CRED: dev_id or serial is taken (HTTP 409).
+    """
+
+    credential: bytes
+    replaces: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The coordinator's answer to `RegisterCredential`: a COSE_Sign1 of mt 12, may be empty."""
+
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class FindDevice:
+    """Manager -> its coordinator, and from there to the others: who manages this device?
+
+    PeerFault E_UNKNOWN_ID: nobody knows it; E_NOSHARE: it is suspended or revoked.
+    """
+
+    dev_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFound:
+    """The device's credential, its manager's, that manager's coordinator's, and where the manager listens."""
+
+    credential: bytes
+    cred_NM: bytes
+    cred_NC: bytes
+    manager: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRevocation:
+    """Manager -> its coordinator: a session was revoked (REVNOTE bytes); answered by True."""
+
+    revnote: bytes

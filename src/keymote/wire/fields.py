@@ -1,0 +1,140 @@
+"""Field types of messages: each knows its one accepted form and, where it depends on the suite, its length."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from keymote.errors import ErrorCode, PeerFault
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Lengths in bytes that a suite fixes (Triad-1 1.1); `point` is also the length of its signature keys."""
+
+    point: int
+
+
+SIZES: Final = {1: Sizes(32), 2: Sizes(32), 3: Sizes(32), 17: Sizes(33)}
+"""Suite id -> lengths."""
+
+TAG: Final = 16
+"""Bytes that a key-establishment AEAD adds."""
+
+
+def sizes_of(suite: int) -> Sizes:
+    """Return the lengths of `suite`; E_SUITE when it is unknown."""
+    try:
+        return SIZES[suite]
+    except KeyError:
+        raise PeerFault(ErrorCode.E_SUITE, f"suite {suite} is unknown") from None
+
+
+class FieldType(Protocol):
+    """Turns a decoded CBOR item into a field's value and back, refusing every other form with E_FORMAT."""
+
+    def accept(self, item: object, sizes: Sizes) -> object: ...
+
+    def emit(self, value: object) -> object: ...
+
+
+def _refuse(expected: str, item: object) -> PeerFault:
+    found = f"{len(item)} bytes" if isinstance(item, bytes) else type(item).__name__
+    return PeerFault(ErrorCode.E_FORMAT, f"expected {expected}, found {found}")
+
+
+@dataclass(frozen=True, slots=True)
+class Uint:
+    """An unsigned integer of at most `bits` bits."""
+
+    bits: int = 32
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if type(item) is int and 0 <= item < 1 << self.bits:
+            return item
+        raise _refuse(f"an unsigned integer of {self.bits} bits", item)
+
+    def emit(self, value: object) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Octets:
+    """A byte string of `least` to `most` bytes (`most` 0: exactly `least`)."""
+
+    least: int
+    most: int = 0
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if type(item) is bytes and self.least <= len(item) <= (self.most or self.least):
+            return item
+        raise _refuse(f"{self.least}{f' to {self.most}' if self.most else ''} bytes", item)
+
+    def emit(self, value: object) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A byte string whose length follows from the suite."""
+
+    length: Callable[[Sizes], int]
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if type(item) is bytes and len(item) == self.length(sizes):
+            return item
+        raise _refuse(f"{self.length(sizes)} bytes", item)
+
+    def emit(self, value: object) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of a few byte lengths, for fields that are empty or whole."""
+
+    lengths: tuple[int, ...]
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if type(item) is bytes and len(item) in self.lengths:
+            return item
+        raise _refuse(f"one of {self.lengths} bytes", item)
+
+    def emit(self, value: object) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class UintList:
+    """A list of 1 to `most` unsigned integers of 8 bits, held as a tuple."""
+
+    most: int = 8
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if (
+            isinstance(item, list)
+            and 1 <= len(item) <= self.most
+            and all(type(entry) is int and 0 <= entry < 256 for entry in item)
+        ):
+            return tuple(item)
+        raise _refuse(f"1 to {self.most} suite ids", item)
+
+    def emit(self, value: object) -> object:
+        return value
+
+
+ID: Final = Octets(8)
+HASH: Final = Octets(32)
+MAC: Final = Octets(TAG)
+POINT: Final = Sized(lambda sizes: sizes.point)
+SCALAR: Final = Octets(32)
+SIGNATURE: Final = Octets(64)
+
+
+def sealed(plaintext: Callable[[Sizes], int]) -> Sized:
+    """Return the type of an AEAD ciphertext whose plaintext has `plaintext(sizes)` bytes."""
+    return Sized(lambda sizes: plaintext(sizes) + TAG)
+
+
+def bstr_size(length: int) -> int:
+    """Return how many bytes the CBOR encoding of a byte string of `length` bytes takes."""
+    return length + (1 if length < 24 else 2 if length < 256 else 3)

@@ -1,0 +1,69 @@
+"""Message type -> declarations, and the clear header by which routes find a cell."""
+
+from typing import Final
+
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire import enrolment, pairwise
+from keymote.wire.message import Message
+
+MESSAGES: Final[tuple[type[Message], ...]] = (
+    enrolment.Hello,
+    enrolment.SignedHello,
+    enrolment.Join,
+    enrolment.Offer,
+    enrolment.Share,
+    enrolment.Vpt,
+    enrolment.Bind,
+    enrolment.Cred,
+    enrolment.Cookie,
+    enrolment.DoneMessage,
+    enrolment.Error,
+    pairwise.XshareRequest,
+    pairwise.XshareAnswer,
+    pairwise.Sessreq,
+    pairwise.Peercred,
+    pairwise.PeercredCompact,
+    pairwise.Link,
+    pairwise.Xcred,
+    pairwise.Auth1,
+    pairwise.Auth2,
+    pairwise.Keyreq,
+    pairwise.Keyresp,
+    pairwise.NmAuth1,
+    pairwise.NmAuth2,
+    pairwise.NmAuth3,
+    pairwise.Shreq,
+    pairwise.Shresp,
+    pairwise.Fin1,
+    pairwise.Fin2,
+    pairwise.Revoke,
+    pairwise.Close,
+    pairwise.Revnote,
+    pairwise.Srec,
+)
+"""Every message of protocol A, in the order of Triad-1 1.12."""
+
+BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
+    mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})
+}
+
+
+def peek(data: bytes) -> tuple[int, int]:
+    """Return `(mt, number of elements)` of a datagram without decoding it; E_FORMAT when it cannot be one of ours.
+
+    All our arrays are shorter than 24 elements and all message types below 256, so the header is 2 or 3 bytes.
+    """
+    if len(data) >= 2 and 0x80 <= data[0] <= 0x97:
+        if data[1] < 24:
+            return data[1], data[0] - 0x80
+        if data[1] == 0x18 and len(data) >= 3 and data[2] >= 24:
+            return data[2], data[0] - 0x80
+    raise PeerFault(ErrorCode.E_FORMAT, "not a Triad-1 message")
+
+
+def peek_id(data: bytes, mt: int) -> bytes:
+    """Return element 1 of a datagram of type `mt` when it is an 8-byte string (psid or lid); E_FORMAT else."""
+    start = 2 if mt < 24 else 3
+    if len(data) >= start + 9 and data[start] == 0x48:
+        return data[start + 1 : start + 9]
+    raise PeerFault(ErrorCode.E_FORMAT, "no 8-byte id after the message type")
