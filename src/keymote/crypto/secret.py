@@ -30,11 +30,11 @@ class Secret:
         self._made: object = None
 
     def expose(self) -> bytes:
-        """Return the bytes: for a primitive, a sealed store, or an export that the operator asked for; never for a log."""
+        """Return the bytes: for a primitive, a sealed store or an export that the operator asked for, never for a log."""
         return self._raw
 
     def parsed(self, maker: Callable[[bytes], _Parsed]) -> _Parsed:
-        """Return `maker(bytes)`, kept from the last call if that asked for the same `maker` (a module-level function)."""
+        """Return `maker(bytes)`, kept from the last call if it asked for the same `maker` (a module-level function)."""
         if self._maker is not maker:
             self._made = maker(self._raw)
             self._maker = maker

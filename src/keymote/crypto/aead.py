@@ -1,0 +1,76 @@
+"""Authenticated encryption by OpenSSL; the home of `cryptography`'s AEADs.
+
+Two ways to use a key, and no third: once with the zero nonce (a key-establishment key, Triad-1 1.1), or for records
+whose nonce is their sequence number (Triad-1 1.7, 2.8). The caller proves that a key is used once, or a number once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
+
+from keymote.crypto.secret import Secret
+from keymote.errors import ErrorCode, PeerFault
+
+KEY_SIZE: Final = 32
+"""Bytes of every derived AEAD key; a 128-bit cipher uses the first 16 (Triad-1 1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aead:
+    """One algorithm with its nonce and tag lengths, in bytes."""
+
+    cose_alg: int
+    nonce_size: int
+    tag_size: int
+    _cipher: Callable[[bytes], ChaCha20Poly1305 | AESCCM] = field(repr=False)
+    _zero_nonce: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_zero_nonce", bytes(self.nonce_size))
+
+    def seal_once(self, key: Secret, aad: bytes, plaintext: bytes) -> bytes:
+        """Return ciphertext and tag under the zero nonce; the key must never encrypt again (attack I-05)."""
+        return self._cipher(key.expose()).encrypt(self._zero_nonce, plaintext, aad)
+
+    def open_once(self, key: Secret, aad: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext of `seal_once`; PeerFault E_AUTH for anything else."""
+        return self._open(self._cipher(key.expose()), self._zero_nonce, aad, ciphertext)
+
+    def seal_record(self, key: Secret, seq: int, aad: bytes, plaintext: bytes) -> bytes:
+        """Return ciphertext and tag under the nonce `seq`, big endian and left padded; one `seq`, one plaintext."""
+        return key.parsed(self._cipher).encrypt(seq.to_bytes(self.nonce_size, "big"), plaintext, aad)
+
+    def open_record(self, key: Secret, seq: int, aad: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext of `seal_record`; PeerFault E_AUTH for anything else."""
+        return self._open(key.parsed(self._cipher), seq.to_bytes(self.nonce_size, "big"), aad, ciphertext)
+
+    def _open(self, cipher: ChaCha20Poly1305 | AESCCM, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        if len(ciphertext) < self.tag_size:
+            raise PeerFault(ErrorCode.E_AUTH, f"no room for a tag of {self.tag_size} bytes")
+        try:
+            return cipher.decrypt(nonce, ciphertext, aad)
+        except InvalidTag:
+            raise PeerFault(ErrorCode.E_AUTH, "the ciphertext does not authenticate") from None
+
+
+def _chacha20_poly1305(key: bytes) -> ChaCha20Poly1305:
+    return ChaCha20Poly1305(key)
+
+
+def _aes_ccm_16(key: bytes) -> AESCCM:
+    return AESCCM(key[:16], tag_length=16)
+
+
+def _aes_ccm_8(key: bytes) -> AESCCM:
+    return AESCCM(key[:16], tag_length=8)
+
+
+CHACHA20_POLY1305: Final = Aead(24, 12, 16, _chacha20_poly1305)
+"""RFC 8439."""
+AES_CCM_16_128_128: Final = Aead(30, 13, 16, _aes_ccm_16)
+"""RFC 9053 4.2: 13-byte nonce, 128-bit tag, 128-bit key."""
+AES_CCM_16_64_128: Final = Aead(10, 13, 8, _aes_ccm_8)
+"""RFC 9053 4.2: 13-byte nonce, 64-bit tag, 128-bit key."""
