@@ -1,0 +1,222 @@
+"""What applications say to protocol A's cells and what they hear from them: the closed lists of both directions.
+
+Cells of a device: `enrolment` (one, id b""), `link` (one per registrar), `session` (one per psid).
+Cells of a registrar (a manager; a coordinator towards its managers): `gate` and `own` (one each, id b""), `enrolment`
+(one per dev_id), `link` (one per device and per other manager), `nmauth` and `session` (one per psid).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from keymote.crypto.secret import Secret
+from keymote.engine.base import CellKey, Command, Peer, Report
+from keymote.errors import ErrorCode
+
+OWN_ENROLMENT: Final = CellKey("enrolment", b"")
+"""A device's enrolment."""
+GATE: Final = CellKey("gate", b"")
+"""A registrar's door: HELLO, cookies and rate limits."""
+OWN: Final = CellKey("own", b"")
+"""A registrar's own durable state: share keys, status epoch."""
+
+
+def enrolment_of(dev_id: bytes) -> CellKey:
+    """Return the key of a registrar's cell for the enrolment of `dev_id`."""
+    return CellKey("enrolment", dev_id)
+
+
+def session_of(psid: bytes) -> CellKey:
+    return CellKey("session", psid)
+
+
+# ------------------------------------------------------------------ to a device
+
+
+@dataclass(frozen=True, slots=True)
+class Provision(Command):
+    """To OWN_ENROLMENT: `prs` = CBOR[OTC_D, code_NM] of a new label; forgets an older enrolment. The next HELLO starts a run."""
+
+    prs: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession(Command):
+    """To OWN_ENROLMENT: agree on a key with `peer_id`. `at` is the peer's address, "" lets the managers relay.
+
+    The application chooses the 8 random bytes of `psid`. Answered by `KeyReady` or `SessionClosed` for that psid.
+    """
+
+    psid: bytes
+    peer_id: bytes
+    at: Peer = ""
+    fast: bool = False
+    compact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Protect(Command):
+    """To a session: seal up to 1024 bytes; answered by `Protected` in the same step."""
+
+    plaintext: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession(Command):
+    """To a session of a device: erase it and tell the peer (CLOSE)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeSession(Command):
+    """To a session of a device: report it to the own manager (REVOKE) and erase it. `reason` 0 to 4 (Triad-1 2.8)."""
+
+    reason: int
+
+
+# ------------------------------------------------------------------ to a registrar
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectDevice(Command):
+    """To enrolment_of(dev_id): a label for it exists. Idempotent for the same code. `weak`: the code has less than 128 bits."""
+
+    prs: Secret
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectAgain(Command):
+    """To enrolment_of(dev_id): a new label for a device that is enrolled (rejoin); its old credential is superseded when it is used."""
+
+    prs: Secret
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendDevice(Command):
+    """To enrolment_of(dev_id): no new sessions until `ResumeDevice`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeDevice(Command):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeDevice(Command):
+    """To enrolment_of(dev_id): its credential is revoked; every session of it is reported dead to both sides."""
+
+    reason: int
+
+
+# ------------------------------------------------------------------ from a device
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled(Report):
+    """The device holds a verified credential, the registrar has issued one. `cred_NC` empty: its issuer is pinned."""
+
+    dev_id: bytes
+    credential: bytes
+    cred_NM: bytes
+    cred_NC: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentFailed(Report):
+    """This attempt is over; the device tries again after `retry_after_s` seconds at the next HELLO."""
+
+    code: ErrorCode
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """What KS exports (Triad-1 2.8). `key_id` 8 bytes; `dtls_psk` 32; `oscore_ms` 16; `oscore_salt` 8."""
+
+    key_id: bytes
+    dtls_psk: Secret
+    oscore_ms: Secret
+    oscore_salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReady(Report):
+    """The session is OPEN: the peer's FIN has verified. `initiator` tells which side we are."""
+
+    psid: bytes
+    initiator: bool
+    peer_id: bytes
+    keys: SessionKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Protected(Report):
+    psid: bytes
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Report):
+    """A record of the peer, verified and never seen before."""
+
+    psid: bytes
+    seq: int
+    plaintext: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed(Report):
+    """The session is erased. `code` None: CLOSE by either side; `revoked`: by word of a manager; else why it failed."""
+
+    psid: bytes
+    code: ErrorCode | None
+    revoked: bool = False
+    why: str = ""
+
+
+# ------------------------------------------------------------------ from a registrar
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm(Report):
+    """Something an operator must look at: clone (409), ten wrong codes, limit of bad tags. Counted by `name`."""
+
+    name: str
+    subject: bytes
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRegistered(Report):
+    """The manager has taken part in a session: metadata for its register and the audit log, never a key."""
+
+    psid: bytes
+    own_id: bytes
+    peer_id: bytes
+    peer_manager: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRevoked(Report):
+    """A session is marked dead; `revnote` is the signed note that travels."""
+
+    psid: bytes
+    own_id: bytes
+    reason: int
+    revnote: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRevoked(Report):
+    """A device's credential is revoked here; `sessions` psids were reported dead."""
+
+    dev_id: bytes
+    sessions: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSeen(Report):
+    """A valid LINK record came from this peer (first one, or from a new address)."""
+
+    peer_id: bytes
+    peer: Peer
