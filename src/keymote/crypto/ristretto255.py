@@ -1,4 +1,4 @@
-"""The group ristretto255 (RFC 9496), computed by libsodium; the home of `rbcl`.
+"""The group ristretto255 (RFC 9496), computed by libsodium.
 
 Two traps of the library decide the shape of this file (attack I-01): it calls the identity a valid point, and its
 addition answers an invalid encoding with the identity instead of an error. So `check` comes before any arithmetic, and
@@ -8,8 +8,7 @@ every sum is compared with the identity. A third (rule IM-14): an identity produ
 import hashlib
 from typing import ClassVar, Final
 
-import rbcl
-
+from keymote.crypto import libsodium
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.group import SCALAR_SIZE, WIDE_SIZE, Point, refused_point, refused_scalar
 from keymote.crypto.secret import Secret
@@ -33,7 +32,7 @@ class Ristretto255:
         Raises:
             PeerFault: E_POINT unless it is the canonical 32-byte encoding of an element other than the identity.
         """
-        if len(encoding) != 32 or encoding == _IDENTITY or not rbcl.crypto_core_ristretto255_is_valid_point(encoding):
+        if len(encoding) != 32 or encoding == _IDENTITY or not libsodium.is_valid_point(encoding):
             raise refused_point("not a canonical ristretto255 point, or the identity")
         return Point(encoding)
 
@@ -45,7 +44,7 @@ class Ristretto255:
 
     def random_scalar(self, entropy: Entropy) -> Secret:
         """Return a uniform scalar other than zero, from 64 drawn bytes."""
-        while (k := rbcl.crypto_core_ristretto255_scalar_reduce(entropy.draw(WIDE_SIZE))) == _ZERO:
+        while (k := libsodium.scalar_reduce(entropy.draw(WIDE_SIZE))) == _ZERO:
             pass
         return Secret(k)
 
@@ -57,41 +56,41 @@ class Ristretto255:
         """Return H2G of exactly 64 uniform bytes (RFC 9496 4.3.4, constant time in libsodium)."""
         if len(uniform) != WIDE_SIZE:
             raise ValueError(f"the one-way map takes {WIDE_SIZE} bytes, not {len(uniform)}")
-        return _not_identity(rbcl.crypto_core_ristretto255_from_hash(uniform))
+        return _not_identity(libsodium.from_hash(uniform))
 
     def base_mul(self, k: Secret) -> Point:
         """Return k times the generator of RFC 9496."""
         try:
-            return Point(rbcl.crypto_scalarmult_ristretto255_base(k.expose()))
+            return Point(libsodium.scalarmult_base(k.expose()))
         except RuntimeError:
             raise refused_point("the product is the identity") from None
 
     def mul(self, k: Secret, P: Point) -> Point:
         """Return k times P."""
         try:
-            return Point(rbcl.crypto_scalarmult_ristretto255(k.expose(), P))
+            return Point(libsodium.scalarmult(k.expose(), P))
         except RuntimeError:
             raise refused_point("the product is the identity") from None
 
     def add(self, P: Point, Q: Point) -> Point:
         """Return P + Q."""
-        return _not_identity(rbcl.crypto_core_ristretto255_add(P, Q))
+        return _not_identity(libsodium.add(P, Q))
 
     def sub(self, P: Point, Q: Point) -> Point:
         """Return P - Q."""
-        return _not_identity(rbcl.crypto_core_ristretto255_sub(P, Q))
+        return _not_identity(libsodium.sub(P, Q))
 
     def hash_to_scalar(self, data: bytes) -> Secret:
         """Return H2S: SHA-512 of `data`, little endian, mod q; PeerFault E_FORMAT for zero."""
-        k = rbcl.crypto_core_ristretto255_scalar_reduce(hashlib.sha512(data).digest())
+        k = libsodium.scalar_reduce(hashlib.sha512(data).digest())
         if k == _ZERO:
             raise PeerFault(ErrorCode.E_FORMAT, "a hash to scalar of zero")
         return Secret(k)
 
     def scalar_mul_add(self, c: Secret, d: Secret, k: Secret) -> Secret:
         """Return c·d + k mod q."""
-        product = rbcl.crypto_core_ristretto255_scalar_mul(c.expose(), d.expose())
-        return Secret(rbcl.crypto_core_ristretto255_scalar_add(product, k.expose()))
+        product = libsodium.scalar_mul(c.expose(), d.expose())
+        return Secret(libsodium.scalar_add(product, k.expose()))
 
 
 def _not_identity(encoding: bytes) -> Point:

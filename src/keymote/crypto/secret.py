@@ -30,7 +30,7 @@ class Secret:
         self._made: object = None
 
     def expose(self) -> bytes:
-        """Return the bytes: for a primitive, a sealed store or an export that the operator asked for, never for a log."""
+        """Return the bytes: for a primitive, a sealed store, or an export the operator asked for; never for a log."""
         return self._raw
 
     def parsed(self, maker: Callable[[bytes], _Parsed]) -> _Parsed:

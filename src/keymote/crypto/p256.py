@@ -1,0 +1,183 @@
+"""The group P-256 and ESP256 signatures; the home of PyCryptodome and of `cryptography`'s elliptic curves.
+
+Who computes what (decision 0010): OpenSSL decodes points (it knows the curve equation, and is twenty times faster than
+PyCryptodome's import), multiplies the generator and signs; PyCryptodome's `EccPoint` adds and multiplies, because
+OpenSSL's Python face offers neither an addition nor the y coordinate of a product (rule IM-12).
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, Final
+
+from Crypto.PublicKey.ECC import EccPoint  # type: ignore[attr-defined]  # documented there, not re-exported there
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from keymote.crypto.entropy import Entropy
+from keymote.crypto.group import SCALAR_SIZE, WIDE_SIZE, Point, refused_point, refused_scalar
+from keymote.crypto.secret import Secret
+from keymote.errors import CallerFault, ErrorCode, PeerFault
+
+_CURVE: Final = ec.SECP256R1()
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_POINT_SIZE: Final = 33
+_SIGN: Final = ec.ECDSA(SHA256(), deterministic_signing=True)
+_VERIFY: Final = ec.ECDSA(SHA256())
+
+
+class P256:
+    """Points are 33 bytes, SEC 1 compressed; scalars 32 bytes big endian."""
+
+    __slots__ = ()
+
+    point_size: ClassVar[int] = _POINT_SIZE
+    order: ClassVar[int] = _ORDER
+    generator: ClassVar[Point] = Point(
+        bytes.fromhex("036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
+    )
+
+    def check(self, encoding: bytes) -> Point:
+        """Return `encoding` as a point.
+
+        Raises:
+            PeerFault: E_POINT unless it is the compressed encoding (02 or 03, x below p) of a point on the curve. The
+                identity has no encoding of this length.
+        """
+        return Point(encoding if type(encoding) is _Decoded else _Decoded.of(encoding, _decode(encoding)))
+
+    def check_scalar(self, encoding: bytes) -> bytes:
+        """Return the 32 bytes of a received scalar from 1 to q - 1; PeerFault E_FORMAT for anything else."""
+        if len(encoding) != SCALAR_SIZE or not 0 < int.from_bytes(encoding, "big") < _ORDER:
+            raise refused_scalar()
+        return encoding
+
+    def random_scalar(self, entropy: Entropy) -> Secret:
+        """Return a uniform scalar other than zero, from 64 drawn bytes."""
+        while (k := int.from_bytes(entropy.draw(WIDE_SIZE), "big") % _ORDER) == 0:
+            pass
+        return _scalar(k)
+
+    def random_point(self, entropy: Entropy) -> Point:
+        """Return r·G and forget r: this group has no one-way map here (Triad-1 2.1)."""
+        return self.base_mul(self.random_scalar(entropy))
+
+    def base_mul(self, k: Secret) -> Point:
+        """Return k·G."""
+        value = int.from_bytes(k.expose(), "big") % _ORDER
+        if value == 0:
+            raise refused_point("the product is the identity")
+        key = ec.derive_private_key(value, _CURVE).public_key()
+        return Point(key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
+
+    def mul(self, k: Secret, P: Point) -> Point:
+        """Return k·P, in constant time with a blinded scalar."""
+        return _encode(_element(P) * int.from_bytes(k.expose(), "big"))
+
+    def add(self, P: Point, Q: Point) -> Point:
+        """Return P + Q."""
+        return _encode(_element(P) + _element(Q))
+
+    def sub(self, P: Point, Q: Point) -> Point:
+        """Return P - Q."""
+        return _encode(_element(P) + -_element(Q))
+
+    def hash_to_scalar(self, data: bytes) -> Secret:
+        """Return H2S: SHA-512 of `data`, big endian, mod q; PeerFault E_FORMAT for zero."""
+        k = int.from_bytes(hashlib.sha512(data).digest(), "big") % _ORDER
+        if k == 0:
+            raise PeerFault(ErrorCode.E_FORMAT, "a hash to scalar of zero")
+        return _scalar(k)
+
+    def scalar_mul_add(self, c: Secret, d: Secret, k: Secret) -> Secret:
+        """Return c·d + k mod q."""
+        product = int.from_bytes(c.expose(), "big") * int.from_bytes(d.expose(), "big")
+        return _scalar((product + int.from_bytes(k.expose(), "big")) % _ORDER)
+
+
+class Esp256:
+    """ECDSA over P-256 with SHA-256, RFC 6979 nonces and the lower s; public keys are compressed points."""
+
+    __slots__ = ()
+
+    def draw_seed(self, entropy: Entropy) -> Secret:
+        """Return a fresh private scalar."""
+        return P256().random_scalar(entropy)
+
+    def signer(self, seed: Secret) -> tuple[bytes, Callable[[bytes], bytes]]:
+        """Return the public key of the private scalar `seed` and its signing function.
+
+        Raises:
+            CallerFault: the stored bytes are no scalar from 1 to q - 1.
+        """
+        value = int.from_bytes(seed.expose(), "big")
+        if len(seed) != SCALAR_SIZE or not 0 < value < _ORDER:
+            raise CallerFault("not a private scalar of P-256", do="restore the key from a backup or enrol anew")
+        private = ec.derive_private_key(value, _CURVE)
+        public = private.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        return public, partial(_sign, private)
+
+    def verifier(self, encoding: bytes) -> Callable[[bytes, bytes], bool]:
+        """Return the verifying function of a compressed public key; PeerFault E_POINT for any other bytes."""
+        return partial(_accepts, _load(encoding))
+
+
+class _Decoded(bytes):
+    """A checked encoding that keeps its coordinates: decoding costs a square root, which a value pays at most once."""
+
+    element: EccPoint
+
+    @classmethod
+    def of(cls, encoding: bytes, element: EccPoint) -> "_Decoded":
+        point = cls(encoding)
+        point.element = element
+        return point
+
+
+def _element(P: Point) -> EccPoint:
+    return P.element if isinstance(P, _Decoded) else _decode(P)
+
+
+def _decode(encoding: bytes) -> EccPoint:
+    numbers = _load(encoding).public_numbers()
+    return EccPoint(numbers.x, numbers.y, "P-256")
+
+
+def _load(encoding: bytes) -> ec.EllipticCurvePublicKey:
+    if len(encoding) != _POINT_SIZE:
+        raise refused_point(f"a compressed point has {_POINT_SIZE} bytes, this one {len(encoding)}")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, encoding)
+    except ValueError:
+        raise refused_point("not a compressed point of P-256") from None
+
+
+def _encode(element: EccPoint) -> Point:
+    x, y = element.xy
+    if x == 0 and y == 0:  # how EccPoint writes the identity; (0, 0) is not on the curve
+        raise refused_point("the result is the identity")
+    return Point(_Decoded.of((b"\x03" if y & 1 else b"\x02") + x.to_bytes(32, "big"), element))
+
+
+def _scalar(value: int) -> Secret:
+    return Secret(value.to_bytes(SCALAR_SIZE, "big"))
+
+
+def _sign(private: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    r, s = decode_dss_signature(private.sign(message, _SIGN))
+    s = min(s, _ORDER - s)
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def _accepts(public: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -> bool:
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    if s > _ORDER // 2:  # Triad-1 1.2.5: of (r, s) and (r, q - s), which both verify, one is accepted (attack I-04)
+        return False
+    try:
+        public.verify(encode_dss_signature(r, s), message, _VERIFY)
+    except InvalidSignature:
+        return False
+    return True
