@@ -1,0 +1,92 @@
+"""Who vouches for whom: the walk from a credential up to a pinned key (Triad-1 1.6)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keymote.crypto.suite import Suite
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.credential import Credential, Role, SignedCredential
+
+MAY_ISSUE: Final[Mapping[Role, frozenset[Role]]] = {
+    Role.AUTHORITY: frozenset({Role.COORDINATOR}),
+    Role.COORDINATOR: frozenset({Role.MANAGER, Role.GATEWAY, Role.ROSTER_AUTHORITY, Role.BROKER}),
+    Role.MANAGER: frozenset({Role.DEVICE}),
+    Role.GATEWAY: frozenset({Role.DEVICE}),
+}
+"""Role of the issuer -> roles of credentials that its key may sign."""
+
+CLOCK_SKEW_S: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A public key that is trusted because somebody put it there: a coordinator's or the authority's."""
+
+    id: bytes
+    suite: int
+    sig_pk: bytes
+    role: Role = Role.COORDINATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a node checks chains against. `suites` are those that it can verify with."""
+
+    pins: tuple[Pin, ...]
+    suites: Mapping[int, Suite]
+
+    def pin(self, issuer: bytes) -> Pin | None:
+        """Return the pinned key of `issuer`."""
+        return next((pin for pin in self.pins if pin.id == issuer), None)
+
+    def suite(self, suite_id: int) -> Suite:
+        """Return a suite; E_SUITE when this node does not run it."""
+        try:
+            return self.suites[suite_id]
+        except KeyError:
+            raise PeerFault(ErrorCode.E_SUITE, f"suite {suite_id} is not run here") from None
+
+    def verify(self, chain: Sequence[bytes], role: Role, wall: int | None) -> Credential:
+        """Return the first credential of `chain` after checking every link up to a pinned key.
+
+        `chain` is the credential, its issuer's, that one's issuer's...; what lies above a pinned issuer is not looked at.
+        `wall` None: this node has no clock and cannot judge expiry (Triad-1 1.13).
+
+        Raises:
+            PeerFault: E_CRED for a broken, expired or wrongly issued link, a wrong role or a chain that ends nowhere.
+        """
+        signed = [SignedCredential.decode(raw) for raw in chain]
+        if not signed or signed[0].claims.role is not role:
+            raise PeerFault(ErrorCode.E_CRED, f"not the credential of a {role.name.lower()}")
+        first: Credential | None = None
+        for position, credential in enumerate(signed):
+            pin = self.pin(credential.claims.iss)
+            if pin is not None:
+                issuer = (pin.id, pin.suite, pin.sig_pk, pin.role)
+            elif position + 1 < len(signed):
+                above = signed[position + 1].claims
+                issuer = (above.sub, above.suite, above.sig_pk, above.role)
+            else:
+                raise PeerFault(ErrorCode.E_CRED, "chain ends at an issuer that is not pinned")
+            verified = self.verify_one(credential, issuer, wall)
+            first = first or verified
+            if pin is not None:
+                return first
+        raise PeerFault(ErrorCode.E_CRED, "chain ends at an issuer that is not pinned")
+
+    def verify_one(
+        self, signed: SignedCredential, issuer: tuple[bytes, int, bytes, Role], wall: int | None
+    ) -> Credential:
+        """Return `signed` as verified by the key of `issuer` = (id, suite, sig_pk, role)."""
+        issuer_id, suite_id, sig_pk, issuer_role = issuer
+        claims = signed.claims
+        if claims.iss != issuer_id:
+            raise PeerFault(ErrorCode.E_CRED, "credential names another issuer")
+        if claims.role not in MAY_ISSUE.get(issuer_role, frozenset()):
+            raise PeerFault(
+                ErrorCode.E_CRED, f"a {issuer_role.name.lower()} may not vouch for a {claims.role.name.lower()}"
+            )
+        if wall is not None and not claims.iat - CLOCK_SKEW_S <= wall <= claims.exp:
+            raise PeerFault(ErrorCode.E_CRED, f"credential is valid from {claims.iat} to {claims.exp}, now is {wall}")
+        return signed.verified_by(self.suite(suite_id).verify_key(sig_pk))
