@@ -1,0 +1,63 @@
+"""The command `keymote`: one subcommand a file, imported only when the line names it; errors become exit codes here.
+
+A new command is one line in `COMMANDS`: its name, where it lives (`module:attribute`, a Typer group or a plain
+function) and what `keymote --help` says of it.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+import typer
+
+from keymote.errors import KeymoteError
+
+__all__ = ["main"]
+
+
+class Entry(NamedTuple):
+    """Where a subcommand lives and its one line of help."""
+
+    target: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {}
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong use, 3 unreachable, 4 refused by policy."""
+    try:
+        _command_line(set(sys.argv[1:]) | set(os.environ.get("COMP_WORDS", "").split()))()
+    except KeymoteError as fault:
+        print(f"keymote: {fault}", file=sys.stderr)
+        sys.exit(fault.exit_code)
+
+
+def _command_line(words: set[str]) -> typer.Typer:
+    """Return the command tree in which only the commands among `words` are loaded, the others are lines of help."""
+    from keymote.cli.settings import root
+
+    app = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode=None,  # rich help costs 90 ms of imports, and programs read help too
+        pretty_exceptions_enable=False,  # its tracebacks print local variables
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    for name, entry in COMMANDS.items():
+        if name not in words:
+            app.command(name, help=entry.help)(_not_loaded)
+            continue
+        module, _, attribute = entry.target.partition(":")
+        command = getattr(import_module(module), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, help=entry.help, no_args_is_help=True)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command that the line names is always loaded")

@@ -1,0 +1,68 @@
+"""What a command says on stdout: a table for people, one JSON object for programs. Everything else goes to stderr."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """How a command prints its result."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table for people or one JSON object.")]
+
+
+def show(result: Mapping[str, object], output: Output) -> None:
+    """Print one result: as JSON, or as a line `name  value` each; lists of mappings become tables of their own."""
+    if output is Output.JSON:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    tables: list[tuple[str, Sequence[Mapping[str, object]]]] = []
+    for name, value in result.items():
+        if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
+            tables.append((name, value))
+        else:
+            facts.add_row(Text(name.replace("_", " "), style="bold"), Text(cell(value)))
+    if facts.row_count:
+        console.print(facts)
+    for name, rows in tables:
+        table = Table(title=Text(name.replace("_", " ")) if len(tables) > 1 else None, box=None, pad_edge=False)
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        for column in columns:
+            table.add_column(column.replace("_", " "), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell(row.get(column))) for column in columns))
+        console.print(table)
+
+
+def cell(value: object) -> str:
+    """Return a value as people read it."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(map(cell, value))
+        case Mapping():
+            return ", ".join(f"{name} {cell(entry)}" for name, entry in value.items())
+        case _:
+            return str(value)
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal something that is not the result."""
+    print(text, file=sys.stderr)
