@@ -91,6 +91,10 @@ class Suite:
         """Return H2S: SHA-512 of `data` mod q, never zero."""
         return self.group.hash_to_scalar(data)
 
+    def scalar_mul_add(self, c: Secret, d: Secret, k: Secret) -> Secret:
+        """Return c·d + k mod q."""
+        return self.group.scalar_mul_add(c, d, k)
+
     # Signatures: Triad-1 1.2.5, 1.4
 
     def generate_signing_key(self, entropy: Entropy) -> SigningKey:
