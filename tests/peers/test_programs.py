@@ -1,0 +1,22 @@
+"""The real third-party programs that `make peers` promises are there and start."""
+
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("coap-client-openssl", [], "libcoap"),
+        ("coap-client-gnutls", [], "libcoap"),
+        ("coap-client-notls", [], "libcoap"),
+        ("tshark", ["--version"], "TShark"),
+        ("aiocoap-client", ["--help"], "usage: aiocoap-client"),
+    ],
+)
+def test_program_is_there(program, name, arguments, says):
+    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    assert says in done.stdout + done.stderr
