@@ -10,9 +10,9 @@ pytestmark = pytest.mark.peers
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
-        ("coap-client-openssl", [], "libcoap"),
-        ("coap-client-gnutls", [], "libcoap"),
-        ("coap-client-notls", [], "libcoap"),
+        ("coap-client-openssl", [], "CoAP implementation"),
+        ("coap-client-gnutls", [], "CoAP implementation"),
+        ("coap-client-notls", [], "CoAP implementation"),
         ("tshark", ["--version"], "TShark"),
         ("aiocoap-client", ["--help"], "usage: aiocoap-client"),
     ],
