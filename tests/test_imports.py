@@ -146,6 +146,10 @@ def test_sources_were_found() -> None:
     assert SOURCE / "errors.py" in FILES
 
 
+def test_every_room_is_a_package_that_the_contracts_can_see() -> None:
+    assert [_name(path) for path in FILES if not (path.parent / "__init__.py").exists()] == []
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if _name(path).startswith(PURE_ROOMS)], ids=_name)
 def test_pure_rooms_have_no_io_clock_or_randomness(path: Path) -> None:
     assert impurities(_name(path), path.read_text()) == []
