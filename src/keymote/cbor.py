@@ -20,7 +20,7 @@ Item = int | bytes | str | bool | None | list["Item"] | dict["Item", "Item"]
 
 
 def encode(value: object) -> bytes:
-    """Return the one deterministic encoding of `value` (ints, byte and text strings, arrays, maps, true, false, null)."""
+    """Return the one deterministic encoding of `value` (ints, byte and text strings, arrays, maps, booleans, null)."""
     return cbor2.dumps(value, canonical=True)
 
 
