@@ -1,7 +1,7 @@
 """Signed objects without a message of their own: what a coordinator or a manager states, and others keep as evidence.
 
 Types 12 (receipt) and 14 (audit head) are Triad-1 section 8; 240 to 242 are ours, outside the registry's 1 to 60
-(docs/decisions/0020). Each is a COSE_Sign1 (Triad-1 1.4) over the CBOR array of its claims, with an empty ctx.
+(docs/decisions/0030). Each is a COSE_Sign1 (Triad-1 1.4) over the CBOR array of its claims, with an empty ctx.
 """
 
 from dataclasses import dataclass
