@@ -223,13 +223,10 @@ def run_unit(node: Node, cells: Cells, key: CellKey, item: Item, now: Now, entro
     the unit keep their new state, so that a LINK record whose body is refused still counts as received.
     """
     unit = Unit()
-    queue: list[tuple[CellKey, Item]] = [(key, item)]
-    handled = 0
-    while handled < len(queue):
-        if handled > MAX_TELLS:
-            raise AssertionError(f"more than {MAX_TELLS} tells in one unit, last to {queue[handled][0].kind}")
-        target, current = queue[handled]
-        handled += 1
+    queue: list[tuple[int, CellKey, Item]] = [(0, key, item)]
+    for depth, target, current in queue:  # grows while it is walked
+        if depth > MAX_TELLS:
+            raise AssertionError(f"a chain of more than {MAX_TELLS} tells, last to {target.kind}")
         resolved = target if target in unit.changes else (cells.resolve(target) or target)
         cell = unit.changes[resolved] if resolved in unit.changes else cells.get(resolved)
         unit.touched.append(resolved)
@@ -243,7 +240,7 @@ def run_unit(node: Node, cells: Cells, key: CellKey, item: Item, now: Now, entro
             unit.changes[resolved] = new
         for output in outputs:
             if isinstance(output, Tell):
-                queue.append((output.key, Told(output.command)))
+                queue.append((depth + 1, output.key, Told(output.command)))
             else:
                 unit.effects.append((resolved, output))
     return unit

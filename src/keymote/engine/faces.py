@@ -79,6 +79,7 @@ class RevokeSession(Command):
 class ExpectDevice(Command):
     """To enrolment_of(dev_id): a label for it exists. Idempotent for the same code. `weak`: the code has less than 128 bits."""
 
+    dev_id: bytes
     prs: Secret
     weak: bool = False
 
@@ -87,6 +88,7 @@ class ExpectDevice(Command):
 class ExpectAgain(Command):
     """To enrolment_of(dev_id): a new label for a device that is enrolled (rejoin); its old credential is superseded when it is used."""
 
+    dev_id: bytes
     prs: Secret
     weak: bool = False
 
@@ -106,6 +108,16 @@ class RevokeDevice(Command):
     """To enrolment_of(dev_id): its credential is revoked; every session of it is reported dead to both sides."""
 
     reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDoor(Command):
+    """To GATE, once after start: begin to announce the network (HELLO by multicast, if the policy says so)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SayHello(Command):
+    """To GATE: answered by `HelloIs` in the same step, for unicast discovery."""
 
 
 # ------------------------------------------------------------------ from a device
@@ -175,6 +187,11 @@ class SessionClosed(Report):
 
 
 # ------------------------------------------------------------------ from a registrar
+
+
+@dataclass(frozen=True, slots=True)
+class HelloIs(Report):
+    wire: bytes
 
 
 @dataclass(frozen=True, slots=True)

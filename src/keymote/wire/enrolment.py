@@ -160,10 +160,14 @@ class DoneMessage(Message):
 
 @message(10)
 class Error(Message):
-    """Inside an authenticated channel only: the message type refused and why (Triad-1 1.11)."""
+    """Inside an authenticated channel only: the message type refused and why (Triad-1 1.11).
+
+    `psid` when the refused message was about a session: several may be under way in one LINK (docs/decisions/0004).
+    """
 
     offending: Annotated[int, Uint(8)]
     code: Annotated[int, Uint(8)]
+    psid: Annotated[bytes, ID] | None = None
 
 
 __all__ = [

@@ -1,0 +1,518 @@
+"""Enrolment, the registrar's side: a manager for devices, a coordinator for managers (Triad-1 2.4).
+
+One cell per dev_id holds what lasts (a code that is expected, a member) and the run that is under way. Up to BIND the run
+is memory only; from BIND on it is part of the record, with CRED already sealed, so that neither a crash nor a repeated
+BIND makes a second credential.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from keymote import cbor
+from keymote.crypto import dleq
+from keymote.crypto.entropy import Entropy
+from keymote.crypto.kdf import sha256
+from keymote.crypto.secret import Secret, equal
+from keymote.crypto.suite import Point, Suite
+from keymote.engine.base import (
+    Answer,
+    Ask,
+    Command,
+    Due,
+    Durability,
+    Item,
+    Kind,
+    Now,
+    Output,
+    Peer,
+    Received,
+    Refused,
+    Send,
+    Step,
+    Tell,
+    Told,
+)
+from keymote.engine.context import RegistrarContext, backoff_s
+from keymote.engine.enrolment.schedule import Run, generator, opening
+from keymote.engine.faces import (
+    OWN,
+    Alarm,
+    DeviceRevoked,
+    Enrolled,
+    ExpectAgain,
+    ExpectDevice,
+    ResumeDevice,
+    RevokeDevice,
+    SuspendDevice,
+    session_of,
+)
+from keymote.engine.gate import Admitted
+from keymote.engine.link import Install, LinkBody, link_to_device
+from keymote.engine.member import (
+    ACTIVE,
+    REVOKED,
+    SUSPENDED,
+    DeviceGone,
+    Member,
+    MemberIs,
+    NoSuchMember,
+    RememberSession,
+    WantMember,
+    serve_member,
+)
+from keymote.engine.own import RaiseStatusEpoch
+from keymote.engine.queries import Receipt, RegisterCredential
+from keymote.errors import ErrorCode, PeerFault, Unavailable
+from keymote.wire.credential import Claims, Credential, issue
+from keymote.wire.enrolment import (
+    Bind,
+    BindBody,
+    Cred,
+    CredBody,
+    DoneMessage,
+    Join,
+    Offer,
+    Share,
+    ShareBody,
+    Vpt,
+    VptBody,
+)
+from keymote.wire.fields import sizes_of
+from keymote.wire.registry import peek
+
+SHARE_WITHIN_S: Final = 30.0
+CRED_CACHE_S: Final = 3600
+REGISTER_AGAIN_S: Final = 10
+ALARM_AT: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A label that somebody may use once. `replaces`: serial of the credential that its use supersedes, or empty."""
+
+    prs: Secret
+    weak: bool
+    failures: int = 0
+    replaces: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitShare:
+    """OFFER is out. The code is proved by nobody yet."""
+
+    run: Run
+    join: Join
+    e_NM: Point
+    offer: bytes
+    peer: Peer
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitBind:
+    """A valid SHARE came: whoever this is knows the code."""
+
+    run: Run
+    W: Point
+    e_NM: Point
+    E1: Point
+    sig_pk: bytes
+    share: bytes
+    vpt: bytes
+    peer: Peer
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitRegistration:
+    """BIND verified, CRED sealed; the coordinator has to know the credential before the device gets it (EN-19)."""
+
+    credential: bytes
+    W: bytes
+    bind_digest: bytes
+    cred: bytes
+    done: bytes
+    K_link: Secret
+    peer: Peer
+    ask_again: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitDone:
+    """CRED is out and may be repeated for an hour, bit by bit the same (EN-23)."""
+
+    bind_digest: bytes
+    cred: bytes
+    done: bytes
+    peer: Peer
+    until: int
+
+
+Phase = AwaitShare | AwaitBind | AwaitRegistration | AwaitDone
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrarCell:
+    dev_id: bytes
+    code: Code | None = None
+    phase: Phase | None = None
+    member: Member | None = None
+    not_before: float = 0.0
+
+
+def registrar_kind(context: RegistrarContext) -> Kind:
+    """Return the kind `enrolment` of a registrar."""
+    steps = _Steps(context)
+    return Kind(
+        "enrolment",
+        Durability.DURABLE,
+        steps.step,
+        record=_record,
+        load=_load,
+        aliases=_aliases,
+        deadline=lambda cell: cell.phase.until if isinstance(cell.phase, AwaitShare | AwaitBind) else None,
+        wake_at=_wake_at,
+    )
+
+
+def endpoint_alias(peer: Peer) -> bytes:
+    """Return the alias by which SHARE, BIND and DONE, which name nobody, find their run (EN-25)."""
+    return b"@" + peer.encode()
+
+
+def bind_alias(wire: bytes) -> bytes:
+    """Return the alias by which a repeated BIND finds its run from a new endpoint, after a reboot of the device."""
+    return b"#" + sha256(wire)[:16]
+
+
+class _Steps:
+    """The transitions; only `context` is shared between them."""
+
+    def __init__(self, context: RegistrarContext) -> None:
+        self.context = context
+
+    def step(self, cell: RegistrarCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
+        match item:
+            case Command():
+                return self._ordered(cell, item)
+            case Told(WantMember(_, session)) if cell is None or cell.member is None:
+                return cell, [Tell(session, NoSuchMember())]
+        if cell is None:
+            raise PeerFault(ErrorCode.E_UNKNOWN_ID, "nobody expects this device; import its label first")
+        match item, cell.phase:
+            case Told(Admitted() as admitted), _:
+                return self._join(cell, admitted, now, entropy)
+            case Received(peer, data), _:
+                return self._datagram(cell, peer, data, now, entropy)
+            case Answer(_, result), AwaitRegistration() as phase:
+                return self._registered(cell, phase, result, now)
+            case Due(), AwaitShare():
+                return self._failed(cell, now)
+            case Due(), AwaitBind():
+                return replace(cell, phase=None), [Refused("", ErrorCode.E_TIMEOUT, "no BIND")]
+            case Due(), AwaitRegistration() as phase:
+                return replace(cell, phase=replace(phase, ask_again=now.wall + REGISTER_AGAIN_S)), [
+                    self._register(cell)
+                ]
+            case Due(), AwaitDone():
+                return self._expired(cell), ()
+            case Told(LinkBody() as heard), phase:
+                if isinstance(phase, AwaitDone):
+                    cell = replace(cell, phase=None, code=None)
+                return self._member(cell, lambda member: serve_member(member, heard))
+            case Told(WantMember() | RememberSession() as command), _:
+                return self._member(cell, lambda member: _told(member, command))
+            case _:
+                raise PeerFault(ErrorCode.E_STATE, "not in this state of the enrolment")
+
+    # ------------------------------------------------------------------ the run
+
+    def _join(self, cell: RegistrarCell, admitted: Admitted, now: Now, entropy: Entropy) -> Step:
+        code, phase, join, peer = cell.code, cell.phase, admitted.join, admitted.peer
+        if code is None or isinstance(phase, AwaitRegistration | AwaitDone):
+            raise PeerFault(ErrorCode.E_OTC_USED, "the code was used; give the device a new label (device rejoin)")
+        if isinstance(phase, AwaitBind):
+            raise PeerFault(ErrorCode.E_STATE, "a run with a valid SHARE is under way")
+        if isinstance(phase, AwaitShare):
+            if phase.peer == peer and replace(join, cookie=None) == replace(phase.join, cookie=None):
+                return cell, [Send(peer, phase.offer)]
+            cell, reports = self._failed(cell, now)
+            return cell, [
+                *reports,
+                Refused(peer, ErrorCode.E_LIMIT, "a JOIN replaced a run; back-off before the next OFFER"),
+            ]
+        if now.mono < cell.not_before:
+            raise PeerFault(ErrorCode.E_LIMIT, "back-off after failed attempts")
+        suite = self.context.suites[join.suite]
+        if code.weak and not suite.pake:
+            raise PeerFault(ErrorCode.E_SUITE, "a code below 128 bits cannot enrol with this suite")
+        hello = admitted.hello.hello
+        Y_D = suite.check(join.Y_D)
+        y_N = suite.random_scalar(entropy)
+        Y_N = suite.mul(y_N, generator(suite, code.prs, join.dev_id, hello))
+        e_NM = suite.random_point(entropy)
+        K = suite.mul(y_N, Y_D)
+        T = opening(suite, hello, admitted.hello.wire, join)
+        run = Run.start(suite, T, code.prs, join, hello, K, Y_N, e_NM)
+        offer = Offer(Y_N, e_NM, run.offer_tag()).encode()
+        phase = AwaitShare(run, join, e_NM, offer, peer, now.mono + SHARE_WITHIN_S)
+        return replace(cell, phase=phase), [Send(peer, offer)]
+
+    def _datagram(self, cell: RegistrarCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> Step:
+        mt, _ = peek(data)
+        match mt, cell.phase:
+            case Share.mt, AwaitShare() as phase if peer == phase.peer:
+                return self._share(cell, phase, data, now, entropy)
+            case Share.mt, AwaitBind() as phase if peer == phase.peer and data == phase.share:
+                return cell, [Send(peer, phase.vpt)]
+            case Bind.mt, AwaitBind() as phase if peer == phase.peer:
+                return self._bind(cell, phase, data, now, entropy)
+            case Bind.mt, AwaitRegistration() as phase if equal(sha256(data), phase.bind_digest):
+                moved = replace(phase, peer=peer, ask_again=now.wall + REGISTER_AGAIN_S)
+                return replace(cell, phase=moved), [self._register(cell)]
+            case Bind.mt, AwaitDone() as phase if equal(sha256(data), phase.bind_digest):
+                return replace(cell, phase=replace(phase, peer=peer)), [Send(peer, phase.cred)]
+            case DoneMessage.mt, AwaitDone() as phase if equal(data, phase.done):
+                return replace(cell, phase=None, code=None), ()
+            case DoneMessage.mt, AwaitDone():
+                raise PeerFault(ErrorCode.E_AUTH, "DONE is not under this run's key")
+            case _:
+                raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not expected in this state of the enrolment")
+
+    def _share(self, cell: RegistrarCell, phase: AwaitShare, data: bytes, now: Now, entropy: Entropy) -> Step:
+        run, suite = phase.run, phase.run.suite
+        sizes = sizes_of(suite.id)
+        body = ShareBody.decode(run.open("A/k4", Share.decode(data, sizes).ct), sizes)
+        W, e_D = suite.check(body.W), suite.check(body.e_D)
+        suite.verify_key(body.sig_pk)
+        V, E1 = self._contribution(suite, phase.e_NM, e_D, entropy)
+        run = run.add(data)
+        vpt = Vpt(run.seal("A/k5", VptBody(V).encode())).encode()
+        waiting = AwaitBind(
+            run.add(vpt), W, phase.e_NM, E1, body.sig_pk, data, vpt, phase.peer, now.mono + SHARE_WITHIN_S
+        )
+        return replace(cell, phase=waiting), [Send(phase.peer, vpt)]
+
+    @staticmethod
+    def _contribution(suite: Suite, e_NM: Point, e_D: Point, entropy: Entropy) -> tuple[Point, Point]:
+        """Return V = d_NM e_D (2) and E1 = e_NM + V (3); d_NM is forgotten here (EN-15: another one if E1 = O)."""
+        while True:
+            V = suite.mul(suite.random_scalar(entropy), e_D)
+            try:
+                return V, suite.add(e_NM, V)
+            except PeerFault:
+                continue
+
+    def _bind(self, cell: RegistrarCell, phase: AwaitBind, data: bytes, now: Now, entropy: Entropy) -> Step:
+        run, suite = phase.run, phase.run.suite
+        sizes = sizes_of(suite.id)
+        body = BindBody.decode(run.open("A/k6", Bind.decode(data, sizes).ct), sizes)
+        E2 = suite.check(body.E2)
+        dleq.verify(suite, body.c, body.s, phase.e_NM, phase.W, phase.E1, E2, "A/dleq", run.T.value)
+        suite.verify_key(phase.sig_pk).verify(run.to_be_possessed(), body.pop)
+        credential = self._issue(cell.dev_id, suite.id, phase.E1, E2, phase.sig_pk, now, entropy)
+        run = run.add(data)
+        chain = CredBody(credential.raw, *self.context.chain).encode()
+        cred = Cred(run.seal("A/k7", chain)).encode()
+        run = run.add(cred)
+        done = DoneMessage(run.seal("A/k9", b"")).encode()
+        waiting = AwaitRegistration(
+            credential.raw,
+            phase.W,
+            sha256(data),
+            cred,
+            done,
+            run.link_key(),
+            phase.peer,
+            now.wall + REGISTER_AGAIN_S,
+        )
+        cell = replace(cell, phase=waiting)
+        return cell, [self._register(cell)]
+
+    def _issue(
+        self, dev_id: bytes, suite: int, E1: Point, E2: Point, sig_pk: bytes, now: Now, entropy: Entropy
+    ) -> Credential:
+        context = self.context
+        claims = Claims(
+            iss=context.id,
+            sub=dev_id,
+            exp=now.wall + context.policy.credential_life_s,
+            iat=now.wall,
+            serial=entropy.draw(8),
+            suite=suite,
+            nc_id=context.nc_id,
+            E1=E1,
+            E2=E2,
+            sig_pk=sig_pk,
+            status_epoch=0,
+            role=context.registers,
+        )
+        return issue(context.signing, claims)
+
+    @staticmethod
+    def _register(cell: RegistrarCell) -> Ask:
+        assert isinstance(cell.phase, AwaitRegistration)
+        replaces = cell.code.replaces if cell.code is not None else b""
+        return Ask(1, RegisterCredential(cell.phase.credential, replaces))
+
+    def _registered(self, cell: RegistrarCell, phase: AwaitRegistration, result: object, now: Now) -> Step:
+        match result:
+            case Receipt():
+                pass
+            case Unavailable():
+                return cell, [
+                    Refused(phase.peer, ErrorCode.E_BUSY, "coordinator does not answer; the BIND may come again")
+                ]
+            case PeerFault() as fault:
+                cell = replace(cell, phase=None)
+                self.context.tally.alarms["clone"] += 1
+                return cell, [
+                    Refused(phase.peer, ErrorCode.E_CRED, fault.what),
+                    Alarm("clone", cell.dev_id, fault.what),
+                ]
+            case _:
+                raise PeerFault(ErrorCode.E_BUSY, "coordinator gave no usable answer")
+        credential = phase.credential
+        member = Member(credential, phase.W, ACTIVE, (), -1)
+        waiting = AwaitDone(phase.bind_digest, phase.cred, phase.done, phase.peer, now.wall + CRED_CACHE_S)
+        suite_id = Claims.decode(_payload(credential)).suite
+        install = Install(cell.dev_id, cell.dev_id, cell.dev_id, 1, suite_id, phase.K_link, phase.peer)
+        outputs: list[Output] = [
+            Tell(link_to_device(cell.dev_id), install),
+            Send(phase.peer, phase.cred),
+            Enrolled(cell.dev_id, credential, self.context.chain[0], b"".join(self.context.chain[1:2])),
+        ]
+        gone = cell.member.sessions if cell.member is not None else ()
+        outputs += [Tell(session_of(psid), DeviceGone(cell.dev_id, 3)) for psid in gone]
+        return replace(cell, phase=waiting, member=member), outputs
+
+    def _failed(self, cell: RegistrarCell, now: Now) -> tuple[RegistrarCell, list[Output]]:
+        """An OFFER without a valid SHARE: one wrong code, and a longer pause (DS-06, DS-07)."""
+        assert cell.code is not None
+        failures = cell.code.failures + 1
+        reports: list[Output] = [Refused("", ErrorCode.E_AUTH, f"OFFER without a valid SHARE, {failures} in a row")]
+        if failures == ALARM_AT:
+            self.context.tally.alarms["wrong-codes"] += 1
+            reports.append(Alarm("wrong-codes", cell.dev_id, f"{failures} attempts without the right code"))
+        cell = replace(
+            cell,
+            code=replace(cell.code, failures=failures),
+            phase=None,
+            not_before=now.mono + backoff_s(failures),
+        )
+        return cell, reports
+
+    @staticmethod
+    def _expired(cell: RegistrarCell) -> RegistrarCell:
+        """Nobody said DONE for an hour: the code may be used again, for a new credential that replaces this one."""
+        if cell.code is None or cell.member is None:
+            return replace(cell, phase=None)
+        serial = Claims.decode(_payload(cell.member.credential)).serial
+        return replace(cell, phase=None, code=replace(cell.code, replaces=serial))
+
+    # ------------------------------------------------------------------ the member
+
+    def _member(self, cell: RegistrarCell, act: Callable[[Member], tuple[Member, list[Output]]]) -> Step:
+        if cell.member is None:
+            raise PeerFault(ErrorCode.E_UNKNOWN_ID, "not enrolled")
+        member, outputs = act(cell.member)
+        return (cell if member is cell.member else replace(cell, member=member)), outputs
+
+    def _ordered(self, cell: RegistrarCell | None, command: Command) -> Step:
+        """What an operator says."""
+        match command:
+            case ExpectDevice(dev_id, prs, weak):
+                if cell is None:
+                    return RegistrarCell(dev_id, Code(prs, weak)), ()
+                if cell.code is None or cell.code.prs != prs:
+                    raise PeerFault(ErrorCode.E_OTC_USED, "another code is known for this device (device rejoin)")
+                return cell, ()
+            case ExpectAgain(dev_id, prs, weak):
+                if cell is None or cell.member is None:
+                    return RegistrarCell(dev_id, Code(prs, weak)), ()
+                serial = Claims.decode(_payload(cell.member.credential)).serial
+                return replace(cell, code=Code(prs, weak, 0, serial), phase=None, not_before=0.0), ()
+        if cell is None or cell.member is None:
+            raise PeerFault(ErrorCode.E_UNKNOWN_ID, "not enrolled")
+        member = cell.member
+        match command:
+            case SuspendDevice() if member.status == ACTIVE:
+                return replace(cell, member=replace(member, status=SUSPENDED)), [Tell(OWN, RaiseStatusEpoch())]
+            case ResumeDevice() if member.status == SUSPENDED:
+                return replace(cell, member=replace(member, status=ACTIVE)), ()
+            case RevokeDevice(reason) if member.status != REVOKED:
+                gone = member.sessions
+                outputs: list[Output] = [Tell(OWN, RaiseStatusEpoch())]
+                outputs += [Tell(session_of(psid), DeviceGone(cell.dev_id, reason)) for psid in gone]
+                outputs.append(DeviceRevoked(cell.dev_id, gone))
+                return replace(
+                    cell, code=None, phase=None, member=replace(member, status=REVOKED, sessions=())
+                ), outputs
+            case _:
+                return cell, ()
+
+
+def _told(member: Member, command: WantMember | RememberSession) -> tuple[Member, list[Output]]:
+    match command:
+        case WantMember(psid, session):
+            return member, [Tell(session, MemberIs(psid, member))]
+        case RememberSession(psid):
+            return member.with_session(psid)
+
+
+def _payload(credential: bytes) -> bytes:
+    item: Any = cbor.decode(credential)
+    payload: bytes = item[2]
+    return payload
+
+
+def _aliases(cell: RegistrarCell) -> tuple[bytes, ...]:
+    match cell.phase:
+        case AwaitShare() | AwaitBind():
+            return (endpoint_alias(cell.phase.peer),)
+        case AwaitRegistration() | AwaitDone():
+            return endpoint_alias(cell.phase.peer), b"#" + cell.phase.bind_digest[:16]
+        case None:
+            return ()
+
+
+def _wake_at(cell: RegistrarCell) -> int | None:
+    match cell.phase:
+        case AwaitRegistration():
+            return cell.phase.ask_again
+        case AwaitDone():
+            return cell.phase.until
+        case _:
+            return None
+
+
+# ------------------------------------------------------------------ the record
+
+
+def _record(cell: RegistrarCell) -> bytes:
+    code = cell.code and [cell.code.prs.expose(), cell.code.weak, cell.code.failures, cell.code.replaces]
+    phase: list[object] | None = None
+    match cell.phase:
+        case AwaitRegistration() as p:
+            phase = [1, p.credential, p.W, p.bind_digest, p.cred, p.done, p.K_link.expose(), p.peer, p.ask_again]
+        case AwaitDone() as p:
+            phase = [2, p.bind_digest, p.cred, p.done, p.peer, p.until]
+    return cbor.encode_array(1, code, phase, cell.member and cell.member.items())
+
+
+def _load(dev_id: bytes, record: bytes) -> RegistrarCell:
+    row: Any = cbor.decode(record, max_size=4096)
+    _, code, phase, member = row
+    waiting: Phase | None = None
+    match phase:
+        case [1, credential, W, bind_digest, cred, done, K_link, peer, ask_again]:
+            waiting = AwaitRegistration(credential, W, bind_digest, cred, done, Secret(K_link), peer, ask_again)
+        case [2, bind_digest, cred, done, peer, until]:
+            waiting = AwaitDone(bind_digest, cred, done, peer, until)
+    return RegistrarCell(
+        dev_id,
+        code and Code(Secret(code[0]), *code[1:]),
+        waiting,
+        member and Member.of(member),
+    )
