@@ -1,6 +1,6 @@
 """Signed objects without a message of their own: what a coordinator or a manager states, and others keep as evidence.
 
-Types 12 (receipt) and 14 (audit head) are Triad-1 section 8; 240 to 242 are ours, outside the registry's 1 to 60
+Types 12 (receipt) and 14 (audit head) are Triad-1 section 8; 240 to 243 are ours, outside the registry's 1 to 60
 (docs/decisions/0030). Each is a COSE_Sign1 (Triad-1 1.4) over the CBOR array of its claims, with an empty ctx.
 """
 
@@ -9,7 +9,7 @@ from typing import Annotated, Final, Generic, NamedTuple, TypeVar
 
 from keymote.errors import CallerFault
 from keymote.wire.cose import Sign1, Signer, Verifier, sign1
-from keymote.wire.fields import HASH, ID, SIZES, Uint
+from keymote.wire.fields import HASH, ID, SIZES, OneOf, Uint
 from keymote.wire.message import Body, body
 
 S = TypeVar("S", bound=Body)
@@ -62,6 +62,16 @@ class Lookup(Body):
     ts: Annotated[int, Uint()]
 
 
+@body
+class CoordinatorRequest(Body):
+    """Coordinator, under its own key and before it has a credential: certify this key for me (`ts` UTC seconds)."""
+
+    nc_id: Annotated[bytes, ID]
+    suite: Annotated[int, Uint(8)]
+    sig_pk: Annotated[bytes, OneOf((32, 33))]
+    ts: Annotated[int, Uint()]
+
+
 class Form(NamedTuple):
     """The external message type of a signed object, and whether its header names the signer's credential."""
 
@@ -75,6 +85,7 @@ FORMS: Final[dict[type[Body], Form]] = {
     CertificateAuthority: Form(240, kid=True),
     CertificateRequest: Form(241, kid=True),
     Lookup: Form(242, kid=True),
+    CoordinatorRequest: Form(243, kid=False),
 }
 
 
