@@ -1,0 +1,350 @@
+"""Bodies of the coordinator's REST interface under `/api/v1` and of the small files that operators carry.
+
+Ids, serials and kids (8 bytes) are lower-case hex; signed objects are base64url without padding, and what is signed is
+always their CBOR. Storage has records of its own. A code or key travels in one direction only: into a service, or in a
+file for its owner; no answer carries one.
+"""
+
+import base64
+import binascii
+from typing import Annotated, Final, TypeVar
+
+from msgspec import DecodeError, Meta, Struct, ValidationError, field, json
+
+from keymote.errors import CallerFault, ErrorCode, PeerFault
+
+API: Final = "/api/v1"
+ENROLMENT: Final = f"{API}/k"
+"""One datagram of Triad-1 each way, `application/octet-stream`; 204 when there is nothing to answer."""
+INTRODUCTION: Final = "/.well-known/keymote"
+PROBLEM_TYPE: Final = "application/problem+json"
+MAX_PAGE: Final = 500
+
+HexId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="8 bytes in lower-case hex")]
+Base64Url = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]*$", max_length=4096, description="base64url, no padding")]
+Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Seconds = Annotated[int, Meta(ge=0, lt=1 << 32, description="UTC seconds since 1970")]
+
+
+def to_base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def from_base64url(text: str) -> bytes:
+    """Return the bytes of `text`; PeerFault E_FORMAT unless it is the one base64url form of them."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PeerFault(ErrorCode.E_FORMAT, "not base64url") from error
+    if to_base64url(raw) != text:
+        raise PeerFault(ErrorCode.E_FORMAT, "not the one base64url form of its bytes")
+    return raw
+
+
+def id_of(text: str) -> bytes:
+    """Return the 8 bytes of a hex id; PeerFault E_FORMAT for any other text."""
+    if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+        raise PeerFault(ErrorCode.E_FORMAT, "an id is 16 lower-case hex digits")
+    return bytes.fromhex(text)
+
+
+class Body(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of what is sent to us: unknown members are refused."""
+
+
+class View(Struct, frozen=True):
+    """Base of what we answer; clients ignore members that they do not know."""
+
+
+# ------------------------------------------------------------------ requests
+
+
+class AddManager(Body, frozen=True):
+    """A manager that may enrol: `code` is its registration code, 16 bytes or more, and is never given out again."""
+
+    nm_id: HexId
+    name: Name
+    code: Annotated[Base64Url, Meta(min_length=22)]
+
+    def __repr__(self) -> str:
+        return f"AddManager(nm_id={self.nm_id!r}, name={self.name!r})"
+
+
+class RegisterDevice(Body, frozen=True):
+    """A manager vouches for a device; `replaces` names the serial that a rejoin supersedes."""
+
+    credential: Base64Url
+    replaces: HexId | None = None
+
+
+class IssueCertificate(Body, frozen=True):
+    """A PKCS #10 request (DER) and the manager's signed object over it (docs/decisions/0030, type 241)."""
+
+    request: Base64Url
+    proof: Base64Url
+
+
+class Endpoint(Body, frozen=True):
+    """Where other managers reach this one, for example `coap://192.0.2.7:5683`."""
+
+    endpoint: Annotated[str, Meta(pattern="^coaps?(\\+tcp)?://[^/?#]+$", max_length=255)]
+
+
+class ChangeState(Body, frozen=True):
+    """An operator's wish for a device; revocation has its own resource because it is final."""
+
+    state: Annotated[str, Meta(pattern="^(active|suspended|retired)$")]
+
+
+class Revoke(Body, frozen=True):
+    """An operator names what dies (`device`, `manager` or `credential` and its id); a manager hands in a REVNOTE."""
+
+    kind: Annotated[str, Meta(pattern="^(device|manager|credential|session)$")]
+    id: HexId | None = None
+    reason: Annotated[int, Meta(ge=0, le=4)] = 0
+    revnote: Base64Url | None = None
+
+
+class Acknowledge(Body, frozen=True):
+    """A manager has acted on every event up to and including this one."""
+
+    upto: Annotated[int, Meta(ge=0)]
+
+
+class FederatedLookup(Body, frozen=True):
+    """One coordinator asks another: signed look-up (type 242) and the credential of who asks."""
+
+    request: Base64Url
+    credential: Base64Url
+
+
+# ------------------------------------------------------------------ answers
+
+
+class Problem(View, frozen=True, omit_defaults=True):
+    """An error as RFC 9457 has it; `code` is the name of a Triad-1 error where one applies."""
+
+    title: str
+    status: int
+    type: str = "about:blank"
+    detail: str = ""
+    do: str = ""
+    code: str = ""
+
+
+class Introduction(View, frozen=True):
+    """What a stranger needs to trust this coordinator through the authority; all of it public, each part signed."""
+
+    credential: Base64Url
+    certificate_authority: str
+    binding: Base64Url
+
+
+class Registration(View, frozen=True):
+    """The receipt is a signed object of type 12."""
+
+    reg_no: int
+    receipt: Base64Url
+
+
+class Certificate(View, frozen=True):
+    """PEM texts."""
+
+    certificate: str
+    certificate_authority: str
+
+
+class ManagerView(View, frozen=True):
+    """`acknowledged` is the last event that the manager has acted on."""
+
+    nm_id: HexId
+    name: str
+    state: str
+    credential: Base64Url | None
+    endpoint: str | None
+    acknowledged: int
+
+
+class DeviceView(View, frozen=True):
+    """`serial` and `credential` are those in force, or the last ones of a device that has none."""
+
+    dev_id: HexId
+    nm_id: HexId
+    state: str
+    serial: HexId
+    reg_no: int
+    registered_at: Seconds
+    credential: Base64Url
+    receipt: Base64Url
+
+
+class StatusView(View, frozen=True):
+    """`status` is active, suspended, superseded, revoked or retired."""
+
+    serial: HexId
+    status: str
+    status_epoch: int
+
+
+class RevocationView(View, frozen=True):
+    """`waiting` are managers that have not acknowledged; `safe_after_ms` is null while there are any."""
+
+    id: int
+    kind: str
+    subject: HexId
+    reason: int
+    ts: Seconds
+    by: str
+    status_epoch: int
+    waiting: list[str] = field(default_factory=list)
+    safe_after_ms: int | None = None
+
+
+class EventView(View, frozen=True):
+    """A change that managers act on; `subject` is the id of the device, manager, credential (serial) or session."""
+
+    id: int
+    ts: Seconds
+    kind: str
+    subject: HexId
+    data: dict[str, str | int]
+
+
+class AuditView(View, frozen=True):
+    """`entry` is the CBOR that is chained, `h` its hash; `text` the same for people."""
+
+    seq: int
+    entry: Base64Url
+    h: str
+    text: str
+
+
+class HeadView(View, frozen=True):
+    """The newest signed head (type 14) and the entry and hash that it covers."""
+
+    seq: int
+    h: str
+    ts: Seconds
+    signed: Base64Url
+
+
+class FoundView(View, frozen=True):
+    """All that a manager needs to set up a session with a device of another one."""
+
+    credential: Base64Url
+    cred_nm: Base64Url
+    cred_nc: Base64Url
+    manager: str
+
+
+class ManagerPage(View, frozen=True):
+    """`next` is the value of `after` for the following page, null on the last."""
+
+    items: list[ManagerView]
+    next: str | None
+
+
+class DevicePage(View, frozen=True):
+    """`next` is the value of `after` for the following page, null on the last."""
+
+    items: list[DeviceView]
+    next: str | None
+
+
+class RevocationPage(View, frozen=True):
+    """`next` is the value of `after` for the following page, null on the last."""
+
+    items: list[RevocationView]
+    next: int | None
+    status_epoch: int
+
+
+class EventPage(View, frozen=True):
+    """`cursor` is the value of `after` for the following call."""
+
+    items: list[EventView]
+    cursor: int
+
+
+class AuditPage(View, frozen=True):
+    """`next` is the value of `after` for the following page, null on the last."""
+
+    items: list[AuditView]
+    next: int | None
+
+
+# ------------------------------------------------------------------ files that people carry
+
+
+class RootPin(Struct, frozen=True, tag_field="format", tag="keymote-root/1"):
+    """The authority's public key, which devices, managers and coordinators pin."""
+
+    suite: int
+    id: HexId
+    sig_pk: Base64Url
+
+
+class RequestFile(Struct, frozen=True, tag_field="format", tag="keymote-request/1"):
+    """A coordinator's request to the authority: signed object of type 243."""
+
+    name: str
+    request: Base64Url
+
+
+class CredentialFile(Struct, frozen=True, tag_field="format", tag="keymote-credential/1"):
+    """The authority's answer: the coordinator's credential, and the root that issued it."""
+
+    credential: Base64Url
+    root: RootPin
+
+
+class ManagerLabel(Struct, frozen=True, tag_field="format", tag="keymote-manager-label/1"):
+    """What a new manager is given, mode 0600: who it is, its code, where its coordinators are and whom it pins."""
+
+    nm_id: HexId
+    name: str
+    code: Base64Url
+    nc_id: HexId
+    coordinators: list[str]
+    root: RootPin
+
+    def __repr__(self) -> str:
+        return f"ManagerLabel(nm_id={self.nm_id!r}, name={self.name!r})"
+
+
+class AuditExport(Struct, frozen=True, tag_field="format", tag="keymote-audit/1"):
+    """A whole audit log with its signed heads and the credential under which they were signed."""
+
+    nc_id: HexId
+    credential: Base64Url
+    entries: list[AuditView]
+    heads: list[HeadView]
+
+
+T = TypeVar("T")
+
+
+def encode(value: Struct) -> bytes:
+    """Return the JSON of a body or file."""
+    return json.encode(value)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Return the value in JSON `data` that came over a network; PeerFault E_FORMAT for any other form."""
+    try:
+        return json.decode(data, type=kind)
+    except (DecodeError, ValidationError, UnicodeDecodeError) as error:
+        raise PeerFault(ErrorCode.E_FORMAT, f"not a {kind.__name__}: {error}") from error
+
+
+def write_file(value: Struct) -> bytes:
+    """Return a file's bytes: indented JSON with a closing line end."""
+    return json.format(json.encode(value), indent=2) + b"\n"
+
+
+def read_file(data: bytes, kind: type[T], name: str) -> T:
+    """Return what a file called `name` says; CallerFault that names it when it is of another kind."""
+    try:
+        return json.decode(data, type=kind)
+    except (DecodeError, ValidationError, UnicodeDecodeError) as error:
+        raise CallerFault(f"{name} is not a {kind.__name__} file: {error}") from error
