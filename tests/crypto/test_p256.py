@@ -142,11 +142,35 @@ def test_a_checked_point_is_its_encoding_and_keeps_its_coordinates(monkeypatch: 
     assert checked == raw
     assert hash(checked) == hash(raw)
     assert cbor2.dumps([checked], canonical=True) == cbor2.dumps([raw], canonical=True)
+    twice, k = GROUP.add(checked, checked), scalar(2)
+    assert GROUP.mul(k, checked) == twice
     monkeypatch.setattr(p256, "ec", None)  # nothing can be decoded from here on
     assert GROUP.check(checked) is checked
-    assert GROUP.mul(scalar(2), checked) == GROUP.add(checked, checked)
+    assert GROUP.mul(k, checked) == twice == GROUP.add(checked, checked)
     with pytest.raises(AttributeError):
-        GROUP.mul(scalar(2), Point(raw))
+        GROUP.mul(k, Point(raw))
+
+
+@pytest.mark.parametrize("value", [1, 2, GROUP.order - 2, GROUP.order - 1])
+def test_IM12_products_at_the_ends_of_the_scalars(value: int) -> None:
+    """1 and q - 1 have no neighbouring product to take y from; 2 and q - 2 are the outermost that have."""
+    P = GROUP.base_mul(scalar(7))
+    assert GROUP.mul(scalar(value), P) == encode(affine_mul(value, decode(P)))
+
+
+def test_IM12_products_that_contradict_each_other_are_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = ec.SECP256R1()
+
+    class Contradictory:
+        def __init__(self, raw: bytes) -> None:
+            self.value, self.has_neighbour = int.from_bytes(raw, "big"), True
+            self.key = ec.derive_private_key(self.value, curve)
+            self.next_key = ec.derive_private_key(self.value + 2, curve)
+
+    P = GROUP.base_mul(scalar(7))
+    monkeypatch.setattr(p256, "_Multiplier", Contradictory)
+    with pytest.raises(ArithmeticError, match="contradict"):
+        GROUP.mul(scalar(1000), P)
 
 
 def test_CM23_hash_to_scalar_is_big_endian() -> None:

@@ -1,13 +1,13 @@
 """The group P-256 and ESP256 signatures; the home of PyCryptodome and of `cryptography`'s elliptic curves.
 
-Who computes what (decision 0010): OpenSSL decodes points (it knows the curve equation, and is twenty times faster than
-PyCryptodome's import), multiplies the generator and signs; PyCryptodome's `EccPoint` adds and multiplies, because
-OpenSSL's Python face offers neither an addition nor the y coordinate of a product (rule IM-12).
+Who computes what (decision 0010): OpenSSL decodes points, signs, and multiplies; its Python face gives only the x of a
+product, so y comes from the x of the neighbouring product (k + 1)·P. PyCryptodome's `EccPoint` adds, because OpenSSL's
+face offers no addition at all (rule IM-12). Both multiply in constant time.
 """
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import ClassVar, Final
 
 from Crypto.PublicKey.ECC import EccPoint  # type: ignore[attr-defined]  # documented there, not re-exported there
@@ -24,7 +24,10 @@ from keymote.errors import CallerFault, ErrorCode, PeerFault
 
 _CURVE: Final = ec.SECP256R1()
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_FIELD: Final = 2**256 - 2**224 + 2**192 + 2**96 - 1
+_B: Final = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _POINT_SIZE: Final = 33
+_ECDH: Final = ec.ECDH()
 _SIGN: Final = ec.ECDSA(SHA256(), deterministic_signing=True)
 _VERIFY: Final = ec.ECDSA(SHA256())
 
@@ -47,7 +50,11 @@ class P256:
             PeerFault: E_POINT unless it is the compressed encoding (02 or 03, x below p) of a point on the curve. The
                 identity has no encoding of this length.
         """
-        return Point(encoding if type(encoding) is _Decoded else _Decoded.of(encoding, _decode(encoding)))
+        if isinstance(encoding, _Decoded):
+            return Point(encoding)
+        point = _Decoded(encoding)
+        point.key  # noqa: B018  # decoding is the check
+        return Point(point)
 
     def check_scalar(self, encoding: bytes) -> bytes:
         """Return the 32 bytes of a received scalar from 1 to q - 1; PeerFault E_FORMAT for anything else."""
@@ -67,23 +74,33 @@ class P256:
 
     def base_mul(self, k: Secret) -> Point:
         """Return k·G."""
-        value = int.from_bytes(k.expose(), "big") % _ORDER
-        if value == 0:
+        multiplier = k.parsed(_Multiplier)
+        if multiplier.value == 0:
             raise refused_point("the product is the identity")
-        key = ec.derive_private_key(value, _CURVE).public_key()
-        return Point(key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
+        return Point(multiplier.key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
 
     def mul(self, k: Secret, P: Point) -> Point:
-        """Return k·P, in constant time with a blinded scalar."""
-        return _encode(_element(P) * int.from_bytes(k.expose(), "big"))
+        """Return k·P."""
+        multiplier, point = k.parsed(_Multiplier), _decoded(P)
+        if not multiplier.has_neighbour:
+            return _encode(point.element * multiplier.value)
+        x, y = point.xy
+        X = int.from_bytes(multiplier.key.exchange(_ECDH, point.key), "big")
+        X_next = int.from_bytes(multiplier.next_key.exchange(_ECDH, point.key), "big")
+        # the chord through P and kP meets the curve in -(k + 1)P: (Y - y)^2 = (X_next + X + x)(X - x)^2; solved for Y
+        Y_squared = ((X * X - 3) * X + _B) % _FIELD
+        Y = (Y_squared + y * y - (X_next + X + x) * (X - x) ** 2) * pow(2 * y, -1, _FIELD) % _FIELD
+        if (Y * Y - Y_squared) % _FIELD:
+            raise ArithmeticError("two products of one point contradict each other")
+        return Point(_Decoded.at(X, Y))
 
     def add(self, P: Point, Q: Point) -> Point:
         """Return P + Q."""
-        return _encode(_element(P) + _element(Q))
+        return _encode(_decoded(P).element + _decoded(Q).element)
 
     def sub(self, P: Point, Q: Point) -> Point:
         """Return P - Q."""
-        return _encode(_element(P) + -_element(Q))
+        return _encode(_decoded(P).element + -_decoded(Q).element)
 
     def hash_to_scalar(self, data: bytes) -> Secret:
         """Return H2S: SHA-512 of `data`, big endian, mod q; PeerFault E_FORMAT for zero."""
@@ -122,44 +139,80 @@ class Esp256:
 
     def verifier(self, encoding: bytes) -> Callable[[bytes, bytes], bool]:
         """Return the verifying function of a compressed public key; PeerFault E_POINT for any other bytes."""
-        return partial(_accepts, _load(encoding))
+        return partial(_accepts, _load_compressed(encoding))
+
+
+class _Multiplier:
+    """A scalar k as OpenSSL wants it: the private keys k and k + 1, each made at its first use, dying with its secret."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.value = int.from_bytes(raw, "big") % _ORDER
+
+    @property
+    def has_neighbour(self) -> bool:
+        """Whether k·P and (k + 1)·P are points other than P, -P and the identity."""
+        return 1 < self.value < _ORDER - 1
+
+    @cached_property
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        return ec.derive_private_key(self.value, _CURVE)
+
+    @cached_property
+    def next_key(self) -> ec.EllipticCurvePrivateKey:
+        return ec.derive_private_key(self.value + 1, _CURVE)
 
 
 class _Decoded(bytes):
-    """A checked encoding that keeps its coordinates: decoding costs a square root, which a value pays at most once."""
-
-    element: EccPoint
+    """An encoding that keeps what the libraries made of it: a square root and two objects, each paid at most once."""
 
     @classmethod
-    def of(cls, encoding: bytes, element: EccPoint) -> "_Decoded":
-        point = cls(encoding)
-        point.element = element
+    def at(cls, x: int, y: int) -> "_Decoded":
+        """Return the point with these coordinates, which an arithmetic has produced."""
+        point = cls((b"\x03" if y & 1 else b"\x02") + x.to_bytes(32, "big"))
+        point.__dict__["xy"] = (x, y)
         return point
 
+    @cached_property
+    def key(self) -> ec.EllipticCurvePublicKey:
+        if "xy" in self.__dict__:
+            x, y = self.xy
+            return _load(b"\x04" + x.to_bytes(32, "big") + y.to_bytes(32, "big"))
+        return _load_compressed(self)
 
-def _element(P: Point) -> EccPoint:
-    return P.element if isinstance(P, _Decoded) else _decode(P)
+    @cached_property
+    def xy(self) -> tuple[int, int]:
+        numbers = self.key.public_numbers()
+        return numbers.x, numbers.y
+
+    @cached_property
+    def element(self) -> EccPoint:
+        return EccPoint(*self.xy, "P-256")
 
 
-def _decode(encoding: bytes) -> EccPoint:
-    numbers = _load(encoding).public_numbers()
-    return EccPoint(numbers.x, numbers.y, "P-256")
-
-
-def _load(encoding: bytes) -> ec.EllipticCurvePublicKey:
-    if len(encoding) != _POINT_SIZE:
-        raise refused_point(f"a compressed point has {_POINT_SIZE} bytes, this one {len(encoding)}")
-    try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, encoding)
-    except ValueError:
-        raise refused_point("not a compressed point of P-256") from None
+def _decoded(P: Point) -> _Decoded:
+    return P if isinstance(P, _Decoded) else _Decoded(P)
 
 
 def _encode(element: EccPoint) -> Point:
     x, y = element.xy
     if x == 0 and y == 0:  # how EccPoint writes the identity; (0, 0) is not on the curve
         raise refused_point("the result is the identity")
-    return Point(_Decoded.of((b"\x03" if y & 1 else b"\x02") + x.to_bytes(32, "big"), element))
+    point = _Decoded.at(x, y)
+    point.__dict__["element"] = element
+    return Point(point)
+
+
+def _load_compressed(encoding: bytes) -> ec.EllipticCurvePublicKey:
+    if len(encoding) != _POINT_SIZE:
+        raise refused_point(f"a compressed point has {_POINT_SIZE} bytes, this one {len(encoding)}")
+    return _load(encoding)
+
+
+def _load(encoding: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, encoding)
+    except ValueError:
+        raise refused_point("not a point of P-256") from None
 
 
 def _scalar(value: int) -> Secret:
