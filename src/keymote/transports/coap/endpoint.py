@@ -1,0 +1,296 @@
+"""One UDP socket as a `Link`: CoAP on `coap://host:port`, for our own resources and for an application's beside."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable
+from errno import EADDRNOTAVAIL
+from functools import lru_cache, partial
+from typing import Final, Protocol, Self, cast
+
+from keymote.engine.base import MULTICAST, Peer
+from keymote.errors import CallerFault, PeerFault, Unavailable
+from keymote.transports.coap.inbox import Inbox, decode_records, encode_fetch, link_header
+from keymote.transports.coap.message import OCTETS, CoapMessage, Code, Kind, Option, empty, uint
+from keymote.transports.coap.multicast import Group, GroupListener, allow_sending
+from keymote.transports.coap.requests import Requests, Timing
+from keymote.transports.coap.responses import Receive, Responses
+
+DEFAULT_PORT: Final = 5683
+_SCHEME: Final = "coap://"
+
+
+def peer_of(address: tuple[str, int]) -> Peer:
+    """Return the handle of a socket address: `coap://127.0.0.1:5683`."""
+    host, port = address[0], address[1]
+    return f"{_SCHEME}[{host}]:{port}" if ":" in host else f"{_SCHEME}{host}:{port}"
+
+
+@lru_cache(maxsize=4096)
+def address_of(peer: Peer) -> tuple[str, int]:
+    """Return the numeric address behind a handle.
+
+    Raises:
+        CallerFault: it is not of the form coap://ADDRESS or coap://ADDRESS:PORT.
+    """
+    host, port = peer.removeprefix(_SCHEME), str(DEFAULT_PORT)
+    if host.startswith("["):
+        host, _, rest = host[1:].partition("]")
+        port = rest.removeprefix(":") or port
+    elif ":" in host:
+        host, _, port = host.partition(":")
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+        number = int(port)
+    except (OSError, ValueError):
+        number = 0
+    if not (peer.startswith(_SCHEME) and 0 < number < 1 << 16):
+        raise CallerFault(f"{peer!r} is not a CoAP endpoint", do="write coap://ADDRESS:PORT with a numeric address")
+    return host, number
+
+
+class Application(Protocol):
+    """Further resources on the same socket (aiocoap's): hears every message that is not ours."""
+
+    def heard(self, data: bytes, address: tuple[str, int]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class CoapEndpoint(asyncio.DatagramProtocol):
+    """A reliable `Link`: confirmable, and `failed` is called within 10 s when a peer does not answer.
+
+    `receive(peer, datagram, settled)` takes in what peers send; what the node answers at once rides on the response.
+    A LINK record that does not reach its device waits in the inbox under the pseudonym of its link.
+    """
+
+    reliable: Final = True
+
+    def __init__(self, receive: Receive, timing: Timing, group: Group | None) -> None:
+        self._receive = receive
+        self._group = group
+        self._loop = asyncio.get_running_loop()
+        self._mid = secrets.randbelow(1 << 16)
+        self._hello = b""
+        self._polled: dict[Peer, tuple[bytes, int]] = {}
+        self._listener: GroupListener | None = None
+        self._application: Application | None = None
+        self._polls: set[asyncio.Task[None]] = set()
+        self._transport: asyncio.DatagramTransport | None = None
+        self.inbox: Final = Inbox()
+        self._requests = Requests(self._transmit, self._next_mid, timing)
+        self._responses = Responses(
+            self._transmit,
+            self._next_mid,
+            self._loop.time,
+            receive,
+            lambda peer, data: self.send(peer, data, None),
+            self.inbox,
+            lambda: self._hello,
+        )
+
+    @classmethod
+    async def open(
+        cls,
+        bind: tuple[str, int],
+        receive: Receive,
+        *,
+        timing: Timing | None = None,
+        group: Group | None = None,
+        listen: bool = False,
+    ) -> Self:
+        """Bind one address (port 0: any free one). `group` is where HELLOs go; with `listen` they are heard, too.
+
+        Raises:
+            CallerFault: the address is not one of this machine, or stands for all of them.
+            Unavailable: the port is taken, or the group cannot be joined.
+        """
+        host, port = bind
+        if host in ("", "0.0.0.0", "::"):  # noqa: S104  named to refuse it
+            raise CallerFault(f"cannot serve CoAP on {host or 'no address'}", do="bind one address of this machine")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.bind((host, port))
+            if group is not None and family is socket.AF_INET:
+                allow_sending(sock, group)
+            sock.setblocking(False)
+        except OSError as error:
+            sock.close()
+            if isinstance(error, socket.gaierror) or error.errno == EADDRNOTAVAIL:
+                raise CallerFault(f"{host} is not an address of this machine", do="bind one that is") from error
+            raise Unavailable(
+                f"cannot bind udp {host}:{port}: {error.strerror}", do="stop what uses the port or choose another"
+            ) from error
+        self = cls(receive, timing or Timing(), group)
+        await self._loop.create_datagram_endpoint(lambda: self, sock=sock)
+        if listen and group is not None:
+            try:
+                self._listener = await GroupListener.join(group, self._heard_by_all)
+            except BaseException:
+                self.close()
+                raise
+        return self
+
+    @property
+    def address(self) -> Peer:
+        """The handle under which peers reach this endpoint."""
+        return peer_of(self.socket_address)
+
+    @property
+    def socket_address(self) -> tuple[str, int]:
+        assert self._transport is not None
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        return host, port
+
+    # ------------------------------------------------------------------ the link
+
+    def send(self, peer: Peer, data: bytes, failed: Callable[[], None] | None) -> None:
+        """Carry one datagram; to `MULTICAST` it goes unconfirmed, and stays what `GET /k` answers."""
+        if peer == MULTICAST:
+            self._hello = data
+            self._announce(data)
+            return
+        record = link_header(data)
+        if record is not None and self.inbox.expects_reader(record[0], self._loop.time()):
+            self.inbox.keep(*record, data, self._loop.time())
+            self._transmit(peer, self._unconfirmed(data))  # should the device be awake
+            return
+        if record is not None and self._polled.get(peer, record)[0] != record[0]:
+            self._polled[peer] = (record[0], 0)
+        self._requests.ask(
+            peer,
+            Code.POST,
+            (b"k",),
+            data,
+            partial(self._answered, peer),
+            partial(self._undelivered, data, failed),
+        )
+
+    def discover(self, peer: Peer, failed: Callable[[], None] | None = None) -> None:
+        """Ask one endpoint for its HELLO (`GET /k`); it arrives as a datagram of that peer."""
+        self._requests.ask(peer, Code.GET, (b"k",), b"", partial(self._answered, peer), failed)
+
+    def poll(self, peer: Peer, every_s: float) -> None:
+        """Fetch what waits at a manager, until `close`: for a device that cannot be reached."""
+        self._polled.setdefault(peer, (b"", 0))
+        task = self._loop.create_task(self._polling(peer, every_s), name=f"inbox at {peer}")
+        self._polls.add(task)
+        task.add_done_callback(self._polls.discard)
+
+    def fetch(self, peer: Peer) -> None:
+        """Fetch what waits at a manager now; again at once while something came."""
+        lid, wanted = self._polled.get(peer, (b"", 0))
+        if lid:  # else the link's pseudonym is unknown: we have not sent a record yet
+            body = encode_fetch(lid, wanted)
+            answered = partial(self._fetched, peer, lid)
+            self._requests.ask(peer, Code.FETCH, (b"k", b"inbox"), body, answered, None)
+
+    # ------------------------------------------------------------------ an application beside us
+
+    def mount(self, application: Application) -> None:
+        """Hand messages for other resources to `application` from now on."""
+        self._application = application
+
+    def transmit_raw(self, data: bytes, address: tuple[str, int]) -> None:
+        """Send the application's datagram from our socket."""
+        if self._transport is not None:
+            self._transport.sendto(data, address)
+
+    def close(self) -> None:
+        """Stop at once; requests under way end without a word."""
+        for task in self._polls:
+            task.cancel()
+        self._requests.close()
+        if self._listener is not None:
+            self._listener.close()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    # ------------------------------------------------------------------ datagrams
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)  # asyncio's own class is none by inheritance
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        try:
+            message = CoapMessage.decode(data)
+        except PeerFault:
+            return  # RFC 7252 4.2: silently ignored; a reset would tell a scanner who listens
+        peer = peer_of(addr)
+        if message.is_request:
+            if message.kind in (Kind.CON, Kind.NON):
+                self._request(peer, message, data, addr)
+        elif message.kind is Kind.CON and message.code == Code.EMPTY:
+            self._transmit(peer, empty(Kind.RST, message.mid))  # a ping
+        elif not self._requests.heard(peer, message):
+            if self._application is not None:
+                self._application.heard(data, addr)
+            elif message.kind is Kind.CON:
+                self._transmit(peer, empty(Kind.RST, message.mid))
+
+    def error_received(self, exc: Exception) -> None:
+        """A port unreachable of some peer: its requests end by their own timers."""
+
+    def _request(self, peer: Peer, message: CoapMessage, data: bytes, addr: tuple[str, int]) -> None:
+        if self._application is not None and message.path[:1] != (b"k",):
+            self._application.heard(data, addr)
+        else:
+            self._responses.heard(peer, message)
+
+    def _heard_by_all(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._transport is None or addr[:2] == self.socket_address:
+            return
+        try:
+            self._responses.heard_by_all(peer_of(addr), CoapMessage.decode(data))
+        except PeerFault:
+            return
+
+    def _transmit(self, peer: Peer, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.sendto(data, address_of(peer))
+
+    def _announce(self, data: bytes) -> None:
+        if self._transport is not None and self._group is not None:
+            self._transport.sendto(self._unconfirmed(data), (self._group.address, self._group.port))
+
+    def _unconfirmed(self, data: bytes) -> bytes:
+        options = ((Option.URI_PATH, b"k"), (Option.CONTENT_FORMAT, uint(OCTETS)))
+        return CoapMessage(Kind.NON, Code.POST, self._next_mid(), b"", options, data).encode()
+
+    def _next_mid(self) -> int:
+        self._mid = (self._mid + 1) & 0xFFFF
+        return self._mid
+
+    # ------------------------------------------------------------------ what comes back
+
+    def _answered(self, peer: Peer, answer: bytes) -> None:
+        if answer:
+            self._receive(peer, answer, None)
+
+    def _undelivered(self, data: bytes, failed: Callable[[], None] | None) -> None:
+        """Keep a LINK record for the device that did not answer; it may come for it within the day."""
+        record = link_header(data)
+        if record is not None:
+            self.inbox.keep(*record, data, self._loop.time())
+        if failed is not None:
+            failed()
+
+    async def _polling(self, peer: Peer, every_s: float) -> None:
+        while True:
+            self.fetch(peer)
+            await asyncio.sleep(every_s)
+
+    def _fetched(self, peer: Peer, lid: bytes, answer: bytes) -> None:
+        try:
+            records = decode_records(answer)
+        except PeerFault:
+            return
+        headers = [header for record in records if (header := link_header(record)) is not None and header[0] == lid]
+        if self._polled.get(peer, (b"", 0))[0] == lid and headers:
+            self._polled[peer] = (lid, max(seq for _, seq in headers) + 1)
+        for record in records:
+            self._receive(peer, record, None)
+        if headers:
+            self.fetch(peer)
