@@ -176,7 +176,7 @@ async def test_a_response_with_a_foreign_token_or_from_elsewhere_is_not_ours(ope
 async def test_more_than_the_queue_holds_fails_at_once(opened, raw: Raw) -> None:
     a, _ = await opened()
     failures: list[int] = []
-    for number in range(FULL := 4 + 64):
+    for _ in range(FULL := 4 + 64):
         a.send(peer_of(raw.socket.getsockname()), b"x", None)
     a.send(peer_of(raw.socket.getsockname()), b"x", lambda: failures.append(FULL))
     assert failures == []  # never from inside the caller's step
@@ -341,6 +341,6 @@ async def test_a_taken_port_and_a_foreign_address_are_said_so(opened) -> None:
     a, _ = await opened()
     with pytest.raises(Unavailable, match="cannot bind udp"):
         await CoapEndpoint.open(a.socket_address, lambda *_: None)
-    for host in ("0.0.0.0", "192.0.2.1"):
+    for host in ("0.0.0.0", "192.0.2.1"):  # noqa: S104
         with pytest.raises(CallerFault):
             await CoapEndpoint.open((host, 0), lambda *_: None)
