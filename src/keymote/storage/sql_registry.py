@@ -1,0 +1,120 @@
+"""The coordinator's tables. Uniqueness is the database's business: one active credential per subject, serials once."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+SCHEMA_VERSION: Final = 1
+
+metadata = MetaData()
+_ID = LargeBinary(8)
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only where the type is INTEGER."""
+
+counters = Table(
+    "counter",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+managers = Table(
+    "manager",
+    metadata,
+    Column("nm_id", _ID, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("serial", _ID),
+    Column("kid", _ID),
+    Column("endpoint", String(255)),
+    Column("acknowledged", BigInteger, nullable=False, server_default="0"),
+)
+
+devices = Table(
+    "device",
+    metadata,
+    Column("dev_id", _ID, primary_key=True),
+    Column("nm_id", _ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("serial", _ID, nullable=False),
+)
+
+credentials = Table(
+    "credential",
+    metadata,
+    Column("serial", _ID, primary_key=True),
+    Column("sub", _ID, nullable=False),
+    Column("iss", _ID, nullable=False),
+    Column("raw", LargeBinary(256), nullable=False),
+    Column("reg_no", BigInteger, nullable=False, unique=True),
+    Column("ts", BigInteger, nullable=False),
+    Column("receipt", LargeBinary(256), nullable=False),
+    Column("state", String(16), nullable=False),
+)
+_ACTIVE = text("state = 'active'")
+Index("one_active_credential", credentials.c.sub, unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
+
+events = Table(
+    "event",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("subject", _ID, nullable=False),
+    Column("data", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+revocations = Table(
+    "revocation",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("subject", _ID, nullable=False, index=True),
+    Column("reason", Integer, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("by", String(64), nullable=False),
+    Column("status_epoch", BigInteger, nullable=False),
+    Column("event", _NUMBER, ForeignKey("event.id"), nullable=False),
+    Column("evidence", LargeBinary(512), nullable=False),
+    sqlite_autoincrement=True,
+)
+_SESSION = text("kind = 'session'")
+Index("one_note_per_session", revocations.c.subject, unique=True, sqlite_where=_SESSION, postgresql_where=_SESSION)
+
+acknowledgements = Table(
+    "acknowledgement",
+    metadata,
+    Column("nm_id", _ID, ForeignKey("manager.nm_id"), primary_key=True),
+    Column("upto", _NUMBER, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", _NUMBER, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary(1280), nullable=False),
+    Column("h", LargeBinary(32), nullable=False),
+)
+
+heads = Table(
+    "audit_head",
+    metadata,
+    Column("seq", _NUMBER, primary_key=True, autoincrement=False),
+    Column("h", LargeBinary(32), nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("signed", LargeBinary(256), nullable=False),
+)
