@@ -1,0 +1,333 @@
+"""The simulator: nodes, the air between them, the services they ask, and one clock that jumps from event to event.
+
+Same seed, same calls: same bytes, same order, same `trace`. Nothing here waits, and nothing runs unless it is told to.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Final, TypeVar
+
+from keymote.crypto.entropy import SeededEntropy
+from keymote.engine.base import MULTICAST, Answer, Ask, CellKey, Command, Due, Failed, Item, Peer, Report, Send
+from keymote.errors import CallerFault, KeymoteError, PeerFault
+from keymote.lab.simulator.host import Build, Done, Host, PowerLoss, Quartz, Row
+from keymote.lab.simulator.network import Adversary, Channel, Datagram, Dice, passive
+from keymote.wire.registry import peek
+
+SERVICE_S: Final = 0.02
+"""How long a service takes to answer, in seconds."""
+GIVES_UP_S: Final = 10.0
+"""After which a reliable channel says `Failed`."""
+AGAIN_S: Final = 1.0
+"""Pause before a cell whose deadline stayed in the past hears `Due` once more."""
+MOST_EVENTS: Final = 200_000
+"""Events in one call of `run_until`, unless a world says otherwise: more means that the nodes talk in circles."""
+
+Answerer = Callable[[str, object], object | None]
+"""`(name of the node, query)`: the services around it. None: no answer comes. A KeymoteError raised is the answer."""
+
+R = TypeVar("R", bound=Report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    target: str
+    datagram: Datagram
+
+
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    host: str
+    key: CellKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Return:
+    """The outcome of an effect, for the cell that had it; a reboot in between loses it."""
+
+    host: str
+    boot: int
+    key: CellKey
+    item: Answer | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class _PowerOn:
+    host: str
+    boot: int
+
+
+_Event = _Arrival | _Deadline | _Return | _PowerOn
+
+
+class Simulator:
+    """A world. `channel` is the air where `channels[source, target]` says nothing else; both may change at any time."""
+
+    def __init__(self, seed: bytes, *, channel: Channel | None = None, answer: Answerer | None = None) -> None:
+        self._seed = SeededEntropy(seed)
+        self._dice = Dice(self._seed.fork("dice"))
+        self.now = 0.0
+        self.channel = channel or Channel()
+        self.channels: dict[tuple[Peer, Peer], Channel] = {}
+        self.answer: Answerer = answer or _nobody_answers
+        self.adversary: Adversary = passive
+        self.most_events = MOST_EVENTS
+        self.hosts: dict[str, Host] = {}
+        self.segments: dict[str, str] = {}
+        """Name of a node -> radio cell in which its multicasts are heard."""
+        self.air: list[Datagram] = []
+        """Every datagram that was sent, in order: what somebody with an antenna has recorded."""
+        self.messages: Counter[tuple[str, int]] = Counter()
+        """(node, message type) -> datagrams sent."""
+        self.octets: Counter[tuple[str, int]] = Counter()
+        """(node, message type) -> bytes sent, headers of lower layers not counted."""
+        self._events: list[tuple[float, int, _Event]] = []
+        self._count = 0
+        self._alarms: dict[tuple[str, CellKey], float] = {}
+        self._digest = hashlib.sha256()
+
+    @property
+    def trace(self) -> str:
+        """Return the hash over everything that has happened so far."""
+        return self._digest.hexdigest()
+
+    # ------------------------------------------------------------------ nodes and their power
+
+    def add(self, name: str, build: Build, *, segment: str = "", quartz: Quartz | None = None) -> Host:
+        """Put a node into the world and boot it. It hears multicasts of others in the same `segment`."""
+        if name in self.hosts:
+            raise CallerFault(f"there is a node {name!r} already")
+        host = Host(name, build, self._seed.fork(f"host {name}"), quartz or Quartz())
+        self.hosts[name] = host
+        self.segments[name] = segment
+        self._boot(host)
+        return host
+
+    def reboot(self, name: str, down_s: float = 0.0) -> None:
+        """Cut the power of a node; it comes back after `down_s` with what its disk holds."""
+        host = self.hosts[name]
+        host.lose_power()
+        if down_s > 0.0:
+            self._push(self.now + down_s, _PowerOn(name, host.boots))
+        else:
+            self._boot(host)
+
+    def restore(self, name: str, disk: dict[CellKey, Row], build: Build) -> None:
+        """Start a node again from a copy of its disk, as after `keymote manager restore`."""
+        host = self.hosts[name]
+        host.lose_power()
+        host.disk = dict(disk)
+        host.build = build
+        self._boot(host)
+
+    def set_clock(self, name: str, quartz: Quartz) -> None:
+        """Give a running node other clocks."""
+        host = self.hosts[name]
+        host.quartz = quartz
+        for key in host.cells:
+            self._arm(host, key)
+
+    # ------------------------------------------------------------------ acting
+
+    def command(self, name: str, key: CellKey, command: Command) -> Sequence[Report]:
+        """Let the application of a node say something to one of its cells; return what it hears in the same step.
+
+        A node whose fuse burns meanwhile says nothing: it is down, and comes back at once.
+        """
+        done = self._run(self.hosts[name], key, command)
+        return [effect for _, effect in done.effects if isinstance(effect, Report)]
+
+    def inject(self, source: Peer, target: Peer, data: bytes, *, after_s: float = 0.0) -> None:
+        """Let an adversary send a datagram in anybody's name; it arrives."""
+        self._arrive(Datagram(self.now, source, target, data), after_s)
+
+    # ------------------------------------------------------------------ time
+
+    def run_for(self, seconds: float) -> None:
+        """Let `seconds` of virtual time pass."""
+        self.run_until(lambda: False, seconds)
+
+    def run_until(self, reached: Callable[[], bool], within_s: float) -> bool:
+        """Run events until `reached()` or until `within_s` of virtual time have passed; return whether it was reached.
+
+        Raises:
+            RuntimeError: `most_events` were not enough.
+        """
+        end = self.now + within_s
+        for _ in range(self.most_events):
+            if reached():
+                return True
+            if not self._events or self._events[0][0] > end:
+                self.now = end
+                return False
+            self._next()
+        raise RuntimeError(f"{self.most_events} events within {within_s} s: the nodes talk in circles")
+
+    # ------------------------------------------------------------------ looking
+
+    def heard(self, name: str, kind: type[R]) -> list[R]:
+        """Return every report of this type that the application of a node was told."""
+        return [report for _, _, report in self.hosts[name].reports if isinstance(report, kind)]
+
+    def fork(self, label: str) -> "Simulator":
+        """Return a copy of this world whose future is its own; `label` names its dice and its nodes' new entropy."""
+        seed = self._seed.fork(f"fork {label}")
+        twin = Simulator(b"", channel=self.channel, answer=self.answer)
+        twin._seed, twin._dice = seed, Dice(seed.fork("dice"))
+        twin.now, twin.adversary, twin._count = self.now, self.adversary, self._count
+        twin.channels, twin.segments = dict(self.channels), dict(self.segments)
+        twin.air, twin._events = list(self.air), list(self._events)
+        twin._alarms = dict(self._alarms)
+        twin.messages, twin.octets = Counter(self.messages), Counter(self.octets)
+        twin._digest = self._digest.copy()
+        for name, host in self.hosts.items():
+            twin.hosts[name] = host.copy(seed.fork(f"host {name}"))
+        return twin
+
+    # ------------------------------------------------------------------ events
+
+    def _push(self, at: float, event: _Event) -> None:
+        self._count += 1
+        heappush(self._events, (at, self._count, event))
+
+    def _next(self) -> None:
+        at, _, event = heappop(self._events)
+        self.now = max(self.now, at)
+        match event:
+            case _Arrival(target, datagram):
+                self._deliver(target, datagram)
+            case _Deadline(name, key):
+                self._wake(self.hosts[name], key, at)
+            case _Return(name, boot, key, item):
+                host = self.hosts[name]
+                if host.up and host.boots == boot and host.get(key) is not None:
+                    self._run(host, key, item)
+            case _PowerOn(name, boot):
+                host = self.hosts[name]
+                if not host.up and host.boots == boot:
+                    self._boot(host)
+
+    def _boot(self, host: Host) -> None:
+        host.boot(self.now)
+        self._note(host.name, "boot", b"")
+        for key in host.cells:
+            self._arm(host, key)
+
+    def _arm(self, host: Host, key: CellKey) -> None:
+        due = host.due_at(key)
+        if due is not None:
+            self._set_alarm(host.name, key, max(due, self.now))
+
+    def _set_alarm(self, name: str, key: CellKey, at: float) -> None:
+        if self._alarms.get((name, key)) != at:
+            self._alarms[name, key] = at
+            self._push(at, _Deadline(name, key))
+
+    def _wake(self, host: Host, key: CellKey, alarm: float) -> None:
+        """Say Due to a cell whose time has come, unless the alarm was set anew meanwhile."""
+        if self._alarms.get((host.name, key)) != alarm:
+            return
+        del self._alarms[host.name, key]
+        due = host.due_at(key) if host.up else None
+        if due is None:
+            return
+        if due > self.now:
+            self._set_alarm(host.name, key, due)
+            return
+        self._run(host, key, Due())
+        if host.due_at(key) == due:
+            self._set_alarm(host.name, key, self.now + AGAIN_S)
+
+    def _deliver(self, name: str, datagram: Datagram) -> None:
+        host = self.hosts[name]
+        if host.up:
+            self._note(name, f"from {datagram.source}", datagram.data)
+            self._unit(host, lambda: host.receive(datagram.source, datagram.data, self.now))
+
+    def _run(self, host: Host, key: CellKey, item: Item) -> Done:
+        if not host.up:
+            return Done(())
+        self._note(host.name, type(item).__name__, key.kind.encode() + key.id)
+        return self._unit(host, lambda: host.step(key, item, self.now))
+
+    def _unit(self, host: Host, work: Callable[[], Done]) -> Done:
+        try:
+            done = work()
+        except PowerLoss:
+            self.reboot(host.name)
+            return Done(())
+        for key, effect in done.effects:
+            self._emit(host, key, effect)
+        for key in done.changed:
+            self._arm(host, key)
+        return done
+
+    def _note(self, name: str, what: str, data: bytes) -> None:
+        head = f"{self.now:.6f} {name} {what} {len(data)} ".encode()
+        self._digest.update(head + data)
+
+    # ------------------------------------------------------------------ effects
+
+    def _emit(self, host: Host, key: CellKey, effect: Send | Ask | Report) -> None:
+        match effect:
+            case Send(peer, data, ref):
+                self._send(host, key, peer, data, ref)
+            case Ask(ref, query):
+                self._ask(host, key, ref, query)
+            case Report():
+                self._note(host.name, type(effect).__name__, key.kind.encode())
+
+    def _send(self, host: Host, key: CellKey, peer: Peer, data: bytes, ref: int) -> None:
+        datagram = Datagram(self.now, host.address, peer, data)
+        self.air.append(datagram)
+        kind = (host.name, _type_of(data))
+        self.messages[kind] += 1
+        self.octets[kind] += len(data)
+        arrived = False
+        for changed in self.adversary(datagram):
+            channel = self.channels.get((changed.source, changed.target), self.channel)
+            for delay in self._dice.arrivals(channel):
+                arrived = self._arrive(changed, delay) or arrived
+        reliable = self.channels.get((host.address, peer), self.channel).reliable
+        if reliable and ref and not arrived:
+            self._push(self.now + GIVES_UP_S, _Return(host.name, host.boots, key, Failed(peer, ref)))
+
+    def _arrive(self, datagram: Datagram, delay: float) -> bool:
+        """Let a datagram be heard by whom it is for; False when there is nobody."""
+        heard = False
+        for name, host in self.hosts.items():
+            if datagram.target == MULTICAST:
+                near = self.segments[name] == self._segment_of(datagram.source)
+                reached = near and host.address != datagram.source
+            else:
+                reached = host.address == datagram.target
+            if reached:
+                heard = True
+                self._push(self.now + delay, _Arrival(name, datagram))
+        return heard
+
+    def _segment_of(self, address: Peer) -> str | None:
+        return next((self.segments[name] for name, host in self.hosts.items() if host.address == address), None)
+
+    def _ask(self, host: Host, key: CellKey, ref: int, query: object) -> None:
+        result: object | None
+        try:
+            result = self.answer(host.name, query)
+        except KeymoteError as error:
+            result = error
+        if result is not None:
+            self._push(self.now + SERVICE_S, _Return(host.name, host.boots, key, Answer(ref, result)))
+
+
+def _nobody_answers(_name: str, _query: object) -> object | None:
+    return None
+
+
+def _type_of(data: bytes) -> int:
+    try:
+        return peek(data)[0]
+    except PeerFault:
+        return -1
