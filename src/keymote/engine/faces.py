@@ -86,7 +86,7 @@ class ExpectDevice(Command):
 
 @dataclass(frozen=True, slots=True)
 class ExpectAgain(Command):
-    """To enrolment_of(dev_id): a new label for a device that is enrolled (rejoin); its old credential is superseded when it is used."""
+    """To enrolment_of(dev_id): a new label for an enrolled device (rejoin); its use supersedes the old credential."""
 
     dev_id: bytes
     prs: Secret

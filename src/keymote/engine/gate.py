@@ -161,8 +161,9 @@ def _admit(cell: GateCell, peer: Peer, data: bytes, now: Now, policy: RegistrarP
     hello = _answered(cell, join)
     busy = cell.traffic.busy(now.mono, policy.cookie_above_per_s)
     if join.cookie is not None:
-        expected = (_cookie(key, peer, join) for key in (cell.cookie_key, cell.cookie_key_before))
-        if not any([equal(join.cookie, made) for made in expected]):
+        present = equal(join.cookie, _cookie(cell.cookie_key, peer, join))
+        before = equal(join.cookie, _cookie(cell.cookie_key_before, peer, join))
+        if not (present or before):
             raise PeerFault(ErrorCode.E_COOKIE, "cookie is stale or not for this source")
     elif busy or policy.cookies_always:
         return [Send(peer, Cookie(_cookie(cell.cookie_key, peer, join)).encode())]

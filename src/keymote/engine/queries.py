@@ -47,6 +47,25 @@ class DeviceFound:
 
 
 @dataclass(frozen=True, slots=True)
+class FindManager:
+    """Manager -> its coordinator, and from there to the others: who is this manager?
+
+    PeerFault E_UNKNOWN_ID: nobody knows it; E_CRED: it is revoked.
+    """
+
+    nm_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerFound:
+    """The manager's credential, its coordinator's, and where it listens."""
+
+    cred_NM: bytes
+    cred_NC: bytes
+    manager: Peer
+
+
+@dataclass(frozen=True, slots=True)
 class ReportRevocation:
     """Manager -> its coordinator: a session was revoked (REVNOTE bytes); answered by True."""
 

@@ -1,0 +1,442 @@
+"""Enrolment, the newcomer's side: a device at its manager, a manager at its coordinator (Triad-1 2.4).
+
+Up to BIND everything is memory only. From BIND on the run is part of the record, because the registrar may already have
+made a credential of it; after CRED only the membership is left.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keymote import cbor
+from keymote.crypto import dleq
+from keymote.crypto.entropy import Entropy
+from keymote.crypto.kdf import Transcript, sha256
+from keymote.crypto.secret import Secret, equal
+from keymote.crypto.suite import Point
+from keymote.engine.base import (
+    Due,
+    Durability,
+    Failed,
+    Item,
+    Kind,
+    Now,
+    Output,
+    Peer,
+    Received,
+    Refused,
+    Send,
+    Step,
+    Tell,
+    Told,
+)
+from keymote.engine.context import (
+    ENROLMENT_REPETITIONS,
+    ENROLMENT_TIMEOUT_S,
+    DeviceContext,
+    Membership,
+    backoff_s,
+)
+from keymote.engine.enrolment.schedule import Run, generator, opening
+from keymote.engine.faces import (
+    Enrolled,
+    EnrolmentFailed,
+    OpenSession,
+    Provision,
+    SessionClosed,
+    session_of,
+)
+from keymote.engine.link import OWN_LINK, Cut, Install, LinkBody, SealBody
+from keymote.engine.pairwise.invitation import Begin, Invited, WantRevocation
+from keymote.errors import ErrorCode, Incompatible, PeerFault
+from keymote.wire.cose import Sign1
+from keymote.wire.credential import Credential, SignedCredential, kid_of
+from keymote.wire.enrolment import (
+    Bind,
+    BindBody,
+    Cookie,
+    Cred,
+    CredBody,
+    DoneMessage,
+    Hello,
+    HelloClaims,
+    Join,
+    Offer,
+    Share,
+    ShareBody,
+    SignedHello,
+    Vpt,
+    VptBody,
+)
+from keymote.wire.fields import sizes_of
+from keymote.wire.pairwise import Peercred, PeercredCompact, Revoke
+from keymote.wire.registry import peek
+
+SIGNED_ELEMENTS = 2
+COMPACT_ELEMENTS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The datagram to send again, bit by bit, until an answer comes (EN-26)."""
+
+    peer: Peer
+    data: bytes
+    at: float
+    left: int = ENROLMENT_REPETITIONS
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitHello:
+    prs: Secret
+    failures: int = 0
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitOffer:
+    """JOIN is out."""
+
+    prs: Secret
+    failures: int
+    hello: Hello
+    envelope: Sign1 | None
+    join: Join
+    y_D: Secret
+    T: Transcript
+    repeat: Repeat
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitVpt:
+    """OFFER proved that the registrar knows the code; SHARE is out."""
+
+    prs: Secret
+    failures: int
+    hello: Hello
+    envelope: Sign1 | None
+    run: Run
+    d: Secret
+    W: Point
+    e_NM: Point
+    e_D: Point
+    repeat: Repeat
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitCred:
+    """BIND is out, and with it in the record (DR: from BIND on)."""
+
+    prs: Secret
+    failures: int
+    registrar: bytes
+    nc_id: bytes
+    envelope: Sign1 | None
+    run: Run
+    d: Secret
+    V: Point
+    E1: Point
+    E2: Point
+    repeat: Repeat
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A member. `done` answers a repeated CRED; `revoke_ctr` counts this device's REVOKEs; `vouched` is the highest
+    status epoch heard of each manager, by kid.
+    """
+
+    membership: Membership
+    registrar: bytes
+    cred_digest: bytes
+    done: bytes
+    revoke_ctr: int = 0
+    vouched: tuple[tuple[bytes, int], ...] = ()
+
+
+NewcomerCell = AwaitHello | AwaitOffer | AwaitVpt | AwaitCred | Registered
+MOST_MANAGERS = 32
+"""Managers whose status epoch is remembered; the one heard longest ago makes room."""
+
+
+def newcomer_kind(context: DeviceContext) -> Kind:
+    """Return the kind `enrolment` of a newcomer; its one cell is OWN_ENROLMENT."""
+    steps = _Steps(context)
+    return Kind(
+        "enrolment",
+        Durability.DURABLE,
+        steps.step,
+        record=_record,
+        load=lambda _id, record: _load(record, context),
+        deadline=_deadline,
+    )
+
+
+class _Steps:
+    def __init__(self, context: DeviceContext) -> None:
+        self.context = context
+
+    def step(self, cell: NewcomerCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
+        match item, cell:
+            case Provision(prs), _:
+                return AwaitHello(prs), [Tell(OWN_LINK, Cut())]
+            case _, None:
+                raise PeerFault(ErrorCode.E_STATE, "no code yet; provision one")
+            case Received(peer, data), _:
+                return self._datagram(cell, peer, data, now, entropy)
+            case Due(), AwaitOffer() | AwaitVpt() | AwaitCred():
+                return self._due(cell, now)
+            case Failed(), AwaitOffer() | AwaitVpt():
+                return self._over(cell, ErrorCode.E_TIMEOUT, now, counts=False)
+            case OpenSession() as command, Registered():
+                return cell, [Tell(session_of(command.psid), Begin(cell.membership, command))]
+            case Told(LinkBody() as heard), Registered():
+                return self._invited(cell, heard)
+            case Told(WantRevocation() as command), Registered():
+                ctr = cell.revoke_ctr + 1
+                revoke = Revoke(command.psid, command.key_id, command.reason, command.kid_accused, ctr)
+                return replace(cell, revoke_ctr=ctr), [Tell(OWN_LINK, SealBody(revoke.encode()))]
+            case Due() | Failed(), _:
+                return cell, ()
+            case OpenSession(psid), _:
+                return cell, [SessionClosed(psid, ErrorCode.E_STATE, why="not enrolled")]
+            case _:
+                raise PeerFault(ErrorCode.E_STATE, "not in this state of the enrolment")
+
+    def _datagram(self, cell: NewcomerCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> Step:
+        mt, _ = peek(data)
+        sizes = sizes_of(self.context.suite.id)
+        match mt, cell:
+            case Hello.mt, AwaitHello():
+                return self._hello(cell, peer, data, now, entropy)
+            case Hello.mt, _:
+                return cell, ()
+            case Cookie.mt, AwaitOffer() if peer == cell.repeat.peer:
+                join = replace(cell.join, cookie=Cookie.decode(data, sizes).cookie)
+                repeat = _first(peer, join.encode(), now)
+                return replace(cell, join=join, repeat=repeat), [Send(peer, repeat.data, 1)]
+            case Offer.mt, AwaitOffer() if peer == cell.repeat.peer:
+                return self._offer(cell, Offer.decode(data, sizes), now, entropy)
+            case Vpt.mt, AwaitVpt() if peer == cell.repeat.peer:
+                return self._vpt(cell, data, now, entropy)
+            case Cred.mt, AwaitCred():
+                return self._cred(cell, peer, data, now)
+            case Cred.mt, Registered() if equal(sha256(data), cell.cred_digest):
+                return cell, [Send(peer, cell.done)]
+            case _:
+                raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not expected in this state of the enrolment")
+
+    # ------------------------------------------------------------------ the run
+
+    def _hello(self, cell: AwaitHello, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> Step:
+        suite = self.context.suite
+        hello, envelope = _heard(data)
+        accepted = self.context.coordinators
+        if accepted and hello.nc_id not in accepted:
+            raise PeerFault(ErrorCode.E_CRED, "HELLO of another coordinator's network")
+        if self.context.registrar and hello.nm_id != self.context.registrar:
+            raise PeerFault(ErrorCode.E_CRED, "HELLO of another manager")
+        if suite.id not in hello.suites:
+            raise PeerFault(ErrorCode.E_SUITE, f"suite {suite.id} is not offered in this network")
+        if now.mono < cell.not_before:
+            raise PeerFault(ErrorCode.E_LIMIT, "back-off after failed attempts")
+        y_D = suite.random_scalar(entropy)
+        Y_D = suite.mul(y_D, generator(suite, cell.prs, self.context.id, hello))
+        join = Join(suite.id, self.context.id, hello.hello_n[:8], Y_D)
+        repeat = _first(peer, join.encode(), now)
+        T = opening(suite, hello, data, join)
+        return AwaitOffer(cell.prs, cell.failures, hello, envelope, join, y_D, T, repeat), [Send(peer, repeat.data, 1)]
+
+    def _offer(self, cell: AwaitOffer, offer: Offer, now: Now, entropy: Entropy) -> Step:
+        suite = self.context.suite
+        Y_N, e_NM = suite.check(offer.Y_N), suite.check(offer.e_NM)
+        K = suite.mul(cell.y_D, Y_N)
+        run = Run.start(suite, cell.T, cell.prs, cell.join, cell.hello, K, Y_N, e_NM)
+        if not equal(run.offer_tag(), offer.tag):
+            return self._over(cell, ErrorCode.E_AUTH, now, counts=True)
+        d = suite.random_scalar(entropy)
+        W = suite.mul(d, e_NM)
+        e_D = suite.random_point(entropy)
+        body = ShareBody(W, e_D, self.context.signing.public).encode()
+        share = Share(run.seal("A/k4", body)).encode()
+        repeat = _first(cell.repeat.peer, share, now)
+        waiting = AwaitVpt(cell.prs, cell.failures, cell.hello, cell.envelope, run.add(share), d, W, e_NM, e_D, repeat)
+        return waiting, [Send(repeat.peer, share, 1)]
+
+    def _vpt(self, cell: AwaitVpt, data: bytes, now: Now, entropy: Entropy) -> Step:
+        suite, sizes = self.context.suite, sizes_of(self.context.suite.id)
+        plaintext = cell.run.open("A/k5", Vpt.decode(data, sizes).ct)
+        try:
+            V = suite.check(VptBody.decode(plaintext, sizes).V)
+            E1 = suite.add(cell.e_NM, V)
+            E2 = suite.add(suite.mul(cell.d, V), cell.W)
+        except PeerFault as fault:
+            return self._over(cell, fault.code, now, counts=False)
+        run = cell.run.add(data)
+        c, s = dleq.prove(suite, cell.d, cell.e_NM, cell.W, E1, E2, "A/dleq", run.T.value, entropy)
+        pop = self.context.signing.sign(run.to_be_possessed())
+        bind = Bind(run.seal("A/k6", BindBody(E2, c, s, pop).encode())).encode()
+        repeat = _first(cell.repeat.peer, bind, now)
+        waiting = AwaitCred(
+            cell.prs,
+            cell.failures,
+            cell.hello.nm_id,
+            cell.hello.nc_id,
+            cell.envelope,
+            run.add(bind),
+            cell.d,
+            V,
+            E1,
+            E2,
+            repeat,
+        )
+        return waiting, [Send(repeat.peer, bind, 1)]
+
+    def _cred(self, cell: AwaitCred, peer: Peer, data: bytes, now: Now) -> Step:
+        sizes = sizes_of(self.context.suite.id)
+        plaintext = cell.run.open("A/k7", Cred.decode(data, sizes).ct)
+        try:
+            body = CredBody.decode(plaintext, sizes)
+            issuers = (body.cred_NM,) if body.cred_NC is None else (body.cred_NM, body.cred_NC)
+            credential = self._own(cell, body.cred_D, issuers, now)
+            self._hello_was_signed(cell, issuers[0])
+        except PeerFault as fault:
+            return self._over(cell, fault.code, now, counts=False)
+        run = cell.run.add(data)
+        done = DoneMessage(run.seal("A/k9", b"")).encode()
+        member = Registered(Membership(cell.d, cell.V, credential, issuers), cell.registrar, sha256(data), done)
+        install = Install(OWN_LINK.id, cell.registrar, self.context.id, 0, self.context.suite.id, run.link_key(), peer)
+        outputs: list[Output] = [
+            Tell(OWN_LINK, install),
+            Send(peer, done),
+            Enrolled(self.context.id, credential.raw, issuers[0], b"".join(issuers[1:])),
+        ]
+        return member, outputs
+
+    def _own(self, cell: AwaitCred, raw: bytes, issuers: tuple[bytes, ...], now: Now) -> Credential:
+        """Return our credential; E_CRED unless the chain holds and every key in it is ours (EN-20)."""
+        context = self.context
+        credential = context.trust.verify((raw, *issuers), context.role, now.wall if context.has_clock else None)
+        claims = credential.claims
+        ours = (context.id, cell.registrar, context.suite.id, cell.E1, cell.E2, context.signing.public)
+        if (claims.sub, claims.iss, claims.suite, claims.E1, claims.E2, claims.sig_pk) != ours:
+            raise PeerFault(ErrorCode.E_CRED, "credential is not for the keys that this device proved")
+        return credential
+
+    def _hello_was_signed(self, cell: AwaitCred, cred_NM: bytes) -> None:
+        """Check a signed HELLO now that the manager's key is known (EN-04)."""
+        if cell.envelope is None:
+            return
+        claims = SignedCredential.decode(cred_NM).claims
+        try:
+            cell.envelope.check(self.context.trust.suite(claims.suite).verify_key(claims.sig_pk), Hello.mt)
+        except PeerFault as fault:
+            raise PeerFault(ErrorCode.E_CRED, "HELLO was not signed by this manager") from fault
+
+    def _due(self, cell: AwaitOffer | AwaitVpt | AwaitCred, now: Now) -> Step:
+        repeat = cell.repeat
+        if repeat.left == 0:
+            return self._over(cell, ErrorCode.E_TIMEOUT, now, counts=False)
+        again = replace(repeat, at=now.mono + ENROLMENT_TIMEOUT_S, left=repeat.left - 1)
+        return replace(cell, repeat=again), [Send(repeat.peer, repeat.data, 1)]
+
+    def _over(
+        self, cell: AwaitOffer | AwaitVpt | AwaitCred, code: ErrorCode, now: Now, *, counts: bool
+    ) -> tuple[NewcomerCell, list[Output]]:
+        """End the run and forget it; the next one draws new y_D and d_D (EN-12, DS-08)."""
+        failures = cell.failures + 1 if counts else cell.failures
+        pause = float(backoff_s(failures)) if counts else 1.0
+        return AwaitHello(cell.prs, failures, now.mono + pause), [
+            Refused(cell.repeat.peer, code, "enrolment ended"),
+            EnrolmentFailed(code, pause),
+        ]
+
+    # ------------------------------------------------------------------ the member
+
+    def _invited(self, cell: Registered, heard: LinkBody) -> Step:
+        """PEERCRED: hand it to its session together with what this device is."""
+        mt, count = peek(heard.body)
+        if mt != Peercred.mt:
+            raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a device")
+        sizes = sizes_of(self.context.suite.id)
+        if count != COMPACT_ELEMENTS:
+            full = Peercred.decode(heard.body, sizes)
+            return cell, [Tell(session_of(full.psid), Invited(cell.membership, full))]
+        compact = PeercredCompact.decode(heard.body, sizes)
+        known = dict(cell.vouched)
+        if compact.status_epoch < known.pop(compact.kid_NM, 0):
+            raise PeerFault(ErrorCode.E_CRED, "the peer's manager vouched under a newer status epoch before")
+        known[compact.kid_NM] = compact.status_epoch
+        vouched = tuple(known.items())[-MOST_MANAGERS:]
+        if vouched != cell.vouched:
+            cell = replace(cell, vouched=vouched)
+        return cell, [Tell(session_of(compact.psid), Invited(cell.membership, compact))]
+
+
+def _heard(data: bytes) -> tuple[Hello, Sign1 | None]:
+    """Return the claims of a HELLO in either form; nothing in it is trusted yet."""
+    _, count = peek(data)
+    sizes = sizes_of(1)  # HELLO has no field whose length depends on the suite
+    if count != SIGNED_ELEMENTS:
+        return Hello.decode(data, sizes), None
+    envelope = SignedHello.decode(data, sizes).envelope
+    claims = HelloClaims.decode(envelope.payload, sizes)
+    return Hello(claims.nm_id, claims.nc_id, claims.suites, claims.hello_n, claims.status_epoch), envelope
+
+
+def _first(peer: Peer, data: bytes, now: Now) -> Repeat:
+    return Repeat(peer, data, now.mono + ENROLMENT_TIMEOUT_S)
+
+
+def _deadline(cell: NewcomerCell) -> float | None:
+    return cell.repeat.at if isinstance(cell, AwaitOffer | AwaitVpt | AwaitCred) else None
+
+
+# ------------------------------------------------------------------ the record
+
+
+def _record(cell: NewcomerCell) -> bytes:
+    match cell:
+        case AwaitHello() | AwaitOffer() | AwaitVpt():
+            return cbor.encode_array(1, 0, cell.prs.expose(), cell.failures)
+        case AwaitCred():
+            run = [cell.run.P.expose(), cell.run.T.value]
+            envelope = cell.envelope and cell.envelope.encode()
+            keys = [cell.d.expose(), cell.V, cell.E1, cell.E2]
+            repeat = [cell.repeat.peer, cell.repeat.data]
+            head = [cell.prs.expose(), cell.failures, cell.registrar, cell.nc_id]
+            return cbor.encode_array(1, 1, head, envelope, run, keys, repeat)
+        case Registered():
+            own = cell.membership
+            member: list[object] = [own.d.expose(), own.V, own.credential.raw, list(own.issuers)]
+            rest = [cell.registrar, cell.cred_digest, cell.done, cell.revoke_ctr]
+            return cbor.encode_array(1, 2, member, rest, [list(entry) for entry in cell.vouched])
+
+
+def _load(record: bytes, context: DeviceContext) -> NewcomerCell:
+    row: Any = cbor.decode(record, max_size=4096)
+    match row:
+        case [1, 0, prs, failures]:
+            return AwaitHello(Secret(prs), failures)
+        case [1, 1, [prs, failures, registrar, nc_id], envelope, [P, T], [d, V, E1, E2], [peer, data]]:
+            return AwaitCred(
+                Secret(prs),
+                failures,
+                registrar,
+                nc_id,
+                envelope and Sign1.decode(envelope, kid=True),
+                Run(context.suite, Secret(P), Transcript(T)),
+                Secret(d),
+                V,
+                E1,
+                E2,
+                Repeat(peer, data, 0.0),
+            )
+        case [1, 2, [d, V, raw, issuers], [registrar, cred_digest, done, revoke_ctr], vouched]:
+            credential = Credential(raw, SignedCredential.decode(raw).claims, kid_of(raw))
+            membership = Membership(Secret(d), V, credential, tuple(issuers))
+            known = tuple((kid, epoch) for kid, epoch in vouched)
+            return Registered(membership, registrar, cred_digest, done, revoke_ctr, known)
+        case _:
+            raise Incompatible(
+                "the stored enrolment is of another version", do="enrol the device again (device rejoin)"
+            )

@@ -1,0 +1,137 @@
+"""The states of a session at a device, each named for what it waits for. All are volatile: a reboot ends them."""
+
+from dataclasses import dataclass
+
+from keymote.crypto.secret import Secret
+from keymote.crypto.suite import Point, Suite
+from keymote.engine.base import Peer
+from keymote.engine.context import Membership
+from keymote.engine.faces import OpenSession
+from keymote.engine.link import Window
+from keymote.engine.pairwise.parties import Parties, Repeat, Replies, Shares
+from keymote.engine.pairwise.schedule import Agreement, Channel, Handshake
+from keymote.wire.pairwise import Shresp
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitPeer:
+    """Initiator: SESSREQ is out. `early`: SHRESP that overtook PEERCRED."""
+
+    own: Membership
+    wish: OpenSession
+    repeat: Repeat
+    early: Shresp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitA2:
+    """Initiator: A1 is out."""
+
+    parties: Parties
+    peer: Peer
+    x_I: Secret
+    N_I: Point
+    handshake: Handshake
+    shares: Shares | None
+    repeat: Repeat
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitA4:
+    """Initiator: the responder is authentic, A3 is out. `aV` is this device's share."""
+
+    parties: Parties
+    peer: Peer
+    channel: Channel
+    aV: Point
+    shares: Shares | None
+    repeat: Repeat
+    replies: Replies
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HalfOpen:
+    """Responder: one A1 and the answer to it."""
+
+    a1: bytes
+    a2: bytes
+    peer: Peer
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitA1:
+    """Responder: announced by the own manager; nobody has called yet."""
+
+    parties: Parties
+    shares: Shares | None
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitA3:
+    """Responder: at most three callers, one of whom may be the initiator (PW-27)."""
+
+    parties: Parties
+    shares: Shares | None
+    until: float
+    contexts: tuple[HalfOpen, ...]
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitShares:
+    """Both: the devices have agreed, the managers' word is missing. `aV` is the sum of both devices' shares.
+
+    `fin`: a FIN1 that came early (PW-24).
+    """
+
+    parties: Parties
+    peer: Peer
+    channel: Channel
+    aV: Point
+    repeat: Repeat
+    replies: Replies
+    fin: bytes | None = None
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitFin:
+    """Both: KS is there; the peer has not shown that it has the same. The initiator repeats FIN1."""
+
+    parties: Parties
+    peer: Peer
+    agreement: Agreement
+    repeat: Repeat | None
+    until: float
+    replies: Replies
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Both: usable. KS is forgotten; `closing_*` are the tags of CLOSE, `kid_peer` the peer's credential."""
+
+    psid: bytes
+    initiator: bool
+    suite: Suite
+    peer_id: bytes
+    kid_peer: bytes
+    cred_NM: bytes
+    peer: Peer
+    key_id: bytes
+    send: Secret
+    receive: Secret
+    closing_own: bytes
+    closing_peer: bytes
+    replies: Replies
+    replies_until: float
+    tx_next: int = 0
+    window: Window = Window()
+    failures: int = 0
+
+
+SessionCell = AwaitPeer | AwaitA2 | AwaitA4 | AwaitA1 | AwaitA3 | AwaitShares | AwaitFin | Open

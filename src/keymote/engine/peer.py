@@ -1,0 +1,152 @@
+"""Another manager, as this one knows it: verified credential, highest status epoch, and what waits for a link to it."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from keymote import cbor
+from keymote.crypto.entropy import Entropy
+from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Output, Peer, Step, Tell, Told
+from keymote.engine.context import RegistrarContext
+from keymote.engine.link import LinkBody, SealBody, link_to_manager
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.credential import Role, SignedCredential
+from keymote.wire.fields import sizes_of
+from keymote.wire.pairwise import Xcred
+
+MOST_WAITING: Final = 32
+
+
+def peer_manager(nm_id: bytes) -> CellKey:
+    """Return the key of the cell for another manager."""
+    return CellKey("peer", nm_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCell:
+    """`linked`: a link that was started here exists. `waiting`: (session, body) until it does; `afresh` NMAUTH runs."""
+
+    nm_id: bytes
+    cred_NM: bytes
+    cred_NC: bytes
+    endpoint: Peer
+    epoch: int
+    linked: bool = False
+    connecting: bool = False
+    waiting: tuple[tuple[CellKey, bytes], ...] = ()
+
+
+# ------------------------------------------------------------------ commands
+
+
+@dataclass(frozen=True, slots=True)
+class SayTo:
+    """Carry `body` to this manager, authenticating first if need be. `afresh`: the old link seems dead."""
+
+    session: CellKey
+    body: bytes
+    cred_NM: bytes
+    cred_NC: bytes
+    endpoint: Peer
+    afresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """NMAUTH succeeded. `started_here`: we were its initiator."""
+
+    cred_NM: bytes
+    cred_NC: bytes
+    endpoint: Peer
+    started_here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotAuthenticated:
+    """NMAUTH failed; whoever waits must hear it."""
+
+    code: ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class CannotReach:
+    """To a session: its peer's manager does not authenticate or does not answer."""
+
+    code: ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class XcredHeard:
+    """To a session: XCRED of this manager, its status epoch checked."""
+
+    link: CellKey
+    manager: PeerCell
+    xcred: Xcred
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """To a new `nmauth` cell: authenticate with this manager."""
+
+    psid: bytes
+    nm_id: bytes
+    cred_NM: bytes
+    cred_NC: bytes
+    endpoint: Peer
+
+
+def peer_kind(context: RegistrarContext) -> Kind:
+    """Return the kind `peer`."""
+
+    def step(cell: PeerCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
+        match item:
+            case Told(SayTo() as command):
+                return _say(context, cell, command, now, entropy)
+            case Told(Authenticated(cred_NM, cred_NC, endpoint, started_here)):
+                nm_id = SignedCredential.decode(cred_NM).claims.sub
+                known = cell or PeerCell(nm_id, cred_NM, cred_NC, endpoint, 0)
+                if not started_here:
+                    return replace(known, cred_NM=cred_NM, cred_NC=cred_NC), ()
+                link = link_to_manager(nm_id, started_here=True)
+                said = [Tell(link, SealBody(body)) for _, body in known.waiting]
+                return replace(known, linked=True, connecting=False, waiting=()), said
+            case Told(NotAuthenticated(code)) if cell is not None:
+                told = [Tell(session, CannotReach(code)) for session, _ in cell.waiting]
+                return replace(cell, connecting=False, waiting=()), told
+            case Told(LinkBody() as heard) if cell is not None:
+                xcred = Xcred.decode(heard.body, sizes_of(1))
+                if xcred.status_epoch < cell.epoch:
+                    raise PeerFault(ErrorCode.E_CRED, "this manager vouched under a newer status epoch before")
+                cell = cell if xcred.status_epoch == cell.epoch else replace(cell, epoch=xcred.status_epoch)
+                return cell, [Tell(CellKey("session", xcred.psid), XcredHeard(heard.link, cell, xcred))]
+            case _:
+                raise PeerFault(ErrorCode.E_STATE, "not for a peer manager")
+
+    return Kind("peer", Durability.DURABLE, step, record=_record, load=_load)
+
+
+def _say(context: RegistrarContext, cell: PeerCell | None, command: SayTo, now: Now, entropy: Entropy) -> Step:
+    if cell is None or cell.cred_NM != command.cred_NM:
+        verified = context.trust.verify((command.cred_NM, command.cred_NC), Role.MANAGER, now.wall)
+        epoch = cell.epoch if cell is not None else 0
+        cell = PeerCell(verified.claims.sub, command.cred_NM, command.cred_NC, command.endpoint, epoch)
+    if cell.linked and not command.afresh:
+        return cell, [Tell(link_to_manager(cell.nm_id, started_here=True), SealBody(command.body))]
+    if len(cell.waiting) >= MOST_WAITING:
+        return cell, [Tell(command.session, CannotReach(ErrorCode.E_BUSY))]
+    outputs: list[Output] = []
+    if not cell.connecting:
+        psid = entropy.draw(8)
+        connect = Connect(psid, cell.nm_id, cell.cred_NM, cell.cred_NC, command.endpoint)
+        outputs.append(Tell(CellKey("nmauth", psid), connect))
+    waiting = (*cell.waiting, (command.session, command.body))
+    return replace(cell, linked=False, connecting=True, waiting=waiting, endpoint=command.endpoint), outputs
+
+
+def _record(cell: PeerCell) -> bytes:
+    return cbor.encode_array(1, cell.cred_NM, cell.cred_NC, cell.endpoint, cell.epoch, cell.linked)
+
+
+def _load(nm_id: bytes, record: bytes) -> PeerCell:
+    row: Any = cbor.decode(record, max_size=2048)
+    _, cred_NM, cred_NC, endpoint, epoch, linked = row
+    return PeerCell(nm_id, cred_NM, cred_NC, endpoint, epoch, linked)
