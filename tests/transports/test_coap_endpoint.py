@@ -295,6 +295,16 @@ async def test_everybody_in_the_group_hears_a_hello_and_knows_where_it_came_from
         assert await heard.until(1) == [(manager.address, b"hello")]
 
 
+async def test_a_device_that_comes_late_asks_the_group(opened, free_udp_port: int) -> None:
+    group = Group(port=free_udp_port)
+    managers = [(await opened(group=group, listen=True))[0] for _ in range(2)]
+    for manager in managers:
+        manager.send(MULTICAST, manager.address.encode(), None)
+    device, heard = await opened(group=group, listen=True)
+    device.solicit()
+    assert sorted(await heard.until(2)) == sorted((manager.address, manager.address.encode()) for manager in managers)
+
+
 async def test_one_manager_can_be_asked_for_its_hello(opened) -> None:
     manager, _ = await opened()
     device, heard = await opened()

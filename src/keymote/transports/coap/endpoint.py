@@ -73,6 +73,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         self._mid = secrets.randbelow(1 << 16)
         self._hello = b""
         self._polled: dict[Peer, tuple[bytes, int]] = {}
+        self._solicited = b""
         self._listener: GroupListener | None = None
         self._application: Application | None = None
         self._polls: set[asyncio.Task[None]] = set()
@@ -171,6 +172,14 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         """Ask one endpoint for its HELLO (`GET /k`); it arrives as a datagram of that peer."""
         self._requests.ask(peer, Code.GET, (b"k",), b"", partial(self._answered, peer), failed)
 
+    def solicit(self) -> None:
+        """Ask everybody in the group for a HELLO (RFC 7252 8.1); those that come are heard as datagrams."""
+        if self._transport is None or self._group is None:
+            return
+        self._solicited = secrets.token_bytes(4)
+        question = CoapMessage(Kind.NON, Code.GET, self._next_mid(), self._solicited, ((Option.URI_PATH, b"k"),))
+        self._transport.sendto(question.encode(), (self._group.address, self._group.port))
+
     def poll(self, peer: Peer, every_s: float) -> None:
         """Fetch what waits at a manager, until `close`: for a device that cannot be reached."""
         self._polled.setdefault(peer, (b"", 0))
@@ -224,6 +233,8 @@ class CoapEndpoint(asyncio.DatagramProtocol):
                 self._request(peer, message, data, addr)
         elif message.kind is Kind.CON and message.code == Code.EMPTY:
             self._transmit(peer, empty(Kind.RST, message.mid))  # a ping
+        elif message.kind is Kind.NON and self._solicited and message.token == self._solicited:
+            self._answered(peer, message.payload)  # one of possibly many managers
         elif not self._requests.heard(peer, message):
             if self._application is not None:
                 self._application.heard(data, addr)

@@ -161,9 +161,13 @@ class Responses:
             self._respond(peer, request, Code.BAD_REQUEST)
 
     def heard_by_all(self, peer: Peer, request: CoapMessage) -> None:
-        """Take a datagram that was sent to the group: never answered on this layer (RFC 7252 8.2)."""
-        if request.kind is Kind.NON and request.code == Code.POST and request.path == (b"k",) and request.payload:
+        """Take what was sent to the group: a HELLO, never answered on this layer (RFC 7252 8.2), or the wish for one."""
+        if request.kind is not Kind.NON or request.path != (b"k",):
+            return
+        if request.code == Code.POST and request.payload:
             self._receive(peer, request.payload, None)
+        elif request.code == Code.GET and self._hello():
+            self._respond(peer, request, Code.CONTENT, self._hello())
 
     # ------------------------------------------------------------------ resources
 
