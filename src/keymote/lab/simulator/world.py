@@ -29,6 +29,9 @@ MOST_EVENTS: Final = 200_000
 Answerer = Callable[[str, object], object | None]
 """`(name of the node, query)`: the services around it. None: no answer comes. A KeymoteError raised is the answer."""
 
+Listener = Callable[[str, Report], None]
+"""`(name of the node, report)`: the services around it hear what its application hears."""
+
 R = TypeVar("R", bound=Report)
 
 
@@ -73,6 +76,7 @@ class Simulator:
         self.channel = channel or Channel()
         self.channels: dict[tuple[Peer, Peer], Channel] = {}
         self.answer: Answerer = answer or _nobody_answers
+        self.hear: Listener = _nobody_listens
         self.adversary: Adversary = passive
         self.most_events = MOST_EVENTS
         self.hosts: dict[str, Host] = {}
@@ -177,7 +181,8 @@ class Simulator:
         seed = self._seed.fork(f"fork {label}")
         twin = Simulator(b"", channel=self.channel, answer=self.answer)
         twin._seed, twin._dice = seed, Dice(seed.fork("dice"))
-        twin.now, twin.adversary, twin._count = self.now, self.adversary, self._count
+        twin.now, twin._count = self.now, self._count
+        twin.adversary, twin.hear = self.adversary, self.hear
         twin.channels, twin.segments = dict(self.channels), dict(self.segments)
         twin.air, twin._events = list(self.air), list(self._events)
         twin._alarms = dict(self._alarms)
@@ -279,6 +284,7 @@ class Simulator:
                 self._ask(host, key, ref, query)
             case Report():
                 self._note(host.name, type(effect).__name__, key.kind.encode())
+                self.hear(host.name, effect)
 
     def _send(self, host: Host, key: CellKey, peer: Peer, data: bytes, ref: int) -> None:
         datagram = Datagram(self.now, host.address, peer, data)
@@ -323,6 +329,10 @@ class Simulator:
 
 
 def _nobody_answers(_name: str, _query: object) -> object | None:
+    return None
+
+
+def _nobody_listens(_name: str, _report: Report) -> None:
     return None
 
 
