@@ -23,7 +23,9 @@ class Entry(NamedTuple):
     help: str
 
 
-COMMANDS: dict[str, Entry] = {}
+COMMANDS: dict[str, Entry] = {
+    "selftest": Entry("keymote.cli.selftest:selftest", "Recompute known answers and vector files."),
+}
 
 
 def main() -> None:
