@@ -35,6 +35,11 @@ def kid_of(credential: bytes) -> bytes:
     return hashlib.sha256(credential).digest()[:8]
 
 
+def digest_of(credential: bytes) -> bytes:
+    """Return the SHA-256 of a credential, by which transcripts and compact PEERCRED name it."""
+    return hashlib.sha256(credential).digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """What a credential says, whoever signed it. E1 and E2 are None for a member that never runs protocol A."""
@@ -126,7 +131,7 @@ class Credential:
 
     @property
     def digest(self) -> bytes:
-        return hashlib.sha256(self.raw).digest()
+        return digest_of(self.raw)
 
 
 def issue(signer: Signer, claims: Claims) -> Credential:

@@ -1,0 +1,154 @@
+"""Composes the cells of a role, and its table of routes: clear header -> cell."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from keymote.engine.base import CellKey, Node, Peer
+from keymote.engine.context import DeviceContext, RegistrarContext
+from keymote.engine.enrolment.device import newcomer_kind
+from keymote.engine.enrolment.registrar import bind_alias, endpoint_alias, registrar_kind
+from keymote.engine.faces import GATE, OWN_ENROLMENT, enrolment_of, session_of
+from keymote.engine.gate import gate_kind
+from keymote.engine.link import OWN_LINK, link_kind
+from keymote.engine.nmauth import nmauth_kind, nmauth_of
+from keymote.engine.own import own_kind
+from keymote.engine.pairwise.device import device_session_kind
+from keymote.engine.pairwise.manager import RELAYED, manager_session_kind
+from keymote.engine.peer import peer_kind, peer_manager
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.enrolment import Bind, Cookie, Cred, DoneMessage, Error, Hello, Join, Offer, Share, Vpt
+from keymote.wire.fields import sizes_of
+from keymote.wire.pairwise import (
+    Auth1,
+    Auth2,
+    Close,
+    Fin1,
+    Fin2,
+    Keyreq,
+    Keyresp,
+    Link,
+    NmAuth1,
+    NmAuth2,
+    Peercred,
+    Revnote,
+    RevnoteClaims,
+    Revoke,
+    Sessreq,
+    Shreq,
+    Shresp,
+    Srec,
+    Xcred,
+    XshareRequest,
+)
+from keymote.wire.registry import peek, peek_id
+
+_TO_NEWCOMER: Final = frozenset({Hello.mt, Offer.mt, Vpt.mt, Cred.mt, Cookie.mt})
+_BETWEEN_DEVICES: Final = frozenset({Auth1.mt, Auth2.mt, Keyreq.mt, Keyresp.mt, Fin1.mt, Fin2.mt, Close.mt, Srec.mt})
+_NMAUTH_ELEMENTS: Final = 8
+_NMAUTH3_BYTES: Final = 28
+"""[22, psid, AEAD of nothing]; A3 between devices is at least 61 bytes."""
+
+
+def device_node(context: DeviceContext) -> Node:
+    """Return the cells of a device, or of a manager as a newcomer at its coordinator."""
+    kinds = (
+        newcomer_kind(context),
+        link_kind(context.trust.suite, _device_body, context.generation),
+        device_session_kind(context),
+    )
+    return Node({kind.name: kind for kind in kinds}, _device_route)
+
+
+def registrar_node(context: RegistrarContext) -> Node:
+    """Return the cells of a manager; those of a coordinator, which only enrols, lack what belongs to sessions."""
+    kinds = [
+        gate_kind(context),
+        registrar_kind(context),
+        link_kind(context.trust.suite, _registrar_body, context.generation),
+        own_kind(context),
+    ]
+    if context.membership is not None:
+        kinds += [nmauth_kind(context), peer_kind(context), manager_session_kind(context)]
+    return Node({kind.name: kind for kind in kinds}, _manager_route if context.membership else _registrar_route)
+
+
+# ------------------------------------------------------------------ routes
+
+
+def _device_route(_peer: Peer, data: bytes) -> Sequence[CellKey]:
+    mt, _ = peek(data)
+    if mt in _BETWEEN_DEVICES:
+        return (session_of(peek_id(data, mt)),)
+    if mt == Link.mt:
+        return CellKey("link", peek_id(data, mt)), OWN_LINK
+    if mt in _TO_NEWCOMER:
+        return (OWN_ENROLMENT,)
+    raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a device")
+
+
+def _registrar_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
+    mt, _ = peek(data)
+    if mt == Join.mt:
+        return (GATE,)
+    if mt == Link.mt:
+        return (CellKey("link", peek_id(data, mt)),)
+    if mt == Bind.mt:
+        return enrolment_of(endpoint_alias(peer)), enrolment_of(bind_alias(data))
+    if mt in (Share.mt, DoneMessage.mt):
+        return (enrolment_of(endpoint_alias(peer)),)
+    raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a registrar")
+
+
+def _manager_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
+    mt, count = peek(data)
+    if mt in (NmAuth1.mt, NmAuth2.mt) and count == _NMAUTH_ELEMENTS:
+        return (nmauth_of(peek_id(data, mt)),)
+    if mt == Keyreq.mt and len(data) == _NMAUTH3_BYTES:
+        return (nmauth_of(peek_id(data, mt)),)
+    if mt in RELAYED:
+        return (session_of(peek_id(data, mt)),)
+    return _registrar_route(peer, data)
+
+
+# ------------------------------------------------------------------ bodies of LINK records
+
+
+def _device_body(_link: bytes, _peer_id: bytes, mt: int, body: bytes) -> CellKey:
+    match mt:
+        case Peercred.mt:
+            return OWN_ENROLMENT
+        case Shresp.mt:
+            return session_of(peek_id(body, mt))
+        case Error.mt | Revnote.mt:
+            return session_of(_session_in(mt, body))
+        case _:
+            raise PeerFault(ErrorCode.E_STATE, f"message {mt} in LINK is not for a device")
+
+
+def _registrar_body(link: bytes, peer_id: bytes, mt: int, body: bytes) -> CellKey:
+    if link == peer_id:
+        match mt:
+            case Sessreq.mt | Shreq.mt | Revoke.mt:
+                return enrolment_of(peer_id)
+            case Error.mt:
+                return session_of(_session_in(mt, body))
+    else:
+        match mt:
+            case Xcred.mt:
+                return peer_manager(peer_id)
+            case XshareRequest.mt:
+                return session_of(peek_id(body, mt))
+            case Error.mt | Revnote.mt:
+                return session_of(_session_in(mt, body))
+    raise PeerFault(ErrorCode.E_STATE, f"message {mt} in LINK is not for a registrar")
+
+
+def _session_in(mt: int, body: bytes) -> bytes:
+    """Return the psid of an ERROR or REVNOTE, whose header does not show it."""
+    sizes = sizes_of(1)  # neither has a field whose length depends on the suite
+    if mt == Error.mt:
+        psid = Error.decode(body, sizes).psid
+        if psid is None:
+            raise PeerFault(ErrorCode.E_FORMAT, "ERROR that names no session")
+        return psid
+    return RevnoteClaims.decode(Revnote.decode(body, sizes).envelope.payload, sizes).psid

@@ -1,0 +1,175 @@
+"""A session as a manager keeps it: who takes part and whether it is alive, never a key (Triad-1 2.6; DESIGN: register)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from keymote import cbor
+from keymote.crypto.secret import Secret
+from keymote.engine.base import CellKey, Peer
+from keymote.engine.link import link_to_device
+from keymote.engine.member import Member
+from keymote.wire.cose import Sign1
+from keymote.wire.credential import Claims, SignedCredential, kid_of
+from keymote.wire.pairwise import Shreq, XshareAnswer, XshareRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One of the two devices. `own`: it is enrolled here; then `W` is known while the session is in memory."""
+
+    dev_id: bytes
+    credential: bytes
+    own: bool
+    W: bytes | None = None
+
+    @property
+    def kid(self) -> bytes:
+        return kid_of(self.credential)
+
+    @property
+    def claims(self) -> Claims:
+        return SignedCredential.decode(self.credential).claims
+
+    @property
+    def link(self) -> CellKey:
+        return link_to_device(self.dev_id)
+
+    @classmethod
+    def of(cls, member: Member) -> "Party":
+        """Return an own device as a party."""
+        return cls(SignedCredential.decode(member.credential).claims.sub, member.credential, True, member.W)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What shares are made of, in memory only: k_nm, and the foreign manager's ShareObj once it has come."""
+
+    k_nm: Secret | None = None
+    foreign: Sign1 | None = None
+    kappa1: bytes = b""
+    kappa2: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The initiator's manager looks for the peer: here (`WantMember`), at the coordinator (`FindDevice`), then by XCRED."""
+
+    psid: bytes
+    flags: int
+    asker: Party
+    peer_id: bytes
+    number: int | None = None
+    shares: Shares = Shares()
+    epoch: int = 0
+    found: tuple[bytes, bytes, Peer] | None = None
+    local: Party | None = None
+    looked: bool = False
+    until: float = 0.0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The responder's manager has XCRED and gathers what its answer needs."""
+
+    psid: bytes
+    flags: int
+    foreign: Party
+    dev_id: bytes
+    via: CellKey
+    manager: tuple[bytes, bytes, bytes]
+    kappa: bytes
+    vouched: int
+    until: float
+    number: int | None = None
+    shares: Shares = Shares()
+    epoch: int = 0
+    own: Party | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A session that this manager takes part in. Durable but for `shares`, the parties' W, `todo` and `seen`.
+
+    `manager`: (nm_id, cred_NM, cred_NC) of the other manager, None when both devices are ours; `via` the link to it.
+    `number` names the k_nm that answered first (PW-17). `epoch` is the status epoch under which this manager vouched for
+    its devices, `vouched` the other manager's. `todo`: (request, dev_id) that wait for W and k_nm after a restart. `seen`: addresses from which (I, R) were heard, for relaying.
+    """
+
+    psid: bytes
+    flags: int
+    I: Party  # noqa: E741  # the protocol's name
+    R: Party
+    manager: tuple[bytes, bytes, bytes] | None
+    via: CellKey | None
+    number: int
+    epoch: int
+    vouched: int
+    opened: int
+    shares: Shares = Shares()
+    todo: tuple[tuple[Shreq | XshareRequest | XshareAnswer, bytes], ...] = ()
+    seen: tuple[Peer | None, Peer | None] = (None, None)
+
+    @property
+    def own(self) -> tuple[Party, ...]:
+        """Return the parties that are enrolled here, one or both."""
+        return tuple(party for party in (self.I, self.R) if party.own)
+
+    def party(self, dev_id: bytes) -> Party | None:
+        return next((party for party in (self.I, self.R) if party.dev_id == dev_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A session that was revoked; kept so that nothing revives it. `note` is our REVNOTE, for repetitions."""
+
+    psid: bytes
+    reason: int
+    note: bytes
+    since: int
+    parties: tuple[bytes, ...] = field(default=())
+
+
+ManagerSessionCell = Asking | Called | Register | Dead
+
+
+def record(cell: ManagerSessionCell) -> bytes | None:
+    """Return the durable part: none before both credentials are known."""
+    match cell:
+        case Register():
+            manager = None if cell.manager is None else list(cell.manager)
+            via = None if cell.via is None else cell.via.id
+            return cbor.encode_array(
+                1,
+                0,
+                [cell.psid, cell.flags, cell.number, cell.epoch, cell.vouched, cell.opened],
+                [cell.I.dev_id, cell.I.credential, cell.I.own],
+                [cell.R.dev_id, cell.R.credential, cell.R.own],
+                manager,
+                via,
+            )
+        case Dead():
+            return cbor.encode_array(1, 1, cell.psid, cell.reason, cell.note, cell.since, list(cell.parties))
+        case _:
+            return None
+
+
+def load(_id: bytes, row: bytes) -> ManagerSessionCell:
+    """Return the cell of a stored record."""
+    items: Any = cbor.decode(row, max_size=2048)
+    if items[1] == 1:
+        _, _, psid, reason, note, since, parties = items
+        return Dead(psid, reason, note, since, tuple(parties))
+    _, _, (psid, flags, number, epoch, vouched, opened), first, second, manager, via = items
+    return Register(
+        psid,
+        flags,
+        Party(*first),
+        Party(*second),
+        None if manager is None else (manager[0], manager[1], manager[2]),
+        None if via is None else CellKey("link", via),
+        number,
+        epoch,
+        vouched,
+        opened,
+    )
