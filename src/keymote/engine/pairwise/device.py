@@ -115,6 +115,8 @@ class _Steps:
                 return AwaitPeer(own, wish, repeat), [repeat.output()]
             case Told(Invited() as invited), _:
                 return self._invited(cell, invited, now, entropy)
+            case Told(LinkBody(body=body)), None if peek(body)[0] == Revnote.mt:
+                return None, ()  # the answer to our own REVOKE
             case _, None:
                 raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no session has this psid")
             case Received(peer, data), _:

@@ -136,6 +136,8 @@ class _Steps:
                 return self._kill(cell, UNKNOWN_KEY_ID, 3, bytes(8), now)
             case Told(DeviceGone()), Asking() | Called():
                 return None, ()
+            case (Told(DeviceGone() | Superseded()) | Answer()), _:
+                return cell, ()
             case Received(peer, data), Register():
                 return self._relayed(cell, peer, data)
             case Due(), Asking():
