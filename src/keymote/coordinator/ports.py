@@ -1,19 +1,20 @@
-"""What the service needs of others besides its store: the federation and the engine that enrols managers."""
+"""What the service needs of others besides its store: other coordinators, and the engine that enrols managers."""
 
 from typing import Protocol
 
+from keymote.crypto.secret import Secret
 from keymote.engine.queries import DeviceFound
 
 
-class Peers(Protocol):
-    """The other coordinators of the federation."""
+class PeerLink(Protocol):
+    """Another coordinator of the federation."""
 
     async def find(self, dev_id: bytes) -> DeviceFound:
-        """Return what the first of them that knows `dev_id` says, its chain verified.
+        """Return what that coordinator says of a device of its own; the chain is for the caller to verify.
 
         Raises:
-            PeerFault: E_UNKNOWN_ID when all say no, E_NOSHARE when one says that it may not be used now.
-            Unavailable: nobody knows it and not everybody answered.
+            PeerFault: E_UNKNOWN_ID when it does not know it, E_NOSHARE when it may not be used now.
+            Unavailable: it does not answer.
         """
         ...
 
@@ -25,6 +26,6 @@ class DatagramPort(Protocol):
         """Hand in one datagram from `peer` and return the one to send back, None for silence."""
         ...
 
-    async def expect(self, nm_id: bytes, code: bytes) -> None:
-        """Make the engine wait for a manager with this registration code; a second call begins anew."""
+    async def expect(self, nm_id: bytes, code: Secret) -> None:
+        """Make the engine wait for a manager with this registration code; the same again changes nothing."""
         ...

@@ -16,7 +16,7 @@ from keymote.host.register import (
     Registered,
     Taken,
 )
-from keymote.wire.credential import Claims, Role
+from keymote.wire.credential import Claims, Role, kid_of
 
 TRANSITIONS: Final[dict[DeviceState, frozenset[DeviceState]]] = {
     DeviceState.PENDING: frozenset({DeviceState.ACTIVE, DeviceState.RETIRED}),
@@ -93,8 +93,15 @@ def judge_device(
     return Fresh(state, active)
 
 
-def judge_manager(raw: bytes, claims: Claims, *, held: Manager | None, same_serial: Registered | None) -> Fresh | Again:
-    """Decide on the credential that this coordinator's own enrolment is about to give to a manager."""
+def judge_manager(
+    raw: bytes, claims: Claims, *, held: Manager | None, same_serial: Registered | None
+) -> Manager | Again:
+    """Decide on the credential that this coordinator's own enrolment gives to a manager; return the manager with it.
+
+    Raises:
+        Taken: the serial belongs to another credential.
+        PeerFault: E_UNKNOWN_ID for a manager that was never added, E_NOSHARE for a revoked one.
+    """
     if same_serial is not None:
         if same_serial.raw == raw:
             return Again(same_serial)
@@ -103,7 +110,7 @@ def judge_manager(raw: bytes, claims: Claims, *, held: Manager | None, same_seri
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, f"manager {claims.sub.hex()} was never added")
     if held.state is ManagerState.REVOKED:
         raise PeerFault(ErrorCode.E_NOSHARE, f"manager {claims.sub.hex()} is revoked")
-    return Fresh(DeviceState.ACTIVE)
+    return replace(held, state=ManagerState.ACTIVE, serial=claims.serial, kid=kid_of(raw))
 
 
 def moved(device: Device, to: DeviceState) -> Device:

@@ -126,7 +126,7 @@ class Head:
 
 
 class Taken(PeerFault):
-    """The dev_id or serial belongs to another credential (HTTP 409): a clone, or a manager that lost its memory."""
+    """An id, serial or name belongs to another (HTTP 409): a clone, or a manager that lost its memory."""
 
     def __init__(self, what: str, *, do: str = "") -> None:
         super().__init__(ErrorCode.E_CRED, what, do=do)

@@ -92,9 +92,8 @@ class SqlLedger:
             with self._writer.begin() as connection:
                 outcomes = [(future, *_one(connection, work)) for work, future in group]
         except SQLAlchemyError as error:
-            unavailable = _unavailable(error)
             for _, future in group:
-                future.set_exception(unavailable)
+                future.set_exception(_unavailable(error))
             return
         for future, result, fault in outcomes:
             if fault is None:

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, select, upd
 from sqlalchemy.exc import IntegrityError
 
 from keymote.engine.audit import GENESIS, Link, following
-from keymote.errors import CallerFault
 from keymote.host.register import (
     Acknowledgement,
     CredentialState,
@@ -61,7 +60,7 @@ class SqlTransaction:
         try:
             self._put(tables.managers, {"nm_id": manager.nm_id}, values)
         except IntegrityError as error:
-            raise CallerFault(f"another manager is called {manager.name!r}", do="choose another name") from error
+            raise Taken(f"another manager is called {manager.name!r}", do="choose another name") from error
 
     # Devices
 
@@ -163,9 +162,10 @@ class SqlTransaction:
         t = tables.revocations
         return [_revocation(row) for row in self._all(select(t).where(t.c.id > after).order_by(t.c.id).limit(limit))]
 
-    def session_revocation(self, psid: bytes) -> Revocation | None:
+    def revocation_of(self, kind: RevocationKind, subject: bytes) -> Revocation | None:
         t = tables.revocations
-        row = self._one(select(t).where(t.c.subject == psid, t.c.kind == RevocationKind.SESSION.value))
+        query = select(t).where(t.c.subject == subject, t.c.kind == kind.value).order_by(t.c.id.desc()).limit(1)
+        row = self._one(query)
         return None if row is None else _revocation(row)
 
     # Outbox

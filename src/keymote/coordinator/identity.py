@@ -1,0 +1,77 @@
+"""Who this coordinator is: its key, its credential, whom it trusts, and what it signs with them."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from keymote.crypto.kdf import sha256
+from keymote.crypto.suite import SigningKey
+from keymote.crypto.suites import SUITES
+from keymote.engine.audit import GENESIS, Link
+from keymote.engine.chain import CLOCK_SKEW_S, Pin, Trust
+from keymote.errors import CallerFault, ErrorCode, PeerFault
+from keymote.wire import signed
+from keymote.wire.credential import Credential, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certified coordinator. `trust` pins the authority, and the coordinator itself for its own managers."""
+
+    key: SigningKey
+    credential: Credential
+    trust: Trust
+
+    @classmethod
+    def certified(cls, key: SigningKey, raw: bytes, root: Pin, now: int) -> Self:
+        """Return the identity of `key` under the credential `raw`.
+
+        Raises:
+            PeerFault: E_CRED when the credential does not lead to `root` or has expired.
+            CallerFault: it was issued for another key.
+        """
+        credential = Trust((root,), SUITES).verify([raw], Role.COORDINATOR, now)
+        claims = credential.claims
+        if (claims.suite, claims.sig_pk) != (key.suite_id, key.public):
+            raise CallerFault(
+                "the credential was issued for another key", do="certify the request of this very directory"
+            )
+        own = Pin(claims.sub, claims.suite, claims.sig_pk)
+        return cls(key, credential, Trust((root, own), SUITES))
+
+    @property
+    def nc_id(self) -> bytes:
+        return self.credential.claims.sub
+
+    def receipt(self, raw: bytes, reg_no: int, ts: int) -> bytes:
+        """Return the receipt (type 12) for a credential that entered the register."""
+        return signed.write(self.key, signed.Receipt(sha256(raw), reg_no, ts))
+
+    def head(self, last: Link | None, ts: int) -> bytes:
+        """Return the signed head (type 14) of an audit log that ends with `last`."""
+        seq, h = (0, GENESIS) if last is None else (last.seq, last.h)
+        return signed.write(self.key, signed.AuditHead(self.nc_id, seq, h, ts))
+
+    def binding(self, authority_der: bytes, not_after: int) -> bytes:
+        """Return the object (type 240) that makes an X.509 authority this coordinator's."""
+        claims = signed.CertificateAuthority(self.nc_id, sha256(authority_der), not_after)
+        return signed.write(self.key, claims, kid=self.credential.kid)
+
+    def lookup(self, to: bytes, dev_id: bytes, ts: int) -> bytes:
+        """Return the question (type 242) to coordinator `to`."""
+        return signed.write(self.key, signed.Lookup(self.nc_id, to, dev_id, ts), kid=self.credential.kid)
+
+    def asked_by(self, request: bytes, credential: bytes, now: int) -> tuple[Credential, bytes]:
+        """Return who asks and for which dev_id, after checking the other coordinator's chain, signature and clock.
+
+        Raises:
+            PeerFault: E_CRED for a stranger, a question to somebody else or one of another time; E_AUTH for a forgery.
+        """
+        asking = self.trust.verify([credential], Role.COORDINATOR, now)
+        found = signed.read(request, signed.Lookup)
+        if found.kid != asking.kid:
+            raise PeerFault(ErrorCode.E_CRED, "look-up is signed under another credential")
+        suite = self.trust.suite(asking.claims.suite)
+        claims = found.verified_by(suite.verify_key(asking.claims.sig_pk))
+        if claims.nc_id != asking.claims.sub or claims.to != self.nc_id or abs(claims.ts - now) > CLOCK_SKEW_S:
+            raise PeerFault(ErrorCode.E_CRED, "look-up of another coordinator or of another time")
+        return asking, claims.dev_id
