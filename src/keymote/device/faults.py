@@ -1,0 +1,35 @@
+"""What an application can do differently about, each below one of the four roots."""
+
+from keymote.errors import CallerFault, ErrorCode, PeerFault, RefusedByPolicy, Unavailable
+
+
+class Replayed(PeerFault):
+    """A record was opened before, or is older than the window: drop it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(ErrorCode.E_REPLAY, what, do="drop the record")
+
+
+class Revoked(RefusedByPolicy):
+    """A manager refuses or has ended the session: this device or the peer may not have a key."""
+
+
+class Expired(CallerFault):
+    """The session is over (closed, used up, or ended by a restart): pair again for a new key."""
+
+
+class NotReady(Unavailable):
+    """Not enrolled yet, or the managers or the peer do not answer now: try again later."""
+
+
+def closed_because(code: ErrorCode | None, *, revoked: bool, why: str) -> Exception:
+    """Return the error that tells an application why its session is over."""
+    if revoked or code is ErrorCode.E_NOSHARE:
+        return Revoked(why or "the session was revoked", do="ask the operator")
+    match code:
+        case None | ErrorCode.E_LIMIT:
+            return Expired(why or "the session is closed", do="pair again")
+        case ErrorCode.E_TIMEOUT | ErrorCode.E_BUSY | ErrorCode.E_STATE:
+            return NotReady(f"{code.name}: {why}", do="try again later")
+        case _:
+            return PeerFault(code, why)

@@ -1,0 +1,217 @@
+"""Between the public face and the cells: commands go in, reports become sessions, futures and events."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from keymote.device.faults import NotReady, Replayed, closed_because
+from keymote.device.session import End, Session
+from keymote.engine.base import CellKey, Command, Peer, Refused, Report
+from keymote.engine.faces import (
+    OWN_ENROLMENT,
+    CloseSession,
+    Enrolled,
+    EnrolmentFailed,
+    KeyReady,
+    Opened,
+    OpenSession,
+    Protect,
+    Protected,
+    RevokeSession,
+    SessionClosed,
+    session_of,
+)
+from keymote.errors import ErrorCode, PeerFault
+
+MAX_INCOMING: Final = 64
+"""Sessions opened by peers that wait for `Device.incoming`; beyond, the oldest is not announced."""
+
+Settled = Callable[[Sequence[Any] | Exception], None]
+
+
+class Runtime(Protocol):
+    """The running cells with their store and link (`device.app`)."""
+
+    address: Peer
+
+    @property
+    def membership(self) -> Enrolled | None:
+        """What an earlier run of the device has left."""
+        ...
+
+    def command(self, key: CellKey, command: Command, settled: Settled | None = None) -> None: ...
+    def receive(self, peer: Peer, data: bytes) -> None: ...
+    def peer_of(self, session: CellKey) -> Peer: ...
+    def send(self, peer: Peer, data: bytes) -> None: ...
+    def search(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class DeviceNode:
+    """A device at work. `reported` is the sink of its cells' reports; it never calls the application from there."""
+
+    def __init__(self) -> None:
+        self.sessions: Final[dict[bytes, Session]] = {}
+        self.incoming: Final[asyncio.Queue[Session | None]] = asyncio.Queue()
+        self.enrolled: Final = asyncio.Event()
+        self.membership: Enrolled | None = None
+        self.last_failure: EnrolmentFailed | None = None
+        self.observer: Callable[[CellKey, Report], None] | None = None
+        self._opening: dict[bytes, asyncio.Future[Session]] = {}
+        self._taken: list[Report] | None = None
+        self._runtime: Runtime | None = None
+
+    def attach(self, runtime: Runtime) -> None:
+        """Work with `runtime` from now on."""
+        self._runtime = runtime
+        if runtime.membership is not None and self.membership is None:
+            self.membership = runtime.membership
+            self.enrolled.set()
+
+    @property
+    def runtime(self) -> Runtime:
+        if self._runtime is None:
+            raise NotReady("the device is not open", do="use it inside `async with`")
+        return self._runtime
+
+    async def close(self) -> None:
+        """Stop; sessions and waiting calls end."""
+        for psid in tuple(self.sessions):
+            self._end(SessionClosed(psid, None, why="the device was stopped"))
+        for waiting in self._opening.values():
+            waiting.cancel()
+        self.incoming.put_nowait(None)
+        if self._runtime is not None:
+            runtime, self._runtime = self._runtime, None
+            await runtime.close()
+
+    # ------------------------------------------------------------------ what the application wants
+
+    async def pair(self, wish: OpenSession, timeout_s: float) -> Session:
+        """Return the session of `wish` when it is open; errors as `Device.pair`."""
+        future: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        self._opening[wish.psid] = future
+        try:
+            self.runtime.command(OWN_ENROLMENT, wish, lambda outcome: self._refused(wish.psid, outcome))
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError as error:
+            self.runtime.command(session_of(wish.psid), CloseSession())
+            raise NotReady(f"no key after {timeout_s:g} s", do="try again later") from error
+        finally:
+            self._opening.pop(wish.psid, None)
+
+    def protect(self, psid: bytes, plaintext: bytes) -> bytes | None:
+        reports: list[Any] = []
+
+        def settled(outcome: Sequence[Any] | Exception) -> None:
+            if not isinstance(outcome, Exception):
+                reports.extend(outcome)
+
+        self.runtime.command(session_of(psid), Protect(plaintext), settled)
+        return next((report.record for report in tuple(reports) if isinstance(report, Protected)), None)
+
+    def unprotect(self, psid: bytes, record: bytes) -> bytes | None:
+        """Hand a record to its session as if the link had brought it, and return what it held."""
+        self._taken = taken = []
+        try:
+            self.runtime.receive(self.runtime.peer_of(session_of(psid)), record)
+        finally:
+            self._taken = None
+        for report in taken:
+            match report:
+                case Opened(owner, _, plaintext) if owner == psid:
+                    return plaintext
+                case Opened(owner, _, plaintext):  # it can be opened once only: let its own session have it
+                    self._heard(owner, plaintext)
+                    raise PeerFault(ErrorCode.E_UNKNOWN_ID, "a record of another session")
+                case Refused(_, ErrorCode.E_REPLAY, what):
+                    raise Replayed(what)
+                case Refused(_, code, what):
+                    raise PeerFault(code, what)
+        return None
+
+    def carry(self, psid: bytes, record: bytes) -> None:
+        peer = self.runtime.peer_of(session_of(psid))
+        if not peer:
+            raise NotReady("the peer's address is not known", do="carry the record yourself (protect)")
+        self.runtime.send(peer, record)
+
+    async def close_session(self, psid: bytes) -> None:
+        await self._order(psid, CloseSession())
+
+    async def revoke_session(self, psid: bytes, reason: int) -> None:
+        await self._order(psid, RevokeSession(reason))
+
+    async def _order(self, psid: bytes, command: Command) -> None:
+        """Return when what the command changed is durable; Unavailable when it cannot be made so now."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(outcome: Sequence[Any] | Exception) -> None:
+            if done.done():
+                return
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(None)
+
+        self.runtime.command(session_of(psid), command, settled)
+        await done
+
+    # ------------------------------------------------------------------ what the cells report
+
+    def reported(self, key: CellKey, report: Report) -> None:
+        """Take a report of the cells."""
+        match report:
+            case KeyReady():
+                self._ready(report)
+            case SessionClosed():
+                self._end(report)
+            case Opened() | Refused() if self._taken is not None:
+                self._taken.append(report)
+            case Opened(psid, _, plaintext):
+                self._heard(psid, plaintext)
+            case Enrolled():
+                self.membership = report
+                self.enrolled.set()
+            case EnrolmentFailed():
+                self.last_failure = report
+        if self.observer is not None:
+            self.observer(key, report)
+
+    def _ready(self, ready: KeyReady) -> None:
+        session = self.sessions[ready.psid] = Session(self, ready)
+        waiting = self._opening.get(ready.psid)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(session)
+        elif not ready.initiator:
+            if self.incoming.qsize() >= MAX_INCOMING:
+                self.incoming.get_nowait()
+            self.incoming.put_nowait(session)
+
+    def _heard(self, psid: bytes, plaintext: bytes) -> None:
+        if psid in self.sessions:
+            self.sessions[psid].heard(plaintext)
+
+    def _end(self, report: SessionClosed) -> None:
+        session = self.sessions.pop(report.psid, None)
+        if session is not None:
+            session.over(End(report.code, report.revoked, report.why))
+        self._fail(report.psid, closed_because(report.code, revoked=report.revoked, why=report.why))
+
+    def _refused(self, psid: bytes, outcome: Sequence[Any] | Exception) -> None:
+        """Look at how the wish for a session was taken."""
+        if isinstance(outcome, Exception):
+            self._fail(psid, outcome)
+            return
+        for report in outcome:
+            match report:
+                case Refused(_, ErrorCode.E_STATE, what):
+                    self._fail(psid, NotReady(what, do="wait until the device is enrolled"))
+                case Refused(_, code, what):
+                    self._fail(psid, PeerFault(code, what))
+
+    def _fail(self, psid: bytes, error: Exception) -> None:
+        waiting = self._opening.get(psid)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(error)
