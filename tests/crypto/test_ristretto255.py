@@ -61,6 +61,14 @@ def test_IM01_the_library_calls_the_identity_valid_and_check_refuses_it() -> Non
         GROUP.check(IDENTITY)
 
 
+def test_CM06_the_library_overlooks_the_top_bit_and_check_refuses_the_second_encoding() -> None:
+    for text in RFC9496["generator_multiples"]:
+        second = bytes.fromhex(text)[:31] + bytes([bytes.fromhex(text)[31] | 0x80])
+        assert rbcl.crypto_core_ristretto255_is_valid_point(second)
+        with pytest.raises(PeerFault, match="E_POINT"):
+            GROUP.check(second)
+
+
 @pytest.mark.parametrize("operation", ["add", "sub"])
 def test_IM01_the_library_adds_an_invalid_encoding_to_the_identity_and_our_group_refuses(operation: str) -> None:
     honest = GROUP.base_mul(scalar(7))

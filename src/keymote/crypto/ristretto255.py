@@ -1,8 +1,9 @@
 """The group ristretto255 (RFC 9496), computed by libsodium.
 
-Two traps of the library decide the shape of this file (attack I-01): it calls the identity a valid point, and its
-addition answers an invalid encoding with the identity instead of an error. So `check` comes before any arithmetic, and
-every sum is compared with the identity. A third (rule IM-14): an identity product is a bare RuntimeError.
+Three traps of the library decide the shape of this file (attack I-01): it calls the identity a valid point, it overlooks
+the unused top bit, so that each point has a second encoding, and its addition answers an invalid encoding with the
+identity instead of an error. So `check` comes before any arithmetic, and every sum is compared with the identity. A
+fourth (rule IM-14): an identity product is a bare RuntimeError.
 """
 
 import hashlib
@@ -32,7 +33,12 @@ class Ristretto255:
         Raises:
             PeerFault: E_POINT unless it is the canonical 32-byte encoding of an element other than the identity.
         """
-        if len(encoding) != 32 or encoding == _IDENTITY or not libsodium.is_valid_point(encoding):
+        if (
+            len(encoding) != 32
+            or encoding == _IDENTITY
+            or encoding[31] > 0x7F  # RFC 9496 4.3.1 refuses it; this libsodium masks the bit
+            or not libsodium.is_valid_point(encoding)
+        ):
             raise refused_point("not a canonical ristretto255 point, or the identity")
         return Point(encoding)
 

@@ -49,6 +49,9 @@ def traps(suite: Suite, checks: Checks) -> None:
 
 
 def _twisted_keys(suite: Suite, checks: Checks) -> None:
+    P = suite.base_mul(Secret(_scalar(suite, 7)))
+    with checks.refused("a point's second encoding, with the top bit set", "E_POINT"):
+        suite.check(P[:31] + bytes([P[31] | 0x80]))
     for key in _SMALL_ORDER:
         with checks.refused(f"the Ed25519 key {key[:4]}.. of small order", "E_POINT"):
             suite.verify_key(bytes.fromhex(key))
