@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from keymote import cbor
-from keymote.crypto.kdf import Transcript, expand
+from keymote.crypto.kdf import HASH_SIZE, Transcript, expand
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Suite
 from keymote.selftest.checks import Checks
@@ -15,6 +15,7 @@ def kdf(document: Document, checks: Checks, _suites: Mapping[int, Suite]) -> Non
     part = section(document.parts["kdf"], "kdf", ("prk", "label", "ctx", "L", "info", "out"))
     label, length = text(part["label"], "label"), number(part["L"], "L")
     prk, ctx = octets(part["prk"], "prk"), octets(part["ctx"], "ctx")
+    checks.holds("prk is not 32 bytes", len(prk) == HASH_SIZE)  # HMAC takes a shorter one for the same padded with zeros
     out = expand(Secret(prk), label, ctx, length)
     checks.equal("info", cbor.encode_array("TRIAD1/" + label, ctx, length), octets(part["info"], "info"))
     checks.equal("out", out, octets(part["out"], "out"))
