@@ -13,6 +13,7 @@ from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.base import (
     Ask,
     CellKey,
+    Command,
     Durability,
     Item,
     Node,
@@ -88,6 +89,7 @@ class Host:
         self.boots = 0
         self.commits = 0
         self.fuse: Fuse | None = None
+        self.at_boot: tuple[tuple[CellKey, Command], ...] = ()
         self.cells: dict[CellKey, Any] = {}
         self.disk: dict[CellKey, Row] = {}
         self.journal: list[tuple[CellKey, bytes]] = []
@@ -234,6 +236,7 @@ class Host:
         """Return this host as it is now, with a future of its own. Cells are frozen and shared; so is the node."""
         twin = Host(self.name, self.build, entropy, self.quartz)
         twin.address, twin.up, twin.boots, twin.commits = self.address, self.up, self.boots, self.commits
+        twin.at_boot = self.at_boot
         twin.fuse, twin.node, twin._booted_at = self.fuse, self.node, self._booted_at
         twin.cells, twin.disk, twin._aliases = dict(self.cells), dict(self.disk), dict(self._aliases)
         twin.journal, twin.reports, twin.refused = list(self.journal), list(self.reports), Counter(self.refused)

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 from keymote.engine.base import Peer, Report
 from keymote.engine.faces import DeviceRevoked
-from keymote.engine.queries import DeviceFound, FindDevice, Receipt, RegisterCredential, ReportRevocation
+from keymote.engine.queries import (
+    DeviceFound,
+    FindDevice,
+    FindManager,
+    ManagerFound,
+    Receipt,
+    RegisterCredential,
+    ReportRevocation,
+)
 from keymote.errors import ErrorCode, PeerFault, Unavailable
 from keymote.wire.credential import SignedCredential
 
@@ -79,6 +87,8 @@ class Federation:
                 return home.register(name, credential, replaces)
             case FindDevice(dev_id):
                 return self._find(dev_id)
+            case FindManager(nm_id):
+                return self._find_manager(nm_id)
             case ReportRevocation(revnote):
                 home.notes.append(revnote)
                 return True
@@ -95,6 +105,13 @@ class Federation:
             manager = coordinator.managers[entry.manager]
             return DeviceFound(entry.credential, manager.credential, coordinator.credential, manager.at)
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no coordinator knows this device")
+
+    def _find_manager(self, nm_id: bytes) -> ManagerFound:
+        for coordinator in self.coordinators:
+            for manager in coordinator.managers.values():
+                if coordinator.reachable and SignedCredential.decode(manager.credential).claims.sub == nm_id:
+                    return ManagerFound(manager.credential, coordinator.credential, manager.at)
+        raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no coordinator knows this manager")
 
     def hear(self, name: str, report: Report) -> None:
         """Take in what a manager reports: a revoked device is found no more."""

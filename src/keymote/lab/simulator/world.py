@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.base import MULTICAST, Answer, Ask, CellKey, Command, Due, Failed, Item, Peer, Report, Send
 from keymote.errors import CallerFault, KeymoteError, PeerFault
-from keymote.lab.simulator.host import Build, Done, Host, PowerLoss, Quartz, Row
+from keymote.lab.simulator.host import ROUTE, Build, Done, Host, PowerLoss, Quartz, Row
 from keymote.lab.simulator.network import Adversary, Channel, Datagram, Dice, passive
 from keymote.wire.registry import peek
 
@@ -100,13 +100,25 @@ class Simulator:
 
     # ------------------------------------------------------------------ nodes and their power
 
-    def add(self, name: str, build: Build, *, segment: str = "", quartz: Quartz | None = None) -> Host:
-        """Put a node into the world and boot it. It hears multicasts of others in the same `segment`."""
+    def add(
+        self,
+        name: str,
+        build: Build,
+        *,
+        segment: str = "",
+        quartz: Quartz | None = None,
+        at_boot: Sequence[tuple[CellKey, Command]] = (),
+    ) -> Host:
+        """Put a node into the world and boot it. It hears multicasts of others in the same `segment`.
+
+        `at_boot`: what its application says to its cells after each start.
+        """
         if name in self.hosts:
             raise CallerFault(f"there is a node {name!r} already")
         host = Host(name, build, self._seed.fork(f"host {name}"), quartz or Quartz())
         self.hosts[name] = host
         self.segments[name] = segment
+        host.at_boot = tuple(at_boot)
         self._boot(host)
         return host
 
@@ -119,12 +131,11 @@ class Simulator:
         else:
             self._boot(host)
 
-    def restore(self, name: str, disk: dict[CellKey, Row], build: Build) -> None:
+    def restore(self, name: str, disk: dict[CellKey, Row]) -> None:
         """Start a node again from a copy of its disk, as after `keymote manager restore`."""
         host = self.hosts[name]
         host.lose_power()
         host.disk = dict(disk)
-        host.build = build
         self._boot(host)
 
     def set_clock(self, name: str, quartz: Quartz) -> None:
@@ -147,6 +158,11 @@ class Simulator:
     def inject(self, source: Peer, target: Peer, data: bytes, *, after_s: float = 0.0) -> None:
         """Let an adversary send a datagram in anybody's name; it arrives."""
         self._arrive(Datagram(self.now, source, target, data), after_s)
+
+    def transmit(self, name: str, target: Peer, data: bytes) -> None:
+        """Let the application of a node send bytes of its own, such as a record, through the air."""
+        if self.hosts[name].up:
+            self._send(self.hosts[name], ROUTE, target, data, 0)
 
     # ------------------------------------------------------------------ time
 
@@ -220,6 +236,8 @@ class Simulator:
         self._note(host.name, "boot", b"")
         for key in host.cells:
             self._arm(host, key)
+        for key, command in host.at_boot:
+            self._run(host, key, command)
 
     def _arm(self, host: Host, key: CellKey) -> None:
         due = host.due_at(key)

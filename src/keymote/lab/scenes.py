@@ -1,0 +1,303 @@
+"""Worlds of protocol A for tests, attacks and measurements: an authority, two coordinators, their managers and devices.
+
+Everything is run by the product's engines, the managers' own enrolment included; only the coordinators' services are a
+model (`simulator.registry`). Names: `nc1` and `nc2` coordinators, `nm1` at `nc1` and `nm2` at `nc2` managers, devices as
+the caller likes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from keymote import cbor
+from keymote.crypto.entropy import SeededEntropy
+from keymote.crypto.kdf import sha256
+from keymote.crypto.secret import Secret
+from keymote.crypto.suite import SigningKey, Suite
+from keymote.crypto.suites import SUITES
+from keymote.engine.base import Node
+from keymote.engine.chain import Pin, Trust
+from keymote.engine.context import DeviceContext, Membership, RegistrarContext, RegistrarPolicy, Tally
+from keymote.engine.enrolment.device import Registered
+from keymote.engine.faces import (
+    GATE,
+    OWN_ENROLMENT,
+    Enrolled,
+    ExpectAgain,
+    ExpectDevice,
+    HelloIs,
+    KeyReady,
+    OpenDoor,
+    OpenSession,
+    Protect,
+    Protected,
+    Provision,
+    SayHello,
+    enrolment_of,
+    session_of,
+)
+from keymote.engine.node import device_node, registrar_node
+from keymote.errors import CallerFault
+from keymote.lab.simulator import EPOCH, Channel, Simulator
+from keymote.lab.simulator.registry import Coordinator, Federation, Managed
+from keymote.lab.simulator.witness import Witness, WitnessedSuite
+from keymote.wire.credential import Claims, Role, issue
+
+YEARS: Final = 10 * 365 * 86400
+HOMES: Final = {"d1": "nm1", "d2": "nm2"}
+"""The usual pair: each device at the manager of another operator."""
+AT_ONCE: Final = RegistrarPolicy(joins_per_source_per_min=60)
+"""The product's policy, but for a test that enrols one device many times within a minute."""
+
+
+def identity(name: str) -> bytes:
+    """Return the 8-byte id of the actor `name`."""
+    return sha256(b"keymote/lab/" + name.encode())[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A coordinator: what it signs with, and its credential by the authority."""
+
+    id: bytes
+    signing: SigningKey
+    credential: bytes
+
+
+@dataclass(slots=True)
+class Scene:
+    """A world ready to act in. `codes`: PRS of the newest label of each device."""
+
+    sim: Simulator
+    suite: Suite
+    federation: Federation
+    witness: Witness
+    homes: Mapping[str, str]
+    devices: dict[str, DeviceContext]
+    managers: dict[str, RegistrarContext]
+    codes: dict[str, Secret] = field(default_factory=dict)
+    _serial: int = 0
+
+    # ------------------------------------------------------------------ enrolment
+
+    def label(self, name: str, *, again: bool = False) -> Secret:
+        """Give a device a new label: its manager expects the code, the device is provisioned with it."""
+        self._serial += 1
+        otc = sha256(b"otc" + name.encode() + self._serial.to_bytes(4, "big"))[:16]
+        prs = self.codes[name] = Secret(cbor.encode([otc, b""]))
+        expect = (ExpectAgain if again else ExpectDevice)(identity(name), prs)
+        self.sim.command(self.homes[name], enrolment_of(identity(name)), expect)
+        self.sim.command(name, OWN_ENROLMENT, Provision(prs))
+        return prs
+
+    def greet(self, name: str) -> None:
+        """Let a device hear its manager's present HELLO, as when it asked for it."""
+        home = self.homes[name]
+        for report in self.sim.command(home, GATE, SayHello()):
+            if isinstance(report, HelloIs):
+                self.sim.transmit(home, self.sim.hosts[name].address, report.wire)
+
+    def enrol(self, *names: str, again: bool = False) -> None:
+        """Bring devices from a new label to a credential.
+
+        Raises:
+            CallerFault: a device was not enrolled within 60 s, as on a channel that loses too much.
+        """
+        for name in names:
+            self.label(name, again=again)
+            before = len(self.sim.heard(name, Enrolled))
+            self.greet(name)
+            if not self.sim.run_until(lambda: len(self.sim.heard(name, Enrolled)) > before, 60.0):  # noqa: B023
+                raise CallerFault(f"{name} did not enrol")
+            self.sim.run_for(1.0)
+
+    def membership(self, name: str) -> Membership | None:
+        """Return what the enrolment of a device left behind; None while it is not enrolled."""
+        cell = self.sim.hosts[name].cells.get(OWN_ENROLMENT)
+        return cell.membership if isinstance(cell, Registered) else None
+
+    # ------------------------------------------------------------------ sessions
+
+    def ask(self, name: str, peer: str, *, fast: bool = False, compact: bool = False, relayed: bool = False) -> bytes:
+        """Let the application of `name` want a session with `peer`; return its psid and let nothing happen yet."""
+        self._serial += 1
+        psid = sha256(b"psid" + self._serial.to_bytes(4, "big"))[:8]
+        at = "" if relayed else self.sim.hosts[peer].address
+        wish = OpenSession(psid, identity(peer), at, fast, compact)
+        self.sim.command(name, OWN_ENROLMENT, wish)
+        return psid
+
+    def ready(self, name: str, psid: bytes) -> KeyReady | None:
+        """Return what the application of `name` heard when the session became usable."""
+        return next((ready for ready in self.sim.heard(name, KeyReady) if ready.psid == psid), None)
+
+    def open(
+        self,
+        name: str,
+        peer: str,
+        *,
+        fast: bool = False,
+        compact: bool = False,
+        relayed: bool = False,
+        within_s: float = 60.0,
+    ) -> bytes:
+        """Open a session and return its psid when both sides have it.
+
+        Raises:
+            CallerFault: it did not open within `within_s`.
+        """
+        psid = self.ask(name, peer, fast=fast, compact=compact, relayed=relayed)
+        both = (name, peer)
+        if not self.sim.run_until(lambda: all(self.ready(each, psid) for each in both), within_s):
+            raise CallerFault(f"no session of {name} with {peer} within {within_s} s")
+        return psid
+
+    def session(self, name: str, psid: bytes) -> Any:
+        """Return the state of a session at a device or a manager; None when there is none."""
+        return self.sim.hosts[name].cells.get(session_of(psid))
+
+    def protect(self, name: str, psid: bytes, plaintext: bytes) -> bytes | None:
+        """Return `plaintext` as a record of this session; None when it is not open."""
+        reports = self.sim.command(name, session_of(psid), Protect(plaintext))
+        return next((report.record for report in reports if isinstance(report, Protected)), None)
+
+    def say(self, name: str, peer: str, psid: bytes, plaintext: bytes) -> bytes | None:
+        """Protect and send to the peer directly; return the record."""
+        record = self.protect(name, psid, plaintext)
+        if record is not None:
+            self.sim.transmit(name, self.sim.hosts[peer].address, record)
+        return record
+
+    # ------------------------------------------------------------------ hard times
+
+    def restore(self, manager: str, disk: Mapping[Any, Any]) -> None:
+        """Start a manager from a backup of its disk, as the generation after the present one."""
+        context = self.managers[manager]
+        self.managers[manager] = replace(context, generation=context.generation + 1)
+        self.sim.restore(manager, dict(disk))
+
+
+def two_operators(
+    seed: bytes = b"two operators",
+    *,
+    suite: int = 1,
+    homes: Mapping[str, str] = HOMES,
+    policy: RegistrarPolicy = AT_ONCE,
+    channel: Channel | None = None,
+    accept_compact: bool = False,
+    enrolled: bool = True,
+) -> Scene:
+    """Return a world in which every device of `homes` (name -> manager) is enrolled, unless told otherwise."""
+    entropy = SeededEntropy(seed)
+    witness = Witness()
+    suites = {number: WitnessedSuite(SUITES[number], witness) for number in {suite, 1, 17}}
+    ours = suites[suite]
+    root = ours.generate_signing_key(entropy.fork("authority"))
+    trust = Trust((Pin(identity("authority"), suite, root.public, Role.AUTHORITY),), suites)
+    operators = {name: _operator(name, ours, root, entropy) for name in ("nc1", "nc2")}
+    federation = Federation(Coordinator(operator.credential) for operator in operators.values())
+    sim = Simulator(seed, answer=federation.answer)
+    sim.hear = federation.hear
+    managers: dict[str, RegistrarContext] = {}
+    for manager in sorted(set(homes.values())):
+        number = manager.removeprefix("nm")
+        operator = operators[f"nc{number}"]
+        member = _enrolled_manager(seed, manager, ours, operator, trust, entropy)
+        context = RegistrarContext(
+            identity(manager),
+            operator.id,
+            Role.MANAGER,
+            member.signing,
+            {suite: ours},
+            (member.membership.credential.raw, operator.credential),
+            trust,
+            member.membership,
+            policy,
+        )
+        managers[manager] = context
+        federation.coordinators[int(number) - 1].managers[manager] = Managed(context.chain[0], manager)
+        sim.add(manager, _registrar(managers, manager), segment=manager, at_boot=((GATE, OpenDoor()),))
+    devices: dict[str, DeviceContext] = {}
+    for name, home in homes.items():
+        signing = ours.generate_signing_key(entropy.fork(name))
+        devices[name] = DeviceContext(identity(name), ours, signing, trust, accept_compact=accept_compact)
+        sim.add(name, _device(devices, name), segment=home)
+    scene = Scene(sim, ours, federation, witness, dict(homes), devices, managers)
+    if enrolled:
+        scene.enrol(*homes)
+    if channel is not None:
+        sim.channel = channel
+    return scene
+
+
+# Nodes are made anew at each boot, with fresh counters, from what the scene holds at that moment.
+
+
+def _registrar(managers: Mapping[str, RegistrarContext], name: str) -> Any:
+    def build() -> Node:
+        return registrar_node(replace(managers[name], tally=Tally()))
+
+    return build
+
+
+def _device(devices: Mapping[str, DeviceContext], name: str) -> Any:
+    def build() -> Node:
+        return device_node(replace(devices[name], tally=Tally()))
+
+    return build
+
+
+def _operator(name: str, suite: Suite, root: SigningKey, entropy: SeededEntropy) -> Operator:
+    signing = suite.generate_signing_key(entropy.fork(name))
+    claims = Claims(
+        iss=identity("authority"),
+        sub=identity(name),
+        exp=EPOCH + YEARS,
+        iat=EPOCH - 86400,
+        serial=sha256(name.encode())[:8],
+        suite=suite.id,
+        nc_id=identity(name),
+        E1=None,
+        E2=None,
+        sig_pk=signing.public,
+        status_epoch=0,
+        role=Role.COORDINATOR,
+    )
+    return Operator(identity(name), signing, issue(root, claims).raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Manager:
+    signing: SigningKey
+    membership: Membership
+
+
+def _enrolled_manager(
+    seed: bytes, name: str, suite: Suite, operator: Operator, trust: Trust, entropy: SeededEntropy
+) -> _Manager:
+    """Let a manager enrol at its coordinator by the same engine that enrols devices (EN-30), in a world of their own."""
+    policy = RegistrarPolicy(credential_life_s=YEARS, multicast=False)
+    coordinator = RegistrarContext(
+        operator.id,
+        operator.id,
+        Role.COORDINATOR,
+        operator.signing,
+        {suite.id: suite},
+        (operator.credential,),
+        trust,
+        policy=policy,
+    )
+    signing = suite.generate_signing_key(entropy.fork(name))
+    newcomer = DeviceContext(identity(name), suite, signing, trust, Role.MANAGER, operator.id)
+    sim = Simulator(seed + name.encode(), answer=Federation(()).answer)
+    sim.add("coordinator", lambda: registrar_node(coordinator))
+    sim.add(name, lambda: device_node(newcomer))
+    prs = Secret(cbor.encode([sha256(b"registration code of " + name.encode())[:16], b""]))
+    sim.command("coordinator", enrolment_of(identity(name)), ExpectDevice(identity(name), prs))
+    sim.command(name, OWN_ENROLMENT, Provision(prs))
+    (hello,) = (said for said in sim.command("coordinator", GATE, SayHello()) if isinstance(said, HelloIs))
+    sim.transmit("coordinator", name, hello.wire)
+    sim.run_until(lambda: bool(sim.heard(name, Enrolled)), 10.0)
+    cell = sim.hosts[name].cells[OWN_ENROLMENT]
+    assert isinstance(cell, Registered), "the manager did not enrol at its coordinator"
+    return _Manager(signing, cell.membership)
