@@ -113,7 +113,8 @@ class DeviceNode:
 
     def unprotect(self, psid: bytes, record: bytes) -> bytes | None:
         """Hand a record to its session as if the link had brought it, and return what it held."""
-        self._taken = taken = []
+        taken: list[Report] = []
+        self._taken = taken
         try:
             self.runtime.receive(self.runtime.peer_of(session_of(psid)), record)
         finally:
