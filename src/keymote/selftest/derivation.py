@@ -15,7 +15,7 @@ def kdf(document: Document, checks: Checks, _suites: Mapping[int, Suite]) -> Non
     part = section(document.parts["kdf"], "kdf", ("prk", "label", "ctx", "L", "info", "out"))
     label, length = text(part["label"], "label"), number(part["L"], "L")
     prk, ctx = octets(part["prk"], "prk"), octets(part["ctx"], "ctx")
-    checks.holds("prk is not 32 bytes", len(prk) == HASH_SIZE)  # HMAC takes a shorter one for the same padded with zeros
+    checks.equal("length of prk", len(prk), HASH_SIZE)  # HMAC takes a shorter key for the same one padded with zeros
     out = expand(Secret(prk), label, ctx, length)
     checks.equal("info", cbor.encode_array("TRIAD1/" + label, ctx, length), octets(part["info"], "info"))
     checks.equal("out", out, octets(part["out"], "out"))
