@@ -78,10 +78,9 @@ class RegisterDevice(Body, frozen=True):
 
 
 class IssueCertificate(Body, frozen=True):
-    """A PKCS #10 request (DER) and the manager's signed object over it (docs/decisions/0030, type 241)."""
+    """A PKCS #10 request (DER); the manager's signed object over it (type 241) is the call's authorization."""
 
     request: Base64Url
-    proof: Base64Url
 
 
 class Endpoint(Body, frozen=True):
@@ -109,13 +108,6 @@ class Acknowledge(Body, frozen=True):
     """A manager has acted on every event up to and including this one."""
 
     upto: Annotated[int, Meta(ge=0)]
-
-
-class FederatedLookup(Body, frozen=True):
-    """One coordinator asks another: signed look-up (type 242) and the credential of who asks."""
-
-    request: Base64Url
-    credential: Base64Url
 
 
 # ------------------------------------------------------------------ answers

@@ -1,0 +1,79 @@
+"""The one projection from the coordinator's records to what its REST interface shows."""
+
+from keymote.coordinator.rules import Safety
+from keymote.engine.audit import Entry, Link
+from keymote.engine.queries import DeviceFound
+from keymote.host.register import Device, Event, Head, Manager, Registered, Revocation
+from keymote.wire.admin import (
+    AuditView,
+    DeviceView,
+    EventView,
+    FoundView,
+    HeadView,
+    ManagerView,
+    RevocationView,
+    to_base64url,
+)
+
+
+def manager_view(manager: Manager, credential: bytes | None) -> ManagerView:
+    return ManagerView(
+        manager.nm_id.hex(),
+        manager.name,
+        manager.state.value,
+        None if credential is None else to_base64url(credential),
+        manager.endpoint,
+        manager.acknowledged,
+    )
+
+
+def device_view(device: Device, credential: Registered) -> DeviceView:
+    return DeviceView(
+        device.dev_id.hex(),
+        device.nm_id.hex(),
+        device.state.value,
+        device.serial.hex(),
+        credential.reg_no,
+        credential.ts,
+        to_base64url(credential.raw),
+        to_base64url(credential.receipt),
+    )
+
+
+def revocation_view(line: Revocation, safety: Safety) -> RevocationView:
+    return RevocationView(
+        line.id,
+        line.kind.value,
+        line.subject.hex(),
+        line.reason,
+        line.ts,
+        line.by,
+        line.status_epoch,
+        [nm_id.hex() for nm_id in safety.waiting],
+        safety.safe_after_ms,
+    )
+
+
+def event_view(event: Event) -> EventView:
+    return EventView(event.id, event.at_ms // 1000, event.kind, event.subject.hex(), dict(event.data))
+
+
+def audit_view(link: Link) -> AuditView:
+    return AuditView(link.seq, to_base64url(link.entry), link.h.hex(), audit_text(link.entry))
+
+
+def audit_text(raw: bytes) -> str:
+    """Return an audit entry as people read it."""
+    entry = Entry.decode(raw)
+    details = (f"{name}={value.hex() if isinstance(value, bytes) else value}" for name, value in entry.details.items())
+    return " ".join((entry.actor, entry.action, entry.subject.hex(), *details))
+
+
+def head_view(head: Head) -> HeadView:
+    return HeadView(head.seq, head.h.hex(), head.ts, to_base64url(head.signed))
+
+
+def found_view(found: DeviceFound) -> FoundView:
+    return FoundView(
+        to_base64url(found.credential), to_base64url(found.cred_NM), to_base64url(found.cred_NC), found.manager
+    )
