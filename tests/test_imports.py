@@ -74,7 +74,7 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 """Third-party package -> path prefixes that may import it. A new library gets its line here and its home there."""
 
-LAB_MEETS = frozenset({"bench", "cbor", "crypto", "engine", "errors", "lab", "wire"})
+LAB_MEETS = frozenset({"bench", "cbor", "crypto", "engine", "errors", "lab", "selftest", "wire"})
 """Rooms that the second host may import: engines and what lies below, neither our driver nor our links and stores."""
 
 COMPOSED_IN = {"coordinator", "manager", "agent", "device"}
