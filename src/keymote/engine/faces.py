@@ -29,6 +29,11 @@ def session_of(psid: bytes) -> CellKey:
     return CellKey("session", psid)
 
 
+def peer_manager(nm_id: bytes) -> CellKey:
+    """Return the key of a manager's cell for another manager."""
+    return CellKey("peer", nm_id)
+
+
 # ------------------------------------------------------------------ to a device
 
 
@@ -108,6 +113,11 @@ class RevokeDevice(Command):
     """To enrolment_of(dev_id): its credential is revoked; every session of it is reported dead to both sides."""
 
     reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropManager(Command):
+    """To peer_manager(nm_id): that manager is revoked; its links are cut, a new one needs the coordinator's word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,11 @@ from keymote.engine.base import (
     Told,
 )
 from keymote.engine.context import ANSWER_CACHE_S, Membership, RegistrarContext
+from keymote.engine.faces import peer_manager
 from keymote.engine.link import Install, link_to_manager
 from keymote.engine.pairwise.parties import Repeat
 from keymote.engine.pairwise.schedule import Channel, Handshake, challenge, recover
-from keymote.engine.peer import Authenticated, Connect, NotAuthenticated, peer_manager
+from keymote.engine.peer import Authenticated, Connect, NotAuthenticated
 from keymote.engine.queries import FindManager, ManagerFound
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Claims, Credential, Role, SignedCredential

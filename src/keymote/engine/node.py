@@ -7,14 +7,14 @@ from keymote.engine.base import CellKey, Node, Peer
 from keymote.engine.context import DeviceContext, RegistrarContext
 from keymote.engine.enrolment.device import newcomer_kind
 from keymote.engine.enrolment.registrar import bind_alias, endpoint_alias, registrar_kind
-from keymote.engine.faces import GATE, OWN_ENROLMENT, enrolment_of, session_of
+from keymote.engine.faces import GATE, OWN_ENROLMENT, enrolment_of, peer_manager, session_of
 from keymote.engine.gate import gate_kind
 from keymote.engine.link import OWN_LINK, link_kind
 from keymote.engine.nmauth import nmauth_kind, nmauth_of
 from keymote.engine.own import own_kind
 from keymote.engine.pairwise.device import device_session_kind
 from keymote.engine.pairwise.manager import RELAYED, manager_session_kind
-from keymote.engine.peer import peer_kind, peer_manager
+from keymote.engine.peer import peer_kind
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Bind, Cookie, Cred, DoneMessage, Error, Hello, Join, Offer, Share, Vpt
 from keymote.wire.fields import sizes_of

@@ -7,18 +7,14 @@ from keymote import cbor
 from keymote.crypto.entropy import Entropy
 from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Output, Peer, Step, Tell, Told
 from keymote.engine.context import RegistrarContext
-from keymote.engine.link import LinkBody, SealBody, link_to_manager
+from keymote.engine.faces import DropManager
+from keymote.engine.link import Cut, LinkBody, SealBody, link_to_manager
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Role, SignedCredential
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import Xcred
 
 MOST_WAITING: Final = 32
-
-
-def peer_manager(nm_id: bytes) -> CellKey:
-    """Return the key of the cell for another manager."""
-    return CellKey("peer", nm_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +105,9 @@ def peer_kind(context: RegistrarContext) -> Kind:
                 link = link_to_manager(nm_id, started_here=True)
                 said = [Tell(link, SealBody(body)) for _, body in known.waiting]
                 return replace(known, linked=True, connecting=False, waiting=()), said
+            case DropManager() if cell is not None:
+                gone = [Tell(link_to_manager(cell.nm_id, started_here=here), Cut()) for here in (True, False)]
+                return replace(cell, linked=False, waiting=()), gone
             case Told(NotAuthenticated(code)) if cell is not None:
                 told = [Tell(session, CannotReach(code)) for session, _ in cell.waiting]
                 return replace(cell, connecting=False, waiting=()), told
@@ -121,7 +120,14 @@ def peer_kind(context: RegistrarContext) -> Kind:
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a peer manager")
 
-    return Kind("peer", Durability.DURABLE, step, record=_record, load=_load)
+    generation = context.generation
+    return Kind(
+        "peer",
+        Durability.DURABLE,
+        step,
+        record=lambda cell: _record(cell, generation),
+        load=lambda nm_id, record: _load(nm_id, record, generation),
+    )
 
 
 def _say(context: RegistrarContext, cell: PeerCell | None, command: SayTo, now: Now, entropy: Entropy) -> Step:
@@ -142,11 +148,12 @@ def _say(context: RegistrarContext, cell: PeerCell | None, command: SayTo, now: 
     return replace(cell, linked=False, connecting=True, waiting=waiting, endpoint=command.endpoint), outputs
 
 
-def _record(cell: PeerCell) -> bytes:
-    return cbor.encode_array(1, cell.cred_NM, cell.cred_NC, cell.endpoint, cell.epoch, cell.linked)
+def _record(cell: PeerCell, generation: int) -> bytes:
+    return cbor.encode_array(1, cell.cred_NM, cell.cred_NC, cell.endpoint, cell.epoch, cell.linked, generation)
 
 
-def _load(nm_id: bytes, record: bytes) -> PeerCell:
+def _load(nm_id: bytes, record: bytes, generation: int) -> PeerCell:
+    """Return the cell of a record; a link that a backup remembers is not used again (LK-10)."""
     row: Any = cbor.decode(record, max_size=2048)
-    _, cred_NM, cred_NC, endpoint, epoch, linked = row
-    return PeerCell(nm_id, cred_NM, cred_NC, endpoint, epoch, linked)
+    _, cred_NM, cred_NC, endpoint, epoch, linked, written = row
+    return PeerCell(nm_id, cred_NM, cred_NC, endpoint, epoch, linked and written == generation)

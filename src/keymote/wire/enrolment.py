@@ -10,6 +10,7 @@ from keymote.wire.fields import (
     SCALAR,
     SIGNATURE,
     TAG,
+    CodeNumber,
     Octets,
     Sized,
     Uint,
@@ -166,7 +167,7 @@ class Error(Message):
     """
 
     offending: Annotated[int, Uint(8)]
-    code: Annotated[int, Uint(8)]
+    code: Annotated[int, CodeNumber()]
     psid: Annotated[bytes, ID] | None = None
 
 

@@ -17,6 +17,7 @@ class Sizes:
 SIZES: Final = {1: Sizes(32), 2: Sizes(32), 3: Sizes(32), 17: Sizes(33)}
 """Suite id -> lengths."""
 
+_CODES: Final = frozenset(int(code) for code in ErrorCode)
 TAG: Final = 16
 """Bytes that a key-establishment AEAD adds."""
 
@@ -101,6 +102,19 @@ class OneOf:
 
     def emit(self, value: object) -> object:
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class CodeNumber:
+    """One of the error codes of Triad-1 1.11."""
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if type(item) is int and item in _CODES:
+            return item
+        raise _refuse("an error code", item)
+
+    def emit(self, value: object) -> object:
+        return int(value)  # type: ignore[call-overload]  # an ErrorCode or its number
 
 
 @dataclass(frozen=True, slots=True)

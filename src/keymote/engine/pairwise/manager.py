@@ -26,7 +26,7 @@ from keymote.engine.base import (
     Told,
 )
 from keymote.engine.context import RegistrarContext
-from keymote.engine.faces import OWN, SessionRegistered, SessionRevoked, enrolment_of, session_of
+from keymote.engine.faces import OWN, SessionRegistered, SessionRevoked, enrolment_of, peer_manager, session_of
 from keymote.engine.link import Forward, LinkBody, SealBody
 from keymote.engine.member import (
     ACTIVE,
@@ -42,7 +42,7 @@ from keymote.engine.member import (
 from keymote.engine.own import ShareKeyIs, WantShareKey
 from keymote.engine.pairwise.register import Asking, Called, Dead, ManagerSessionCell, Party, Register, load, record
 from keymote.engine.pairwise.schedule import share_context, share_scalar
-from keymote.engine.peer import CannotReach, SayTo, XcredHeard, peer_manager
+from keymote.engine.peer import CannotReach, SayTo, XcredHeard
 from keymote.engine.queries import DeviceFound, FindDevice, ReportRevocation
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.cose import Sign1, sign1
@@ -136,7 +136,7 @@ class _Steps:
                 return self._kill(cell, UNKNOWN_KEY_ID, 3, bytes(8), now)
             case Told(DeviceGone()), Asking() | Called():
                 return None, ()
-            case (Told(DeviceGone() | Superseded()) | Answer()), _:
+            case ((Told(DeviceGone() | Superseded()) | Answer()), _):
                 return cell, ()
             case Received(peer, data), Register():
                 return self._relayed(cell, peer, data)

@@ -92,8 +92,9 @@ class Register:
     """A session that this manager takes part in. Durable but for `shares`, the parties' W, `todo` and `seen`.
 
     `manager`: (nm_id, cred_NM, cred_NC) of the other manager, None when both devices are ours; `via` the link to it.
-    `number` names the k_nm that answered first (PW-17). `epoch` is the status epoch under which this manager vouched for
-    its devices, `vouched` the other manager's. `todo`: (request, dev_id) that wait for W and k_nm after a restart. `seen`: addresses from which (I, R) were heard, for relaying.
+    `number` names the k_nm that answered first (PW-17). `epoch` is the status epoch under which this manager vouched
+    for its devices, `vouched` the other manager's. `todo`: (request, dev_id) that wait for W and k_nm after a restart.
+    `seen`: addresses from which (I, R) were heard, for relaying.
     """
 
     psid: bytes
