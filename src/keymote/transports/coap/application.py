@@ -1,0 +1,316 @@
+"""An application's own resources on the device's socket, protected by the sessions' keys: the home of aiocoap.
+
+OSCORE contexts (RFC 8613) live in memory and die with their session, so their sequence numbers need no disk: a restart
+ends every session, and no context is ever restored.
+"""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+import aiocoap
+import aiocoap.error
+import aiocoap.resource
+from aiocoap import credentials, interfaces, oscore
+from aiocoap.messagemanager import MessageManager
+from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
+from aiocoap.tokenmanager import TokenManager
+from aiocoap.transports.generic_udp import GenericMessageInterface
+from aiocoap.transports.oscore import OSCOREAddress, TransportOSCORE
+
+from keymote.crypto.secret import Secret
+from keymote.engine.base import Peer
+from keymote.errors import CallerFault, Unavailable
+from keymote.transports.coap.endpoint import CoapEndpoint, address_of, peer_of
+from keymote.transports.coap.message import LINK_FORMAT, MAX_SZX
+from keymote.transports.coap.responses import CORE_LINKS
+
+_LOG: Final = "keymote.coap"
+_ALGORITHM: Final = "AES-CCM-16-64-128"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as a handler gets it. `peer` and `psid` tell by whose session it came; both empty: unprotected."""
+
+    method: str
+    payload: bytes
+    content_format: int | None
+    peer: str
+    psid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A handler's answer; `code` is a CoAP response code such as 2.05 or 4.04."""
+
+    payload: bytes = b""
+    content_format: int | None = None
+    code: str = "2.05"
+
+
+Handler = Callable[[Asked], Answered | Awaitable[Answered]]
+
+
+class Parameters(NamedTuple):
+    """An OSCORE context's inputs (Triad-1 2.8): ids by role, ID Context = psid; `peer` is the other device's id."""
+
+    psid: bytes
+    secret: Secret
+    salt: bytes
+    sender_id: bytes
+    recipient_id: bytes
+    peer: str
+
+
+class SessionContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # untyped library
+    """One session's OSCORE context."""
+
+    echo_recovery = None  # a window is never lost while the context lives
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.alg_aead = oscore.algorithms[_ALGORITHM]
+        self.hashfun = oscore.hashfunctions["sha256"]
+        self.sender_id = parameters.sender_id
+        self.recipient_id = parameters.recipient_id
+        self.id_context = parameters.psid
+        self.psid = parameters.psid
+        self.peer = parameters.peer
+        self.derive_keys(parameters.salt, parameters.secret.expose())
+        self.sender_sequence_number = 0
+        self.recipient_replay_window = oscore.ReplayWindow(32, lambda: None)
+        self.recipient_replay_window.initialize_empty()
+        self.alive = True
+        self.used = False
+
+    def post_seqnoincrease(self) -> None:
+        """Nothing to store: the context does not outlive this process."""
+
+    def protect(self, message: Any, request_id: Any = None, *, kid_context: Any = True) -> Any:
+        if not self.alive:
+            raise oscore.ContextUnavailable("the session is over")
+        self.used = True
+        return super().protect(message, request_id, kid_context=kid_context)
+
+    def unprotect(self, protected_message: Any, request_id: Any = None) -> Any:
+        if not self.alive:
+            raise oscore.ProtectionInvalid("the session is over")
+        return super().unprotect(protected_message, request_id)
+
+
+class _Contexts(credentials.CredentialsMap):  # type: ignore[misc]  # untyped library
+    """The contexts of the open sessions, found at once by what a request's header says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_header: dict[tuple[bytes, bytes], SessionContext] = {}
+
+    def find_oscore(self, unprotected: Any) -> SessionContext:
+        return self.by_header[unprotected.get(oscore.COSE_KID_CONTEXT), unprotected[oscore.COSE_KID]]
+
+
+class _Resource(aiocoap.resource.Resource):  # type: ignore[misc]  # untyped library
+    """The only kind of resource there is: protected, unless its declaration says otherwise.
+
+    aiocoap's site wrapper lets requests without OSCORE through to the resources, so the guard stands here, before the
+    handler, once for all of them.
+    """
+
+    def __init__(self, handler: Handler, *, unprotected: bool) -> None:
+        super().__init__()
+        self._handler = handler
+        self._unprotected = unprotected
+
+    async def render(self, request: Any) -> Any:
+        context = request.remote.security_context if isinstance(request.remote, OSCOREAddress) else None
+        if context is None and not self._unprotected:
+            raise aiocoap.error.Unauthorized
+        content_format = request.opt.content_format
+        asked = Asked(
+            method=request.code.name,
+            payload=request.payload,
+            content_format=None if content_format is None else int(content_format),
+            peer="" if context is None else context.peer,
+            psid=b"" if context is None else context.psid,
+        )
+        result = self._handler(asked)
+        answered = await result if inspect.isawaitable(result) else result
+        return aiocoap.Message(
+            code=_code(answered.code), payload=answered.payload, content_format=answered.content_format
+        )
+
+
+class CoapApplication:
+    """Resources and requests of an application beside the endpoint's own, on the endpoint's socket."""
+
+    def __init__(self, endpoint: CoapEndpoint) -> None:
+        self._endpoint = endpoint
+        self._contexts = _Contexts()
+        self._site = aiocoap.resource.Site()
+        self._paths: list[str] = []
+        self._context = aiocoap.Context(
+            serversite=OscoreSiteWrapper(self._site, self._contexts),
+            loggername=_LOG,
+            server_credentials=self._contexts,
+        )
+        tokens = TokenManager(self._context)
+        messages = MessageManager(tokens)
+        self._socket = _Socket(messages, logging.getLogger(_LOG), self._context.loop, endpoint)
+        messages.message_interface = self._socket
+        tokens.token_interface = messages
+        self._context.request_interfaces += [TransportOSCORE(self._context, self._context), tokens]
+        self.serve(".well-known/core", self._core, unprotected=True)
+
+    @classmethod
+    def mounted(cls, endpoint: CoapEndpoint) -> Self:
+        """Return an application that hears what reaches `endpoint` for other resources than its own."""
+        self = cls(endpoint)
+        endpoint.mount(self)
+        return self
+
+    def serve(self, path: str, handler: Handler, *, unprotected: bool = False) -> None:
+        """Answer requests for `path` by `handler`: requests of open sessions only, unless declared `unprotected`."""
+        parts = tuple(path.strip("/").split("/"))
+        if not all(parts) or parts[0] == "k" or path in self._paths:
+            raise CallerFault(f"cannot serve {path!r}", do="choose a path that is not taken, and not below /k")
+        self._paths.append(path)
+        self._site.add_resource(parts, _Resource(handler, unprotected=unprotected))
+
+    def admit(self, parameters: Parameters) -> None:
+        """Accept requests under a session's key from now on."""
+        self._contexts.by_header[parameters.psid, parameters.recipient_id] = SessionContext(parameters)
+
+    def dismiss(self, psid: bytes) -> None:
+        """End a session's context at once; what is under way under it fails."""
+        for key, context in tuple(self._contexts.by_header.items()):
+            if context.psid == psid:
+                context.alive = False
+                del self._contexts.by_header[key]
+
+    def was_used(self, psid: bytes) -> bool:
+        """Return whether a message was protected under the session's context: then nobody else may have it."""
+        return any(context.used for context in self._contexts.by_header.values() if context.psid == psid)
+
+    async def request(
+        self, psid: bytes, at: Peer, method: str, path: str, payload: bytes = b"", content_format: int | None = None
+    ) -> Answered:
+        """Ask the session's peer for a resource.
+
+        Raises:
+            Unavailable: the peer does not answer, or its answer is not protected by the session's key.
+            CallerFault: the session has no context here.
+        """
+        context = next((known for known in self._contexts.by_header.values() if known.psid == psid), None)
+        if context is None:
+            raise CallerFault("the session is over, or was handed over", do="pair again")
+        message = aiocoap.Message(code=_method(method), payload=payload, content_format=content_format)
+        message.opt.uri_path = tuple(path.strip("/").split("/"))
+        message.remote = _Protected(context, _Address(self._endpoint, address_of(at)))
+        try:
+            response = await self._context.request(message).response
+        except (aiocoap.error.Error, oscore.ProtectionInvalid, oscore.NotAProtectedMessage) as error:
+            raise Unavailable(f"no protected answer from {at}: {type(error).__name__}", do="try again later") from error
+        answered_format = response.opt.content_format
+        return Answered(
+            response.payload, None if answered_format is None else int(answered_format), response.code.dotted
+        )
+
+    def heard(self, data: bytes, address: tuple[str, int]) -> None:
+        """Take a message from the endpoint."""
+        self._socket.take(data, address)
+
+    async def close(self) -> None:
+        """End every context and all that is under way."""
+        for context in self._contexts.by_header.values():
+            context.alive = False
+        self._contexts.by_header.clear()
+        await self._context.shutdown()
+
+    def _core(self, _asked: Asked) -> Answered:
+        links = [CORE_LINKS.decode(), *(f"</{path}>" for path in self._paths if not path.startswith(".well-known"))]
+        return Answered(",".join(links).encode(), LINK_FORMAT)
+
+
+def _method(name: str) -> Any:
+    try:
+        return aiocoap.Code[name.upper()]
+    except KeyError as error:
+        raise CallerFault(f"{name!r} is not a CoAP method", do="choose GET, POST, PUT, DELETE or FETCH") from error
+
+
+def _code(dotted: str) -> Any:
+    major, _, minor = dotted.partition(".")
+    return aiocoap.Code(int(major) << 5 | int(minor))
+
+
+class _Protected(OSCOREAddress):  # type: ignore[misc]  # untyped library
+    """A peer behind a context: blocks of 512 bytes inside the protection, where the outer message has room for more."""
+
+    __slots__ = ()
+    maximum_block_size_exp = MAX_SZX
+    maximum_payload_size = 16 << MAX_SZX
+
+
+class _Address(interfaces.EndpointAddress):  # type: ignore[misc]  # untyped library
+    """A peer of the endpoint's socket, as aiocoap wants to know it."""
+
+    is_multicast = False
+    is_multicast_locally = False
+    scheme = "coap"
+
+    def __init__(self, endpoint: CoapEndpoint, address: tuple[str, int]) -> None:
+        self.endpoint = endpoint
+        self.address = address
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Address) and other.address == self.address and other.endpoint is self.endpoint
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __repr__(self) -> str:
+        return f"<{self.uri_base}>"
+
+    def send(self, data: bytes) -> None:
+        self.endpoint.transmit_raw(data, self.address)
+
+    @property
+    def hostinfo(self) -> str:
+        return self.uri_base.removeprefix("coap://")
+
+    @property
+    def uri_base(self) -> str:
+        return peer_of(self.address)
+
+    @property
+    def hostinfo_local(self) -> str:
+        return self.uri_base_local.removeprefix("coap://")
+
+    @property
+    def uri_base_local(self) -> str:
+        return self.endpoint.address
+
+    @property
+    def blockwise_key(self) -> tuple[str, int]:
+        return self.address
+
+
+class _Socket(GenericMessageInterface):  # type: ignore[misc]  # untyped library
+    """aiocoap's view of the endpoint's socket."""
+
+    def __init__(self, messages: Any, log: logging.Logger, loop: Any, endpoint: CoapEndpoint) -> None:
+        super().__init__(messages, log, loop)
+        self._mman: Any = messages  # None after shutdown
+        self._endpoint = endpoint
+
+    def take(self, data: bytes, address: tuple[str, int]) -> None:
+        if self._mman is not None:
+            self._received_datagram(_Address(self._endpoint, address), data)
+
+    async def recognize_remote(self, remote: object) -> bool:
+        return isinstance(remote, _Address) and remote.endpoint is self._endpoint
+
+    async def shutdown(self) -> None:
+        self._mman = None
