@@ -1,0 +1,660 @@
+"""Every message of protocol A: its bytes, its size, and everything that its decoder must refuse."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keymote import cbor
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire import enrolment, pairwise
+from keymote.wire.cose import Sign1
+from keymote.wire.fields import sizes_of
+from keymote.wire.message import Body, Message
+from keymote.wire.registry import BY_TYPE, MESSAGES, peek, peek_id
+
+VECTORS = {
+    suite: json.loads((Path(__file__).parents[1] / "vectors" / name).read_text())
+    for suite, name in ((1, "triad1.json"), (17, "triad1-p256.json"))
+}
+both_suites = pytest.mark.parametrize("suite", [1, 17], ids=["suite 1", "suite 17"])
+every_message = pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+
+FORMS: dict[type[Message], str] = {
+    enrolment.Hello: "1 id id suites 16 u32",
+    enrolment.SignedHello: "1 sign1",
+    enrolment.Join: "2 u8 id id point 16?",
+    enrolment.Offer: "3 point point 16",
+    enrolment.Share: "4 share",
+    enrolment.Vpt: "5 vpt",
+    enrolment.Bind: "6 bind",
+    enrolment.Cred: "7 64..752",
+    enrolment.Cookie: "8 16",
+    enrolment.DoneMessage: "9 16",
+    enrolment.Error: "10 u8 code id?",
+    pairwise.XshareRequest: "13 id id id",
+    pairwise.XshareAnswer: "13 id sign1",
+    pairwise.Sessreq: "16 id id u8",
+    pairwise.Peercred: "17 id u2 64..256 64..256 64..256?",
+    pairwise.PeercredCompact: "17 id u2 32 point point id point u32",
+    pairwise.Link: "18 id u32 u32 16..1040",
+    pairwise.Xcred: "19 id 64..256 0|8 u32 0|32 u8?",
+    pairwise.Auth1: "20 id u8 point point point",
+    pairwise.Auth2: "21 id point point point 16",
+    pairwise.Keyreq: "22 id sealed-point",
+    pairwise.Keyresp: "23 id sealed-point",
+    pairwise.NmAuth1: "20 id u8 point point point 64..256 0|1168",
+    pairwise.NmAuth2: "21 id point point point 64..256 0|1168 16",
+    pairwise.NmAuth3: "22 id 16",
+    pairwise.Shreq: "24 id id id",
+    pairwise.Shresp: "25 id point sign1 32? 32?",
+    pairwise.Fin1: "26 id 16",
+    pairwise.Fin2: "27 id 16",
+    pairwise.Revoke: "28 id id u8 id u32",
+    pairwise.Close: "29 id 16",
+    pairwise.Revnote: "30 sign1",
+    pairwise.Srec: "31 id u32 8..1040",
+}
+"""The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8 and 8: type, then the form of each element.
+
+A number is a length in bytes, a..b and a|b are ranges and choices of lengths, u8 and u32 unsigned integers, `?` may be
+left out at the end.
+"""
+
+SIGN1_PAYLOAD = b"a payload of sixty bytes that no decoder of the envelope reads."
+CREDENTIAL_SIZE = {1: 233, 17: 236}
+
+
+def point_size(suite: int) -> int:
+    return 33 if suite == 17 else 32
+
+
+def lengths(form: str, suite: int) -> tuple[int, ...]:
+    """Return the byte lengths that a form allows."""
+    point = point_size(suite)
+    named = {
+        "id": (8,),
+        "point": (point,),
+        "sealed-point": (point + 16,),
+        "share": (1 + 3 * (2 + point) + 16,),
+        "vpt": (1 + 2 + point + 16,),
+        "bind": (1 + 2 + point + 2 * 34 + 66 + 16,),
+    }
+    if form in named:
+        return named[form]
+    if ".." in form:
+        least, most = map(int, form.split(".."))
+        return tuple(range(least, most + 1))
+    return tuple(map(int, form.split("|")))
+
+
+def fits(form: str, value: object, suite: int) -> bool:
+    """Tell whether `value` is of `form`, by types alone."""
+    form = form.removesuffix("?")
+    match form:
+        case "u2" | "u8" | "u32":
+            return type(value) is int and 0 <= value < 1 << int(form[1:])
+        case "code":
+            return type(value) is int and 1 <= value <= 25
+        case "suites":
+            return type(value) is list and 0 < len(value) <= 8 and all(fits("u8", entry, suite) for entry in value)
+        case "sign1":
+            match value:
+                case [bytes(protected), dict(header), bytes(), bytes(signature)] if len(value) == 4:
+                    return (
+                        protected in (b"\xa1\x01\x32", b"\xa1\x01\x28")
+                        and set(header) == {4}
+                        and fits("id", header[4], suite)
+                        and len(signature) == 64
+                    )
+            return False
+    return type(value) is bytes and len(value) in lengths(form, suite)
+
+
+def sample(form: str, suite: int, salt: int) -> Any:
+    """Return a typical value of a form."""
+    form = form.removesuffix("?")
+    match form:
+        case "u8":
+            return 1 + salt % 20
+        case "u2":
+            return 1
+        case "u32":
+            return 1000 + salt
+        case "code":
+            return 14
+        case "suites":
+            return [suite, 2]
+        case "sign1":
+            protected = b"\xa1\x01\x28" if suite == 17 else b"\xa1\x01\x32"
+            return [protected, {4: bytes(range(8))}, SIGN1_PAYLOAD, bytes(range(64))]
+        case "64..256":
+            return bytes([salt]) * CREDENTIAL_SIZE[suite]
+        case "64..752":
+            return bytes([salt]) * 473
+    return bytes([salt]) * max(size for size in lengths(form, suite) if size < 200)
+
+
+def forms(kind: type[Message]) -> list[str]:
+    return FORMS[kind].split()[1:]
+
+
+def items(kind: type[Message], suite: int, *, whole: bool) -> list[Any]:
+    """Return the items of a message, with or without those that may be left out."""
+    chosen = [form for form in forms(kind) if whole or not form.endswith("?")]
+    return [kind.mt] + [sample(form, suite, salt) for salt, form in enumerate(chosen, start=1)]
+
+
+def encoded(value: object) -> bytes:
+    """Encode past our own codec."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(kind: type[Message], data: bytes, suite: int) -> Message:
+    return kind.decode(data, sizes_of(suite))
+
+
+def refused(kind: type[Message], data: bytes, suite: int) -> None:
+    with pytest.raises(PeerFault) as fault:
+        decode(kind, data, suite)
+    assert fault.value.code is ErrorCode.E_FORMAT
+
+
+# ------------------------------------------------------------------ golden bytes, both ways
+
+
+def golden(suite: int) -> dict[type[Body], list[bytes]]:
+    """Return the given vectors by message."""
+    enrol, session = VECTORS[suite]["A_enrol"]["messages"], VECTORS[suite]["A_session"]["messages"]
+    texts: dict[type[Body], list[str]] = {
+        enrolment.Hello: [enrol["HELLO"]],
+        enrolment.Join: [enrol["JOIN"], enrol["JOIN+cookie"]],
+        enrolment.Cookie: [enrol["COOKIE"]],
+        enrolment.Offer: [enrol["OFFER"]],
+        enrolment.Share: [enrol["SHARE"]],
+        enrolment.Vpt: [enrol["VPT"]],
+        enrolment.Bind: [enrol["BIND"]],
+        enrolment.Cred: [enrol["CRED"]],
+        enrolment.DoneMessage: [enrol["DONE"]],
+        pairwise.Sessreq: [session["SESSREQ (in link)"]],
+        pairwise.Peercred: [session["PEERCRED (in link)"]],
+        pairwise.Auth1: [session["A1 AUTH1"]],
+        pairwise.Auth2: [session["A2 AUTH2"]],
+        pairwise.Keyreq: [session["A3 KEYREQ"]],
+        pairwise.Keyresp: [session["A4 KEYRESP"]],
+        pairwise.Shreq: [session["SHREQ (in link)"]],
+        pairwise.Shresp: [session["SHRESP (in link)"]],
+        pairwise.Fin1: [session["FIN1"]],
+        pairwise.Fin2: [session["FIN2"]],
+        pairwise.Revoke: [session["REVOKE (in link)"]],
+        pairwise.Close: [session["CLOSE"]],
+    }
+    return {kind: [bytes.fromhex(text) for text in found] for kind, found in texts.items()}
+
+
+def test_the_forms_name_every_message_and_its_type() -> None:
+    assert list(FORMS) == list(MESSAGES)
+    assert [int(form.split()[0]) for form in FORMS.values()] == [kind.mt for kind in MESSAGES]
+
+
+@both_suites
+def test_CM05_given_vectors_decode_and_encode_to_the_same_bytes(suite: int) -> None:
+    for kind, messages in golden(suite).items():
+        for data in messages:
+            found = kind.decode(data, sizes_of(suite))
+            assert found.encode() == data
+            assert kind.decode(found.encode(), sizes_of(suite)) == found
+
+
+@both_suites
+def test_given_vectors_carry_the_values_beside_them(suite: int) -> None:
+    enrol, session = VECTORS[suite]["A_enrol"], VECTORS[suite]["A_session"]
+    join = enrolment.Join.decode(golden(suite)[enrolment.Join][1], sizes_of(suite))
+    assert (join.suite, join.dev_id.hex(), join.Y_D.hex()) == (suite, enrol["inputs"]["dev_id"], enrol["values"]["YD"])
+    assert join.hello_n8.hex() == enrol["inputs"]["hello_nonce"][:16]
+    auth1 = pairwise.Auth1.decode(golden(suite)[pairwise.Auth1][0], sizes_of(suite))
+    assert [point.hex() for point in (auth1.X_I, auth1.C1R, auth1.C2R)] == [
+        session["values"][name] for name in ("XI", "C1R", "C2R")
+    ]
+    shresp = pairwise.Shresp.decode(golden(suite)[pairwise.Shresp][0], sizes_of(suite))
+    assert shresp.own_share.hex() == session["values"]["B1"]
+    assert shresp.share.encode().hex() == session["messages"]["SHARE-OBJ (foreign NM)"]
+
+
+@both_suites
+@every_message
+def test_CM05_a_message_is_the_array_of_its_elements(kind: type[Message], suite: int) -> None:
+    for whole in (False, True):
+        data = encoded(items(kind, suite, whole=whole))
+        found = decode(kind, data, suite)
+        assert found.encode() == data
+        assert decode(kind, found.encode(), suite) == found
+        assert found.mt == kind.mt == data[1 if kind.mt < 24 else 2]
+
+
+def test_CR09_credentials_are_byte_strings_and_share_objects_inline_arrays() -> None:
+    peercred = items(pairwise.Peercred, 1, whole=True)
+    shresp = items(pairwise.Shresp, 1, whole=False)
+    inline = [b"\xa1\x01\x32", {}, b"", bytes(64)]
+    refused(pairwise.Peercred, encoded([*peercred[:3], inline, *peercred[4:]]), 1)
+    refused(pairwise.Shresp, encoded([*shresp[:3], encoded(shresp[3])]), 1)
+
+
+def test_CM27_kid_stands_in_hello_share_and_note() -> None:
+    for kind in (enrolment.SignedHello, pairwise.XshareAnswer, pairwise.Shresp, pairwise.Revnote):
+        content = items(kind, 1, whole=False)
+        at = forms(kind).index("sign1") + 1
+        content[at][1] = {}
+        refused(kind, encoded(content), 1)
+
+
+# ------------------------------------------------------------------ sizes
+
+
+def in_link(body: int) -> int:
+    """Return the size of LINK around a body, early in its epoch (Triad-1 1.7)."""
+    return len(pairwise.Link(bytes(8), 0, 1, bytes(body + 16)).encode())
+
+
+def share_object(suite: int) -> Sign1:
+    point = point_size(suite)
+    claims = pairwise.ShareClaims(bytes(8), bytes(point), bytes(point + 16)).encode()
+    return Sign1(b"\xa1\x01\x28" if suite == 17 else b"\xa1\x01\x32", bytes(8), claims, bytes(64))
+
+
+def sized(suite: int) -> dict[str, int]:
+    """Return the measured size of one typical message a row of Triad-1 1.12."""
+    P, cred, share = bytes(point_size(suite)), bytes(CREDENTIAL_SIZE[suite]), share_object(suite)
+    psid = i = bytes(8)
+    mac, kappa = bytes(16), bytes(32)
+    protected = share.protected
+    hello = enrolment.HelloClaims(i, i, (suite,), mac, 7).encode()
+    note = pairwise.RevnoteClaims(psid, i, 2, i, 1_700_000_000).encode()
+    tag = 8 if suite == 17 else 16
+    found: dict[str, Message] = {
+        "HELLO": enrolment.Hello(i, i, (suite,), mac, 7),
+        "HELLO signed": enrolment.SignedHello(Sign1(protected, i, hello, bytes(64))),
+        "JOIN": enrolment.Join(suite, i, i, P),
+        "JOIN with cookie": enrolment.Join(suite, i, i, P, mac),
+        "OFFER": enrolment.Offer(P, P, mac),
+        "SHARE": enrolment.Share(bytes(len(enrolment.ShareBody(P, P, P).encode()) + 16)),
+        "VPT": enrolment.Vpt(bytes(len(enrolment.VptBody(P).encode()) + 16)),
+        "BIND": enrolment.Bind(bytes(len(enrolment.BindBody(P, kappa, kappa, bytes(64)).encode()) + 16)),
+        "CRED": enrolment.Cred(bytes(len(enrolment.CredBody(cred, cred).encode()) + 16)),
+        "COOKIE": enrolment.Cookie(mac),
+        "DONE": enrolment.DoneMessage(mac),
+        "ERROR": enrolment.Error(16, 9),
+        "A1": pairwise.Auth1(psid, suite, P, P, P),
+        "A2": pairwise.Auth2(psid, P, P, P, mac),
+        "A3": pairwise.Keyreq(psid, P + mac),
+        "A4": pairwise.Keyresp(psid, P + mac),
+        "FIN1": pairwise.Fin1(psid, mac),
+        "FIN2": pairwise.Fin2(psid, mac),
+        "CLOSE": pairwise.Close(psid, mac),
+        "REVNOTE": pairwise.Revnote(Sign1(protected, i, note, bytes(64))),
+        "SREC, 16 B": pairwise.Srec(psid, 1, bytes(16 + tag)),
+    }
+    linked: dict[str, Message] = {
+        "ERROR": enrolment.Error(16, 9),
+        "XSHARE": pairwise.XshareAnswer(psid, share),
+        "SESSREQ": pairwise.Sessreq(psid, i, 0),
+        "PEERCRED full": pairwise.Peercred(psid, 1, cred, cred),
+        "PEERCRED compact": pairwise.PeercredCompact(psid, 1, kappa, P, P, i, P, 7),
+        "XCRED": pairwise.Xcred(psid, cred, i, 7, b""),
+        "XCRED PQ": pairwise.Xcred(psid, cred, i, 7, kappa),
+        "SHREQ": pairwise.Shreq(psid, i, i),
+        "SHRESP": pairwise.Shresp(psid, P, share),
+        "SHRESP PQ": pairwise.Shresp(psid, P, share, kappa, kappa),
+        "REVOKE": pairwise.Revoke(psid, i, 2, i, 1),
+    }
+    sizes = {name: len(message.encode()) for name, message in found.items()}
+    return sizes | {f"{name} in LINK": in_link(len(message.encode())) for name, message in linked.items()}
+
+
+SIZES_OF_THE_REGISTRY = {
+    "HELLO": (40, 40),
+    "HELLO signed": (125, 125),
+    "JOIN": (55, 56),
+    "JOIN with cookie": (72, 73),
+    "OFFER": (87, 89),
+    "SHARE": (123, 126),
+    "VPT": (55, 56),
+    "BIND": (189, 190),
+    "CRED": (492, 498),
+    "COOKIE": (19, 19),
+    "DONE": (19, 19),
+    "ERROR": (4, 4),
+    "ERROR in LINK": (34, 34),
+    "XSHARE in LINK": (220, 222),
+    "SESSREQ in LINK": (52, 52),
+    "PEERCRED full in LINK": (514, 520),
+    "PEERCRED compact in LINK": (189, 192),
+    "XCRED in LINK": (289, 292),
+    "XCRED PQ in LINK": (322, 325),
+    "A1": (114, 117),
+    "A2": (130, 133),
+    "A3": (61, 62),
+    "A4": (61, 62),
+    "SHREQ in LINK": (61, 61),
+    "SHRESP in LINK": (255, 258),
+    "SHRESP PQ in LINK": (324, 327),
+    "FIN1": (29, 29),
+    "FIN2": (29, 29),
+    "REVOKE in LINK": (63, 63),
+    "CLOSE": (29, 29),
+    "REVNOTE": (121, 121),
+    "SREC, 16 B": (47, 39),
+}
+"""Triad-1 1.12, suite 1 and 17. It gives suite 17 only for what never travels in LINK; those follow from the lengths
+of points (33) and credentials (236). SREC of suite 17 has a tag of 8 bytes."""
+
+
+def test_CM29_every_message_has_the_size_of_the_registry() -> None:
+    measured = {name: (sized(1)[name], sized(17)[name]) for name in sized(1)}
+    assert measured == SIZES_OF_THE_REGISTRY
+
+
+def test_LK11_the_overhead_of_link_is_30_to_32_bytes() -> None:
+    assert {in_link(body) - body for body in range(4, 1009)} == {30, 31, 32}
+
+
+# ------------------------------------------------------------------ what must be refused
+
+WRONG: list[Any] = [
+    None, True, False, "", "text", -1, -(2**63), 0, 1, 2, 3, 4, 26, 255, 256, 2**32 - 1, 2**32, 2**64 - 1, 1.5, 0.0,
+    *(bytes(n) for n in (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 48, 49, 50, 63, 64, 65, 256, 257, 753, 1041, 1168)),
+    [], [1], [[]], [b"\0" * 8], [True], [256], [-1], list(range(9)), {}, {1: 2}, {4: bytes(8)}, [None] * 4,
+    [b"\xa1\x01\x32", {}, b"", b""], [b"\xa1\x01\x26", {4: bytes(8)}, b"", bytes(64)],
+    [b"\xa1\x01\x32", {4: bytes(7)}, b"", bytes(64)], [b"\xa1\x01\x32", {4: bytes(8), 1: -19}, b"", bytes(64)],
+    [b"\xa1\x01\x32", {4: bytes(8)}, None, bytes(64)], [b"\xa1\x01\x32", {4: bytes(8)}, b"", bytes(64), b""],
+    cbor2.CBORTag(18, [b"\xa1\x01\x32", {4: bytes(8)}, b"", bytes(64)]), cbor2.CBORTag(2, bytes(9)),
+    cbor2.undefined, cbor2.CBORSimpleValue(99),
+]  # fmt: skip
+
+
+@both_suites
+@every_message
+def test_CM04_every_element_of_another_type_or_length_is_refused(kind: type[Message], suite: int) -> None:
+    cases = 0
+    good = items(kind, suite, whole=True)
+    for at, form in enumerate(forms(kind), start=1):
+        for value in WRONG:
+            data = encoded([*good[:at], value, *good[at + 1 :]])
+            if fits(form, value, suite):
+                assert decode(kind, data, suite).encode() == data
+            else:
+                cases += 1
+                refused(kind, data, suite)
+    assert cases > 40 * len(forms(kind))
+
+
+@both_suites
+@every_message
+def test_CM04_another_message_type_or_array_length_is_refused(kind: type[Message], suite: int) -> None:
+    for whole in (False, True):
+        good = items(kind, suite, whole=whole)
+        for mt in (None, True, False, "1", b"\1", -1, 0, 11, 14, 63, 255, 2**40, float(kind.mt), [kind.mt]):
+            refused(kind, encoded([mt, *good[1:]]), suite)
+        refused(kind, encoded(good[1:]), suite)
+        refused(kind, encoded([]), suite)
+    for extra in (None, 0, b"", bytes(8), bytes(16), bytes(32)):
+        refused(kind, encoded([*items(kind, suite, whole=True), extra]), suite)
+    good, optional = items(kind, suite, whole=True), [form for form in forms(kind) if form.endswith("?")]
+    for count in range(1, len(good) - len(optional)):
+        refused(kind, encoded(good[:count]), suite)
+    for item in (None, 1, b"bytes", "text", {kind.mt: 1}, {}, True):
+        refused(kind, encoded(item), suite)
+
+
+def test_CM04_a_boolean_is_no_number_even_where_python_says_so() -> None:
+    """True == 1 in Python: mt 1, suite 1, role 1, seq 1."""
+    hello = items(enrolment.Hello, 1, whole=True)
+    for data in (
+        [True, *hello[1:]],
+        [*hello[:3], [True], *hello[4:]],
+        [*hello[:5], True],
+    ):
+        refused(enrolment.Hello, encoded(data), 1)
+    refused(pairwise.Srec, encoded([31, bytes(8), True, bytes(16)]), 1)
+    refused(enrolment.Join, encoded([2, True, bytes(8), bytes(8), bytes(32)]), 1)
+
+
+@both_suites
+@every_message
+def test_CM02_every_truncation_and_every_further_byte_is_refused(kind: type[Message], suite: int) -> None:
+    for whole in (False, True):
+        data = encoded(items(kind, suite, whole=whole))
+        for end in range(len(data)):
+            refused(kind, data[:end], suite)
+        for more in (b"\0", b"\xf6", b"\xff", data):
+            refused(kind, data + more, suite)
+
+
+@every_message
+def test_CM03_a_message_beyond_its_limit_is_refused(kind: type[Message]) -> None:
+    limit = 2048 if kind in {pairwise.NmAuth1, pairwise.NmAuth2} else 1280
+    assert kind.max_size == limit
+    with pytest.raises(PeerFault, match=f"E_FORMAT: message of {limit + 1} bytes, at most {limit}"):
+        decode(kind, bytes(limit + 1), 1)
+
+
+@both_suites
+@every_message
+def test_points_of_the_other_suite_are_refused(kind: type[Message], suite: int) -> None:
+    if any(form.removesuffix("?") in {"point", "sealed-point", "share", "vpt", "bind"} for form in forms(kind)):
+        refused(kind, encoded(items(kind, 18 - suite, whole=False)), suite)
+
+
+def test_CM24_no_message_has_room_for_curve_parameters() -> None:
+    """What stands in a message is listed above; the only mention of a group is the suite's number."""
+    names = {name for kind in MESSAGES for name in kind.__dataclass_fields__}
+    assert names.isdisjoint({"p", "a", "b", "G", "q", "curve", "generator", "order"})
+
+
+# ------------------------------------------------------------------ whatever comes
+
+
+def values(form: str, suite: int) -> st.SearchStrategy[Any]:
+    form = form.removesuffix("?")
+    match form:
+        case "u2" | "u8" | "u32":
+            return st.integers(0, (1 << int(form[1:])) - 1)
+        case "code":
+            return st.integers(1, 25)
+        case "suites":
+            return st.lists(st.integers(0, 255), min_size=1, max_size=8)
+        case "sign1":
+            return st.tuples(
+                st.sampled_from([b"\xa1\x01\x32", b"\xa1\x01\x28"]),
+                st.binary(min_size=8, max_size=8).map(lambda kid: {4: kid}),
+                st.binary(max_size=200),
+                st.binary(min_size=64, max_size=64),
+            ).map(list)
+    return st.sampled_from(lengths(form, suite)).flatmap(lambda size: st.binary(min_size=size, max_size=size))
+
+
+@st.composite
+def messages(draw: Any) -> tuple[type[Message], int, list[Any]]:
+    kind, suite = draw(st.sampled_from(MESSAGES)), draw(st.sampled_from([1, 2, 17]))
+    wanted = forms(kind)
+    optional = sum(form.endswith("?") for form in wanted)
+    chosen = wanted[: len(wanted) - draw(st.integers(0, optional))]
+    return kind, suite, [kind.mt, *(draw(values(form, suite)) for form in chosen)]
+
+
+@given(messages())
+def test_CM05_every_message_reads_back_as_it_was_written(case: tuple[type[Message], int, list[Any]]) -> None:
+    kind, suite, content = case
+    data = encoded(content)
+    found = decode(kind, data, suite)
+    assert found.encode() == data
+    assert encoded(found.items()) == data
+    assert decode(kind, data, suite) == found
+
+
+def survive(data: bytes) -> int:
+    """Put bytes to every decoder; return how many accepted, and they wrote the same bytes back."""
+    accepted, codes = 0, set()
+    for kind in MESSAGES:
+        for suite in (1, 17):
+            try:
+                found = decode(kind, data, suite)
+            except PeerFault as fault:
+                codes.add(fault.code)
+            else:
+                assert found.encode() == data
+                accepted += 1
+    try:
+        mt, count = peek(data)
+        assert (data[1 if mt < 24 else 2], data[0] & 0x1F) == (mt, count)
+        assert peek_id(data, mt) in data
+    except PeerFault as fault:
+        codes.add(fault.code)
+    assert codes <= {ErrorCode.E_FORMAT}
+    return accepted
+
+
+@given(st.binary(max_size=600))
+def test_CM01_random_bytes_never_raise_anything_but_a_peer_fault(data: bytes) -> None:
+    survive(data)
+
+
+@given(data=st.data())
+def test_CM01_changed_messages_never_raise_anything_but_a_peer_fault(data: st.DataObject) -> None:
+    suite = data.draw(st.sampled_from([1, 17]))
+    given_vectors = [entry for found in golden(suite).values() for entry in found]
+    built = [encoded(items(kind, suite, whole=True)) for kind in MESSAGES]
+    changed = bytearray(data.draw(st.sampled_from(given_vectors + built)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        match data.draw(st.sampled_from(["flip", "set", "cut", "grow"])):
+            case "flip":
+                changed[at] ^= 1 << data.draw(st.integers(0, 7))
+            case "set":
+                changed[at] = data.draw(st.integers(0, 255))
+            case "cut" if len(changed) > 1:
+                del changed[at]
+            case _:
+                changed.insert(at, data.draw(st.integers(0, 255)))
+    survive(bytes(changed))
+
+
+def xored() -> Iterator[bytes]:
+    for kind in MESSAGES:
+        data = encoded(items(kind, 1, whole=False))
+        head = range(min(len(data), 60))
+        yield from (data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :] for at in head for mask in (1, 0x80))
+
+
+def test_CM01_every_byte_of_every_head_changed_never_crashes() -> None:
+    assert sum(survive(data) > 0 for data in xored()) > 100, "values may change, forms may not"
+
+
+# ------------------------------------------------------------------ finding the cell without decoding
+
+
+@both_suites
+@every_message
+def test_DR11_peek_reads_type_and_length_of_every_message(kind: type[Message], suite: int) -> None:
+    for whole in (False, True):
+        content = items(kind, suite, whole=whole)
+        assert peek(encoded(content)) == (kind.mt, len(content))
+        if forms(kind)[0] == "id":
+            assert peek_id(encoded(content), kind.mt) == content[1]
+        else:
+            with pytest.raises(PeerFault, match="E_FORMAT"):
+                peek_id(encoded(content), kind.mt)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x81", b"\x80", b"\xa1\x01", b"\x98\x18\x01", b"\x9f\x01", b"\x81\x20", b"\x82\x18", b"\x82\x18\x17",
+     b"\x82\x18\x01", b"\x82\x19\x00\x12", b"\x82\x41", b"\x82\xf5", b"\xff\xff", b"\x00\x00", b"\xd2\x84"],
+)  # fmt: skip
+def test_DR11_what_cannot_be_ours_is_refused_by_its_first_bytes(data: bytes) -> None:
+    with pytest.raises(PeerFault) as fault:
+        peek(data)
+    assert fault.value.code is ErrorCode.E_FORMAT
+
+
+@pytest.mark.parametrize("mt", [18, 24])
+def test_DR11_an_id_is_eight_bytes_and_there_in_full(mt: int) -> None:
+    good = encoded([mt, bytes(range(8)), 0])
+    start = 2 if mt < 24 else 3
+    assert peek_id(good, mt) == bytes(range(8))
+    for bad in (
+        good[: start + 8],
+        good[:start],
+        b"",
+        encoded([mt, bytes(7), 0]),
+        encoded([mt, bytes(9), 0]),
+        encoded([mt, "12345678"]),
+    ):
+        with pytest.raises(PeerFault, match="E_FORMAT"):
+            peek_id(bad, mt)
+
+
+def test_the_registry_finds_messages_by_type() -> None:
+    assert sorted(kind.__name__ for kinds in BY_TYPE.values() for kind in kinds) == sorted(
+        kind.__name__ for kind in MESSAGES
+    )
+    assert all(kind.mt == mt for mt, kinds in BY_TYPE.items() for kind in kinds)
+    assert {mt for mt, kinds in BY_TYPE.items() if len(kinds) > 1} == {1, 13, 17, 20, 21, 22}
+
+
+def test_two_messages_of_one_type_differ_in_length_or_form() -> None:
+    """A decoder of one never takes the other for its own, but for A3, whose two bodies differ in length."""
+    for kinds in BY_TYPE.values():
+        for one in kinds:
+            for other in kinds:
+                if one is not other:
+                    for whole in (False, True):
+                        refused(other, encoded(items(one, 1, whole=whole)), 1)
+
+
+# ------------------------------------------------------------------ what travels encrypted
+
+BODIES: dict[type[Body], str] = {
+    enrolment.HelloClaims: "id id suites 16 u32",
+    enrolment.OfferPoints: "u8 point point",
+    enrolment.ShareBody: "point point point",
+    enrolment.VptBody: "point",
+    enrolment.BindBody: "point 32 32 64",
+    enrolment.CredBody: "64..256 64..256 64..256?",
+    pairwise.ShareClaims: "id point sealed-point",
+    pairwise.RevnoteClaims: "id id u8 id u32",
+}
+
+
+@both_suites
+@pytest.mark.parametrize("kind", BODIES, ids=lambda kind: kind.__name__)
+def test_CM04_inner_arrays_are_as_strict_as_messages(kind: type[Body], suite: int) -> None:
+    wanted = BODIES[kind].split()
+    good = [sample(form, suite, salt) for salt, form in enumerate(wanted, start=1)]
+    data = encoded(good)
+    assert kind.decode(data, sizes_of(suite)).encode() == data
+    bad = [data[:end] for end in range(len(data))] + [data + b"\0", encoded([*good, b""]), encoded([1, *good])]
+    for at, form in enumerate(wanted):
+        bad += [encoded([*good[:at], value, *good[at + 1 :]]) for value in WRONG if not fits(form, value, suite)]
+    for changed in bad:
+        with pytest.raises(PeerFault) as fault:
+            kind.decode(changed, sizes_of(suite))
+        assert fault.value.code is ErrorCode.E_FORMAT
+
+
+def test_CM24_lengths_of_an_unknown_suite_are_refused() -> None:
+    for suite in (-1, 0, 4, 16, 18, 255):
+        with pytest.raises(PeerFault) as fault:
+            sizes_of(suite)
+        assert fault.value.code is ErrorCode.E_SUITE
+
+
+def test_our_own_encoder_writes_what_another_encoder_writes() -> None:
+    for kind in MESSAGES:
+        content = items(kind, 17, whole=True)
+        assert cbor.encode(content) == encoded(content)
