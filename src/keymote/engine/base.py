@@ -157,7 +157,8 @@ class Kind:
 
     `record` returns the durable part of a cell (at most 2 KiB; None: nothing to keep) and `load` makes a cell of it again
     after a restart; a step after which the record is equal is volatile and its outputs leave at once. `aliases` are further
-    ids under which datagrams may name the cell (rotating pseudonyms, endpoints). `deadline` is on the monotonic clock and
+    ids under which datagrams may name the cell (rotating pseudonyms, endpoints); `stored_aliases` are those that a record
+    keeps, all of them unless said otherwise. `deadline` is on the monotonic clock and
     forgotten at restart, `wake_at` on the wall clock and stored.
     """
 
@@ -167,6 +168,7 @@ class Kind:
     record: Callable[[Any], bytes | None] = _nothing
     load: Callable[[bytes, bytes], Any] | None = None
     aliases: Callable[[Any], tuple[bytes, ...]] = _no_aliases
+    stored_aliases: Callable[[Any], tuple[bytes, ...]] | None = None
     deadline: Callable[[Any], float | None] = _nothing
     wake_at: Callable[[Any], int | None] = _nothing
 

@@ -231,13 +231,14 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
         step,
         record=lambda cell: _record(cell, generation),
         load=lambda cell_id, record: _load(cell_id, record, suites, generation),
-        aliases=lambda cell: (
-            cell.keys.lid,
-            cell.ahead.lid,
-            *(keys.lid for keys in cell.trail),
-            *((cell.previous.lid,) if cell.previous is not None else ()),
-        ),
+        aliases=lambda cell: (*_lids(cell), *((cell.previous.lid,) if cell.previous is not None else ())),
+        stored_aliases=_lids,
     )
+
+
+def _lids(cell: LinkCell) -> tuple[bytes, ...]:
+    """Return the pseudonyms under which the peer may speak, now and after a restart."""
+    return cell.keys.lid, cell.ahead.lid, *(keys.lid for keys in cell.trail)
 
 
 def _installed(command: Install, suite: Suite, now: Now) -> LinkCell:

@@ -138,9 +138,10 @@ class CellCache:
             cell = kind.load(key.id, record)
         except PeerFault as fault:
             raise ValueError(f"the stored record of a {kind.name!r} cell does not decode") from fault
-        row = Write(key, record, kind.aliases(cell), kind.wake_at(cell))
+        aliases = kind.aliases(cell)
+        row = Write(key, record, aliases, kind.wake_at(cell))
         slot = self._slots[key] = Slot(cell)
-        self._place(slot, Change(key, cell, row.aliases, kind.deadline(cell), row, written=False))
+        self._place(slot, Change(key, cell, aliases, kind.deadline(cell), row, written=False))
         self._evict()
         return slot
 
@@ -165,7 +166,8 @@ class CellCache:
             return None
         if len(record) > MAX_RECORD:
             raise ValueError(f"record of a {kind.name!r} cell has {len(record)} bytes, more than {MAX_RECORD}")
-        return Write(key, record, aliases, kind.wake_at(cell))
+        stored = aliases if kind.stored_aliases is None else kind.stored_aliases(cell)
+        return Write(key, record, stored, kind.wake_at(cell))
 
     def apply(self, change: Change) -> None:
         """Make `change` the newest state; a cell that is gone keeps its slot until `settle` or `mark` decide."""

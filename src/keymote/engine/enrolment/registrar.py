@@ -171,6 +171,7 @@ def registrar_kind(context: RegistrarContext) -> Kind:
         record=_record,
         load=_load,
         aliases=_aliases,
+        stored_aliases=lambda cell: () if isinstance(cell.phase, AwaitShare | AwaitBind) else _aliases(cell),
         deadline=lambda cell: cell.phase.until if isinstance(cell.phase, AwaitShare | AwaitBind) else None,
         wake_at=_wake_at,
     )
