@@ -24,6 +24,8 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "authority": Entry("keymote.cli.authority:app", "Keep the offline root and certify coordinators."),
+    "coordinator": Entry("keymote.cli.coordinator:app", "Run the registry, the revocation list and the REST API."),
     "selftest": Entry("keymote.cli.selftest:selftest", "Recompute known answers and vector files."),
 }
 

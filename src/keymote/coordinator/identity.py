@@ -42,6 +42,11 @@ class Identity:
     def nc_id(self) -> bytes:
         return self.credential.claims.sub
 
+    @property
+    def root(self) -> Pin:
+        """The authority that certified this coordinator."""
+        return self.trust.pins[0]
+
     def receipt(self, raw: bytes, reg_no: int, ts: int) -> bytes:
         """Return the receipt (type 12) for a credential that entered the register."""
         return signed.write(self.key, signed.Receipt(sha256(raw), reg_no, ts))

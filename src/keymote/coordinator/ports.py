@@ -22,10 +22,18 @@ class PeerLink(Protocol):
 class DatagramPort(Protocol):
     """The registrar's engine that enrols managers."""
 
+    async def hello(self) -> bytes:
+        """Return the current HELLO."""
+        ...
+
     async def exchange(self, peer: str, data: bytes) -> bytes | None:
         """Hand in one datagram from `peer` and return the one to send back, None for silence."""
         ...
 
     async def expect(self, nm_id: bytes, code: Secret) -> None:
         """Make the engine wait for a manager with this registration code; the same again changes nothing."""
+        ...
+
+    async def revoke(self, nm_id: bytes, reason: int) -> None:
+        """Make the engine forget a manager; nothing happens for one that never enrolled."""
         ...

@@ -290,6 +290,24 @@ class CredentialFile(Struct, frozen=True, tag_field="format", tag="keymote-crede
     root: RootPin
 
 
+class AuthorityFile(Struct, frozen=True, tag_field="format", tag="keymote-authority/1"):
+    """The authority's own file: its root, and the seed of its key sealed under the key-encryption key."""
+
+    root: RootPin
+    sealed_seed: Base64Url
+
+
+class CoordinatorFile(Struct, frozen=True, tag_field="format", tag="keymote-coordinator/1"):
+    """A coordinator's own file: who it is, where it serves, and the seed of its key sealed likewise."""
+
+    nc_id: HexId
+    name: Name
+    suite: int
+    sig_pk: Base64Url
+    hosts: list[str]
+    sealed_seed: Base64Url
+
+
 class ManagerLabel(Struct, frozen=True, tag_field="format", tag="keymote-manager-label/1"):
     """What a new manager is given, mode 0600: who it is, its code, where its coordinators are and whom it pins."""
 

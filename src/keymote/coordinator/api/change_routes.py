@@ -51,6 +51,8 @@ async def revoke(request: Call, services: Services, data: Revoke) -> RevocationV
         if data.id is None:
             raise CallerFault("say whom to revoke", do="send the id as 16 hex digits")
         line = await services.revocations.revoke(kind, id_of(data.id), data.reason)
+        if line.kind is RevocationKind.MANAGER:
+            await services.enrolment.revoke(line.subject, data.reason)
     services.counted.revocations.labels(kind.value).inc()
     return revocation_view(line, await services.outbox.safety_of(line))
 

@@ -38,6 +38,12 @@ async def introduction(services: Services) -> Introduction:
     return Introduction(credential, services.authority.pem, to_base64url(services.binding))
 
 
+@get(ENROLMENT, tags=["service"])
+async def hello(services: Services) -> Response[bytes]:
+    """The current HELLO, with which a manager begins its enrolment."""
+    return Response(await services.enrolment.hello(), media_type="application/octet-stream")
+
+
 @post(ENROLMENT, status_code=200, tags=["service"])
 async def exchange(request: Call, services: Services) -> Response[bytes]:
     """One enrolment datagram of a manager each way; refused ones get the same 204 as those without an answer."""
@@ -58,4 +64,4 @@ async def metrics(request: Call, services: Services) -> Response[bytes]:
     return Response(await services.measure(), media_type=CONTENT_TYPE)
 
 
-ROUTES = [health, ready, version, introduction, exchange, metrics]
+ROUTES = [health, ready, version, introduction, hello, exchange, metrics]

@@ -56,14 +56,9 @@ def headers_of(problem: Problem) -> dict[str, str]:
             return {}
 
 
-def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response[bytes]:
+def respond(problem: Problem) -> Response[bytes]:
     """Return the response for a problem."""
-    return Response(
-        encode(problem),
-        status_code=problem.status,
-        media_type=PROBLEM_TYPE,
-        headers={**headers_of(problem), **(headers or {})},
-    )
+    return Response(encode(problem), status_code=problem.status, media_type=PROBLEM_TYPE, headers=headers_of(problem))
 
 
 def on_fault(request: Request[object, object, State], error: KeymoteError) -> Response[bytes]:
@@ -75,8 +70,9 @@ def on_fault(request: Request[object, object, State], error: KeymoteError) -> Re
 
 def on_http(_request: Request[object, object, State], error: HTTPException) -> Response[bytes]:
     """Answer what Litestar refuses: no route, no such method, a body or query of another form."""
-    problem = Problem(_TITLES.get(error.status_code, "Wrong request"), error.status_code, detail=error.detail)
-    return respond(problem, error.headers)
+    fields = error.extra if isinstance(error.extra, list) else []
+    detail = "; ".join(f"{field.get('key', 'body')}: {field.get('message')}" for field in fields) or error.detail
+    return respond(Problem(_TITLES.get(error.status_code, "Wrong request"), error.status_code, detail=detail))
 
 
 def on_bug(request: Request[object, object, State], error: Exception) -> Response[bytes]:

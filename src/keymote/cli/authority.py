@@ -1,0 +1,114 @@
+"""`keymote authority`: the offline root. Nothing here touches a network."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keymote.cli.output import Output, OutputOption, note, show
+from keymote.cli.settings import DataOption, made_directory, state_directory
+from keymote.coordinator.authority import COORDINATOR_DAYS, Root, verified_request
+from keymote.crypto.entropy import SystemEntropy
+from keymote.errors import CallerFault
+from keymote.host.hardening import harden
+from keymote.storage import private_files as files
+from keymote.wire import admin
+
+app = typer.Typer(help="Keep the offline root and certify coordinators.")
+
+_SEED = "authority signing key"
+
+
+@app.command()
+def init(
+    suite: Annotated[int, typer.Option(help="1 or 2 (Ed25519) or 17 (P-256).")] = 1,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make the root key, sealed under a new key-encryption key, and its pin.
+
+    \b
+    Examples:
+      keymote authority init --data /media/usb/authority
+      cp /media/usb/authority/root.pin .     # devices, managers and coordinators pin this
+    """
+    harden()
+    folder = made_directory(state_directory("authority", data))
+    own = folder / "authority.json"
+    if own.exists():
+        raise CallerFault(f"{folder} holds an authority already", do="choose another directory by --data")
+    entropy = SystemEntropy()
+    key = files.key_file(folder / "key", entropy, create=True)
+    root = Root.create(suite, entropy)
+    pin = pin_file(root)
+    sealed = files.seal(key, _SEED, root.key.seed.expose(), entropy)
+    files.write_private(own, admin.write_file(admin.AuthorityFile(pin, admin.to_base64url(sealed))))
+    files.write_private(folder / "root.pin", admin.write_file(pin), mode=0o644)
+    note("Keep this directory off line, and a copy of its file `key` elsewhere.")
+    show({"id": pin.id, "suite": suite, "root_pin": str(folder / "root.pin")}, output)
+
+
+@app.command()
+def certify(
+    request: Annotated[Path, typer.Option(help="nc.req of a coordinator.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="Where the credential goes, usually nc.cred beside it.", metavar="FILE")],
+    days: Annotated[int, typer.Option(help="Life of the credential.")] = COORDINATOR_DAYS,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Vouch for a coordinator whose request you have received from it by hand.
+
+    \b
+    Example:
+      keymote authority certify --request nc.req --out nc.cred
+    """
+    harden()
+    folder = state_directory("authority", data)
+    root = load_root(folder)
+    wanted = admin.read_file(files.read_file(request, "request"), admin.RequestFile, str(request))
+    raw = admin.from_base64url(wanted.request)
+    now, serial = int(time.time()), SystemEntropy().draw(8)
+    credential = root.certify(raw, now, serial, days=days)
+    issued = {"ts": now, "nc_id": credential.claims.sub.hex(), "serial": serial.hex(), "kid": credential.kid.hex()}
+    with (folder / "issued.jsonl").open("a") as register:
+        register.write(json.dumps({**issued, "exp": credential.claims.exp, "name": wanted.name}) + "\n")
+    carried = admin.CredentialFile(admin.to_base64url(credential.raw), pin_file(root))
+    files.write_private(out, admin.write_file(carried), mode=0o644)
+    show({**issued, "name": wanted.name, "days": days, "credential": str(out)}, output)
+
+
+@app.command("show")
+def show_authority(
+    request: Annotated[Path | None, typer.Option(help="Show what this request asks for.", metavar="FILE")] = None,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the root's public part, or what a request asks for before you certify it."""
+    if request is not None:
+        wanted = admin.read_file(files.read_file(request, "request"), admin.RequestFile, str(request))
+        claims = verified_request(admin.from_base64url(wanted.request))
+        show({"name": wanted.name, "nc_id": claims.nc_id.hex(), "suite": claims.suite, "made": claims.ts}, output)
+        return
+    folder = state_directory("authority", data)
+    pin = admin.read_file(files.read_file(folder / "root.pin", "root pin"), admin.RootPin, "root.pin")
+    show({"id": pin.id, "suite": pin.suite, "sig_pk": pin.sig_pk}, output)
+
+
+def pin_file(root: Root) -> admin.RootPin:
+    """Return the pin of a root as it is carried about."""
+    pin = root.pin
+    return admin.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))
+
+
+def load_root(folder: Path) -> Root:
+    """Return the root that is kept in `folder`; CallerFault when there is none or its key does not open."""
+    path = folder / "authority.json"
+    held = admin.read_file(
+        files.read_private(path, "authority", do="make one with `keymote authority init`"),
+        admin.AuthorityFile,
+        str(path),
+    )
+    key = files.key_file(folder / "key", SystemEntropy(), create=False)
+    return Root.load(held.root.suite, files.unseal(key, _SEED, admin.from_base64url(held.sealed_seed)))

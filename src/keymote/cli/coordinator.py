@@ -1,0 +1,192 @@
+"""`keymote coordinator`: make, run and operate a coordinator."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from keymote.cli.output import Output, OutputOption, note, show
+from keymote.cli.settings import DataOption, made_directory, state_directory
+from keymote.crypto.entropy import SystemEntropy
+from keymote.transports.http_operator import OperatorClient
+from keymote.wire import admin
+
+app = typer.Typer(help="Run the registry, the revocation list and the REST API.")
+manager_app = typer.Typer(help="Managers of this coordinator.")
+app.add_typer(manager_app, name="manager", no_args_is_help=True)
+
+T = TypeVar("T")
+CODE_SIZE = 16
+
+UrlOption = Annotated[
+    str, typer.Option("--url", envvar="KEYMOTE_COORDINATOR_URL", help="Where the coordinator serves.", metavar="URL")
+]
+DEFAULT_URL = "https://localhost:8443"
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option(help="A word for people.")] = "coordinator",
+    host: Annotated[
+        list[str] | None, typer.Option(help="Name or address in the server certificate; may be repeated.")
+    ] = None,
+    suite: Annotated[int, typer.Option(help="1 or 2 (Ed25519) or 17 (P-256).")] = 1,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make keys, certificates and the request that the authority has to certify.
+
+    \b
+    Example:
+      keymote coordinator init --name north --host nc.example --data north
+      keymote authority certify --request north/nc.req --out north/nc.cred
+      keymote coordinator run --data north
+    """
+    from keymote.coordinator.app.directory import Directory
+    from keymote.host.hardening import harden
+
+    harden()
+    folder = made_directory(state_directory("coordinator", data))
+    hosts = host or ["localhost", "127.0.0.1", "::1"]
+    made = Directory.create(folder, name, suite, hosts, SystemEntropy(), int(time.time()))
+    note("Have nc.req certified: keymote authority certify --request nc.req --out nc.cred")
+    show(
+        {"nc_id": made.held.nc_id, "name": name, "hosts": hosts, "request": str(folder / "nc.req")},
+        output,
+    )
+
+
+@app.command()
+def run(
+    listen: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8443,
+    peer: Annotated[
+        list[str] | None, typer.Option(help="URL of a federated coordinator; may be repeated.", metavar="URL")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    data: DataOption = None,
+) -> None:
+    """Serve until stopped; prints one JSON line when ready.
+
+    \b
+    Example:
+      keymote coordinator run --data north --peer https://south.example:8443
+    """
+    from keymote.coordinator.app.directory import Directory
+    from keymote.coordinator.app.service import CoordinatorProcess
+    from keymote.coordinator.app.service import run as serve
+    from keymote.host.hardening import harden
+    from keymote.host.logs import configure
+
+    harden()
+    configure(log_level)
+    folder = state_directory("coordinator", data)
+    process = CoordinatorProcess(Directory.open(folder, SystemEntropy()), listen, port, tuple(peer or ()))
+
+    def ready(url: str) -> None:
+        paths = {"ca": str(folder / "ca.pem"), "token": str(folder / "token")}
+        print(json.dumps({"ready": True, "url": url, "nc_id": process.directory.held.nc_id, **paths}), flush=True)
+
+    asyncio.run(serve(process, ready))
+
+
+@manager_app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="A word for people, one per manager.")],
+    out: Annotated[Path | None, typer.Option(help="Where the label goes.", metavar="FILE")] = None,
+    url: UrlOption = DEFAULT_URL,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a manager enrol: writes its label, mode 0600, with a registration code that works once.
+
+    \b
+    Example:
+      keymote coordinator manager add street-7 --data north
+      keymote manager enrol --label street-7.label
+    """
+    from keymote.storage.private_files import read_file, write_private
+
+    folder = state_directory("coordinator", data)
+    path = out or folder / f"{name}.label"
+    carried = admin.read_file(read_file(folder / "nc.cred", "credential"), admin.CredentialFile, "nc.cred")
+    held = admin.read_file(
+        read_file(folder / "coordinator.json", "coordinator"), admin.CoordinatorFile, "coordinator.json"
+    )
+    entropy = SystemEntropy()
+    nm_id, code = entropy.draw(8).hex(), admin.to_base64url(entropy.draw(CODE_SIZE))
+    label = admin.ManagerLabel(nm_id, name, code, held.nc_id, [url], carried.root)
+    body = admin.AddManager(nm_id, name, code)
+    view = call(folder, url, lambda client: client.send("POST", "/managers", body, admin.ManagerView))
+    write_private(path, admin.write_file(label))
+    show({"nm_id": view.nm_id, "name": name, "state": view.state, "label": str(path)}, output)
+
+
+@manager_app.command("list")
+def list_managers(url: UrlOption = DEFAULT_URL, data: DataOption = None, output: OutputOption = Output.TABLE) -> None:
+    """List managers, their state, endpoint and the last event that they acted on."""
+
+    async def collect(client: OperatorClient) -> list[admin.ManagerView]:
+        found: list[admin.ManagerView] = []
+        after: str | None = None
+        while True:
+            page = await client.get("/managers", admin.ManagerPage, after=after, limit=admin.MAX_PAGE)
+            found += page.items
+            after = page.next
+            if after is None:
+                return found
+
+    found = call(state_directory("coordinator", data), url, collect)
+    columns = ("nm_id", "name", "state", "endpoint", "acknowledged")
+    show({"managers": [{column: getattr(view, column) for column in columns} for view in found]}, output)
+
+
+@manager_app.command("revoke")
+def revoke_manager(
+    nm_id: Annotated[str, typer.Argument(help="16 hex digits.")],
+    reason: Annotated[int, typer.Option(help="0 unspecified, 1 key lost, 2 compromise, 3 superseded, 4 retired.")] = 0,
+    url: UrlOption = DEFAULT_URL,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Revoke a manager: its certificate is refused at once, and its devices start no more sessions."""
+    body = admin.Revoke("manager", nm_id, reason)
+    folder = state_directory("coordinator", data)
+    view = call(folder, url, lambda client: client.send("POST", "/revocations", body, admin.RevocationView))
+    show({"id": view.id, "nm_id": nm_id, "reason": view.reason, "status_epoch": view.status_epoch}, output)
+
+
+@app.command()
+def revocations(
+    after: Annotated[int, typer.Option(help="Only those behind this number.")] = 0,
+    url: UrlOption = DEFAULT_URL,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List what was revoked, who has not acted on it yet, and how long it took until all had."""
+    page = call(
+        state_directory("coordinator", data),
+        url,
+        lambda client: client.get("/revocations", admin.RevocationPage, after=after, limit=admin.MAX_PAGE),
+    )
+    columns = ("id", "kind", "subject", "reason", "ts", "by", "waiting", "safe_after_ms")
+    lines = [{column: getattr(view, column) for column in columns} for view in page.items]
+    show({"status_epoch": page.status_epoch, "revocations": lines}, output)
+
+
+def call(folder: Path, url: str, work: Callable[[OperatorClient], Awaitable[T]]) -> T:
+    """Return what `work` does as the operator of the coordinator in `folder`."""
+    from keymote.coordinator.app.directory import token_in
+
+    async def calling() -> T:
+        client = OperatorClient(url, folder / "ca.pem", token_in(folder / "token"))
+        try:
+            return await work(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(calling())

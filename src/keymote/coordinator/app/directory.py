@@ -1,0 +1,127 @@
+"""A coordinator's directory: what `init` lays down and `run` opens.
+
+`coordinator.json` says who it is and holds its signing seed, sealed under `key` (the key-encryption key); `nc.req` and
+`nc.cred` are its request to the authority and the answer; `ca.pem` and `ca.key` its certificate authority; `tls.pem` and
+`tls.key` its server certificate; `token` the operator's bearer token; `registry.db` register, outbox and audit log;
+`cells.db` the enrolment engine's cells. docs/reference/files.md describes each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from keymote.coordinator.authority import new_request
+from keymote.coordinator.identity import Identity
+from keymote.crypto.entropy import Entropy
+from keymote.crypto.secret import Secret
+from keymote.crypto.suite import SigningKey
+from keymote.crypto.suites import suite_by_id
+from keymote.engine.chain import Pin
+from keymote.errors import CallerFault, PeerFault
+from keymote.storage import private_files as files
+from keymote.transports import tls
+from keymote.wire import admin
+from keymote.wire.credential import Role
+
+_SEED: Final = "coordinator signing key"
+_TLS: Final = "keymote/coordinator/tls"
+TOKEN_SIZE: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """An initialised coordinator; `kek` opens its sealed files, `password` its PEM keys."""
+
+    folder: Path
+    held: admin.CoordinatorFile
+    key: SigningKey
+    kek: Secret
+    password: Secret
+
+    @classmethod
+    def create(cls, folder: Path, name: str, suite: int, hosts: Sequence[str], entropy: Entropy, now: int) -> Self:
+        """Make keys, request, certificate authority and server certificate in `folder`, which exists.
+
+        Raises:
+            CallerFault: a coordinator is there already.
+            PeerFault: E_SUITE for a suite that we do not run.
+        """
+        own = folder / "coordinator.json"
+        if own.exists():
+            raise CallerFault(f"{folder} holds a coordinator already", do="choose another directory by --data")
+        key = suite_by_id(suite).generate_signing_key(entropy)
+        kek = files.key_file(folder / "key", entropy, create=True)
+        password = files.password_of(kek, _TLS)
+        nc_id = entropy.draw(8)
+        sealed = files.seal(kek, _SEED, key.seed.expose(), entropy)
+        public, secret = admin.to_base64url(key.public), admin.to_base64url(sealed)
+        held = admin.CoordinatorFile(nc_id.hex(), name, suite, public, list(hosts), secret)
+        made = cls(folder, held, key, kek, password)
+        authority = tls.Authority.create(f"keymote {name}", now)
+        files.write_private(folder / "ca.pem", authority.pem.encode(), mode=0o644)
+        files.write_private(folder / "ca.key", authority.key_pem(password))
+        made._issue(authority, now)
+        files.write_private(folder / "token", admin.to_base64url(entropy.draw(TOKEN_SIZE)).encode() + b"\n")
+        request = admin.RequestFile(name, admin.to_base64url(new_request(key, nc_id, now)))
+        files.write_private(folder / "nc.req", admin.write_file(request), mode=0o644)
+        files.write_private(own, admin.write_file(held))
+        return made
+
+    @classmethod
+    def open(cls, folder: Path, entropy: Entropy) -> Self:
+        """Return the coordinator of `folder`; CallerFault that names the file which is missing, open or does not fit."""
+        path = folder / "coordinator.json"
+        do = "make one with `keymote coordinator init`"
+        held = admin.read_file(files.read_private(path, "coordinator", do=do), admin.CoordinatorFile, str(path))
+        kek = files.key_file(folder / "key", entropy, create=False)
+        seed = files.unseal(kek, _SEED, admin.from_base64url(held.sealed_seed))
+        key = suite_by_id(held.suite).signing_key(seed)
+        return cls(folder, held, key, kek, files.password_of(kek, _TLS))
+
+    @property
+    def nc_id(self) -> bytes:
+        return admin.id_of(self.held.nc_id)
+
+    def identity(self, now: int) -> Identity:
+        """Return who this coordinator is by the authority's credential in `nc.cred`."""
+        path = self.folder / "nc.cred"
+        do = "take nc.req to the authority: `keymote authority certify --request nc.req --out nc.cred`"
+        carried = admin.read_file(files.read_file(path, "credential", do=do), admin.CredentialFile, str(path))
+        try:
+            return Identity.certified(self.key, admin.from_base64url(carried.credential), pin_of(carried.root), now)
+        except PeerFault as fault:
+            raise CallerFault(f"{path} does not fit: {fault.what}", do=do) from fault
+
+    def authority(self) -> tls.Authority:
+        """Return the certificate authority."""
+        pem = files.read_file(self.folder / "ca.pem", "certificate authority").decode()
+        return tls.Authority.load(pem, files.read_private(self.folder / "ca.key", "authority's key"), self.password)
+
+    def renewed(self, authority: tls.Authority, now: int) -> bool:
+        """Issue the server certificate anew if a third of its life is left or the hosts changed; return whether."""
+        pem = files.read_file(self.folder / "tls.pem", "server certificate").decode()
+        validity = tls.validity_of(pem)
+        if set(validity.names) == set(self.held.hosts) and not validity.needs_renewal(now):
+            return False
+        self._issue(authority, now)
+        return True
+
+    def _issue(self, authority: tls.Authority, now: int) -> None:
+        issued = authority.issue_server(self.held.hosts, now, self.password)
+        files.write_private(self.folder / "tls.key", issued.key)
+        files.write_private(self.folder / "tls.pem", issued.certificate.encode(), mode=0o644)
+
+    def token(self) -> Secret:
+        """Return the operator's bearer token."""
+        return token_in(self.folder / "token")
+
+
+def token_in(path: Path) -> Secret:
+    """Return the bearer token of a token file; CallerFault when it is missing or others can read it."""
+    return Secret(files.read_private(path, "token file").strip())
+
+
+def pin_of(root: admin.RootPin) -> Pin:
+    """Return what a root file pins."""
+    return Pin(admin.id_of(root.id), root.suite, admin.from_base64url(root.sig_pk), Role.AUTHORITY)

@@ -1,0 +1,141 @@
+"""A running coordinator: everything put together, started, and stopped without losing what was acknowledged."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Final
+
+from keymote.coordinator.api import Services, build
+from keymote.coordinator.api.services import Counted
+from keymote.coordinator.app.directory import Directory
+from keymote.coordinator.app.enrolment import EngineEnrolment
+from keymote.coordinator.auditing import Auditing
+from keymote.coordinator.desk import Desk
+from keymote.coordinator.federation import Federation
+from keymote.coordinator.managers import Managers
+from keymote.coordinator.outbox import Outbox
+from keymote.coordinator.registry import Registry
+from keymote.coordinator.revocation import Revocations
+from keymote.crypto.entropy import SystemEntropy
+from keymote.errors import KeymoteError
+from keymote.storage.memory import MemoryStore
+from keymote.storage.sql_coordinator import open_ledger
+from keymote.transports import tls
+from keymote.transports.http_peer import PeerCoordinator
+from keymote.transports.http_server import HttpServer
+
+HEADS_EVERY_S: Final = 60.0
+"""How often it is asked whether a day's audit head is due."""
+
+logger = logging.getLogger(__name__)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+@dataclass(slots=True)
+class CoordinatorProcess:
+    """One coordinator in the running event loop; `peers` are URLs of federated coordinators."""
+
+    directory: Directory
+    host: str = "127.0.0.1"
+    port: int = 8443
+    peers: Sequence[str] = ()
+    _desk: Desk = field(init=False)
+    _server: HttpServer = field(init=False)
+    _enrolment: EngineEnrolment = field(init=False)
+    _auditing: Auditing = field(init=False)
+    _links: Sequence[PeerCoordinator] = field(init=False, default=())
+    _heads: asyncio.Task[None] | None = field(init=False, default=None)
+
+    @property
+    def url(self) -> str:
+        """Where it serves; defined after `start`."""
+        return self._server.url
+
+    async def start(self) -> None:
+        """Open the store, check who we are, and serve.
+
+        Raises:
+            CallerFault: credential or certificate missing or unfit, port taken, files readable by others.
+            Incompatible, Unavailable: the store cannot be opened.
+        """
+        folder, now = self.directory.folder, int(time.time())
+        identity = self.directory.identity(now)
+        authority = self.directory.authority()
+        if self.directory.renewed(authority, now):
+            logger.info("server certificate issued", extra={"hosts": self.directory.held.hosts})
+        context = tls.server_context(folder / "tls.pem", folder / "tls.key", self.directory.password, authority.pem)
+        self._desk = Desk(identity, open_ledger(folder / "registry.db"), _now_ms)
+        registry = Registry(self._desk)
+        self._auditing = Auditing(self._desk)
+        self._enrolment = EngineEnrolment(self._desk, registry, MemoryStore(), SystemEntropy(), 0)
+        self._links = [PeerCoordinator(url, identity) for url in self.peers]
+        services = Services(
+            self._desk,
+            registry,
+            Revocations(self._desk),
+            Managers(self._desk),
+            Outbox(self._desk),
+            self._auditing,
+            Federation(self._desk, registry, self._links),
+            self._enrolment,
+            authority,
+            identity.binding(authority.der, authority.not_after),
+            self.directory.token(),
+            version("keymote"),
+            Counted(),
+        )
+        self._server = HttpServer(build(services), self.host, self.port, context)
+        try:
+            await self._server.start()
+        except KeymoteError:
+            await self._desk.ledger.close()
+            raise
+        self._enrolment.start()
+        self._heads = asyncio.create_task(self._sign_heads(), name="audit heads")
+        logger.info("serving", extra={"url": self.url, "nc_id": identity.nc_id})
+
+    async def stop(self) -> None:
+        """Let streams go, finish answers, sign the audit head, close."""
+        self._desk.news.close()
+        await self._server.stop()
+        self._enrolment.stop()
+        if self._heads is not None:
+            self._heads.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._heads
+        for link in self._links:
+            await link.close()
+        with contextlib.suppress(KeymoteError):
+            await self._auditing.sign_daily(anyway=True)
+        await self._desk.ledger.close()
+        logger.info("stopped")
+
+    async def _sign_heads(self) -> None:
+        while True:
+            try:
+                await self._auditing.sign_daily()
+            except KeymoteError as fault:
+                logger.warning("audit head not signed: %s", fault)
+            await asyncio.sleep(HEADS_EVERY_S)
+
+
+async def run(process: CoordinatorProcess, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` hears the URL."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await process.start()
+    try:
+        ready(process.url)
+        await stopped.wait()
+    finally:
+        await process.stop()

@@ -1,0 +1,112 @@
+"""Small files for their owner only: keys, tokens, labels. Written whole or not at all; read only when nobody else can.
+
+A secret in a file is sealed under the role's key-encryption key: `salt (32) || ChaCha20-Poly1305(K, context, secret)` with
+K = HMAC-SHA256(salt, key-encryption key), so that each sealing has a key of its own.
+"""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from keymote.crypto.entropy import Entropy
+from keymote.crypto.kdf import extract
+from keymote.crypto.secret import Secret
+from keymote.crypto.suites import suite_by_id
+from keymote.errors import CallerFault, PeerFault, Unavailable
+
+KEY_SIZE: Final = 32
+_SALT: Final = 32
+_SEALING_SUITE: Final = 1
+
+
+def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace `path` by `data`, on disk when this returns; nobody ever sees half of it.
+
+    Raises:
+        Unavailable: the disk does not take it; the old content is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            os.fchmod(descriptor, mode)  # the umask may be stricter than a public file needs
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise Unavailable(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_file(path: Path, what: str, *, do: str = "") -> bytes:
+    """Return the bytes of a file that may be public; CallerFault that says what it was for when it is not there."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CallerFault(f"cannot read {what} {path}: {error.strerror}", do=do) from error
+
+
+def read_private(path: Path, what: str, *, do: str = "") -> bytes:
+    """Return the bytes of a secret file.
+
+    Raises:
+        CallerFault: it is missing, belongs to another user, or others can read or write it.
+    """
+    data = read_file(path, what, do=do)
+    state = path.stat()
+    if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise CallerFault(f"{what} {path} can be read by others", do=f"chmod 600 {path}")
+    if state.st_uid != os.geteuid():
+        raise CallerFault(f"{what} {path} belongs to another user", do=f"chown it, or run as user {state.st_uid}")
+    return data
+
+
+def key_file(path: Path, entropy: Entropy, *, create: bool) -> Secret:
+    """Return the key-encryption key in `path` (64 hex digits), made there when `create` and it is absent.
+
+    Raises:
+        CallerFault: missing, readable by others, or not a key.
+    """
+    if create and not path.exists():
+        write_private(path, entropy.draw(KEY_SIZE).hex().encode() + b"\n")
+    text = read_private(path, "key-encryption key", do="restore it from where you keep it; nothing opens without it")
+    try:
+        raw = bytes.fromhex(text.decode("ascii").strip())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CallerFault(f"{path} is not a key file") from error
+    if len(raw) != KEY_SIZE:
+        raise CallerFault(f"{path} holds {len(raw)} bytes, a key has {KEY_SIZE}")
+    return Secret(raw)
+
+
+def seal(key: Secret, context: str, secret: bytes, entropy: Entropy) -> bytes:
+    """Return `secret` sealed for this one purpose."""
+    salt = entropy.draw(_SALT)
+    once = extract(salt, key.expose())
+    return salt + suite_by_id(_SEALING_SUITE).seal_once(once, context.encode(), secret)
+
+
+def unseal(key: Secret, context: str, sealed: bytes) -> Secret:
+    """Return what `seal` hid; CallerFault for another key, another purpose or a changed byte."""
+    once = extract(sealed[:_SALT], key.expose())
+    try:
+        return Secret(suite_by_id(_SEALING_SUITE).open_once(once, context.encode(), sealed[_SALT:]))
+    except PeerFault as fault:
+        raise CallerFault(
+            f"the sealed {context} does not open with this key-encryption key", do="use the key that sealed it"
+        ) from fault
+
+
+def password_of(key: Secret, purpose: str) -> Secret:
+    """Return a password for files whose format is not ours, such as PEM: HMAC-SHA256(purpose, key)."""
+    return extract(purpose.encode(), key.expose())

@@ -1,0 +1,40 @@
+"""The operator's side of a coordinator: the bearer token of its token file, and the certificate authority it trusts."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from keymote.crypto.secret import Secret
+from keymote.errors import CallerFault
+from keymote.transports.http_caller import HttpCaller
+from keymote.transports.tls import client_context, load_certificate
+from keymote.wire import admin
+
+T = TypeVar("T")
+
+
+class OperatorClient:
+    """Calls with a bearer token; raises the four roots as `HttpCaller` does."""
+
+    def __init__(self, url: str, authority: Path, token: Secret) -> None:
+        try:
+            pem = authority.read_text()
+        except OSError as error:
+            raise CallerFault(f"cannot read certificate authority {authority}: {error.strerror}") from error
+        load_certificate(pem)
+        headers = {"Authorization": f"Bearer {token.expose().decode()}"}
+        self._caller = HttpCaller(url, client_context(pem), headers=headers)
+
+    async def get(self, path: str, kind: type[T], **query: Any) -> T:
+        """Return a GET below `/api/v1` as a value of this kind; parameters that are None are left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return await self._caller.get(f"{admin.API}{path}", kind, params=given)
+
+    async def send(self, method: str, path: str, body: Struct, kind: type[T]) -> T:
+        """Return the answer to a body sent below `/api/v1`."""
+        return admin.decode(await self._caller.request(method, f"{admin.API}{path}", body=admin.encode(body)), kind)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._caller.close()
