@@ -4,165 +4,46 @@
 error, or, for a property, the construction that gives it. Tests only; nothing here is reachable from the product.
 """
 
-# ruff: noqa: SLF001  # a guard is private by its nature
-
-import hashlib
 from collections.abc import Callable
-from typing import Any
 
-import cbor2
+import guards_of_enrolment as enrolment
+import guards_of_libraries as libraries
 import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-
-from keymote import cbor
-from keymote.crypto import dleq, libsodium, p256, secret
-from keymote.crypto.ed25519 import Ed25519
-from keymote.crypto.entropy import SystemEntropy
-from keymote.crypto.ristretto255 import Ristretto255
-from keymote.crypto.secret import Secret
-from keymote.lab.attacks import ciphers, observation, signatures
-from keymote.wire import cose
-from keymote.wire.cose import Sign1
 
 Guard = Callable[[pytest.MonkeyPatch], None]
 
-
-# ------------------------------------------------------------------ points and scalars
-
-
-def unguarded_points(patch: pytest.MonkeyPatch) -> None:
-    """Accept every encoding, and let arithmetic return the identity, as the bare library does."""
-
-    def mul(_self: object, k: Secret, P: bytes) -> bytes:
-        try:
-            return libsodium.scalarmult(k.expose(), P)
-        except RuntimeError:
-            return bytes(32)
-
-    patch.setattr(Ristretto255, "check", lambda _self, encoding: encoding)
-    patch.setattr(Ristretto255, "mul", mul)
-    patch.setattr(Ristretto255, "add", lambda _self, P, Q: libsodium.add(P, Q))
-    patch.setattr(Ristretto255, "sub", lambda _self, P, Q: libsodium.sub(P, Q))
-
-
-def unreduced_scalars(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ristretto255, "check_scalar", lambda _self, encoding: encoding)
-
-
-# ------------------------------------------------------------------ encodings and signatures
-
-
-def any_cbor(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(cbor, "decode", lambda data, **_: cbor2.loads(data))
-
-
-def any_ed25519_key(patch: pytest.MonkeyPatch) -> None:
-    """Verify with OpenSSL, which takes keys of any order (libsodium refuses them a second time)."""
-    patch.setattr(
-        Ed25519,
-        "verifier",
-        lambda _self, key: lambda message, signature: signatures.openssl_accepts(key, message, signature),
-    )
-
-
-def both_values_of_s(patch: pytest.MonkeyPatch) -> None:
-    def accepts(public: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -> bool:
-        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-        try:
-            public.verify(encode_dss_signature(r, s), message, ec.ECDSA(SHA256()))
-        except InvalidSignature:
-            return False
-        return True
-
-    patch.setattr(p256, "_accepts", accepts)
-
-
-def agile_signatures(patch: pytest.MonkeyPatch) -> None:
-    """Take the algorithm from the message, as general COSE libraries do."""
-    accepted = cose._ANY_PROTECTED | {bytes.fromhex("a10107"), bytes.fromhex("a10127")}
-    patch.setattr(cose, "_ANY_PROTECTED", accepted)
-
-    def check(self: Sign1, verifier: Any, mt: int, ctx: bytes = b"") -> bytes:
-        from keymote.crypto.suites import suite_by_id
-
-        assert signatures.agile_accepts(self, verifier.encoding, suite_by_id(verifier.suite_id), mt, ctx)
-        return self.payload
-
-    patch.setattr(Sign1, "check", check)
-
-
-def mirrored_signatures(patch: pytest.MonkeyPatch) -> None:
-    """Sign and verify the JSON that people see instead of the bytes."""
-    patch.setattr(cose, "_to_be_signed", lambda _protected, _suite, _mt, _ctx, payload: signatures.mirror(payload))
-
-
-# ------------------------------------------------------------------ randomness, time, logs, answers
-
-
-def buffered_randomness(patch: pytest.MonkeyPatch) -> None:
-    """Give the source a state of its own in the process, which a snapshot copies."""
-
-    class Buffered:
-        def __init__(self) -> None:
-            self.drawn = 0
-
-        def draw(self, n: int) -> bytes:
-            self.drawn += 1
-            return hashlib.shake_256(b"pool" + bytes([self.drawn])).digest(n)
-
-    from keymote.lab.attacks import randomness
-
-    assert randomness.SystemEntropy is SystemEntropy
-    patch.setattr(randomness, "SystemEntropy", Buffered)
-
-
-def unhedged_proofs(patch: pytest.MonkeyPatch) -> None:
-    """Draw the proof's nonce from the generator alone."""
-
-    def prove(suite, d, B1, P1, B2, P2, label, ctx, entropy):
-        k = suite.hash_to_scalar(entropy.draw(32))
-        c = dleq._challenge(suite, label, ctx, B1, P1, B2, P2, suite.mul(k, B1), suite.mul(k, B2))
-        return c.expose(), suite.scalar_mul_add(c, d, k).expose()
-
-    patch.setattr(dleq, "prove", prove)
-
-
-def early_exit(patch: pytest.MonkeyPatch) -> None:
-    for name, _ in observation.comparing_modules():
-        patch.setattr(f"{name}.equal", lambda a, b: a == b)
-    assert secret.equal(b"a", b"a")
-
-
-def talkative_secrets(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Secret, "__repr__", lambda self: f"Secret({self._raw!r})")
-
-
-def no_known_answers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ciphers, "startup", lambda _suites: None)
-
-
 GUARDS: dict[tuple[str, str], Guard] = {
-    ("A-13", "invalid encoding as a share"): unguarded_points,
-    ("A-13", "identity as a share"): unguarded_points,
-    ("I-01", "invalid encoding as a share"): unguarded_points,
-    ("I-01", "identity as a share"): unguarded_points,
-    ("I-02", "identity key"): any_ed25519_key,
-    ("I-02", "key of order 8"): any_ed25519_key,
-    ("I-03", "an indefinite length"): any_cbor,
-    ("I-03", "a longer integer"): any_cbor,
-    ("I-03", "trailing bytes"): any_cbor,
-    ("I-03", "a key that stands twice"): any_cbor,
-    ("I-04", "second kid by q - s"): both_values_of_s,
-    ("I-06", "s + q in a proof"): unreduced_scalars,
-    ("I-07", "prefix of a tag"): early_exit,
-    ("I-08", "twin of the source"): buffered_randomness,
-    ("I-08", "twin proves twice"): unhedged_proofs,
-    ("I-09", "look-alike at start-up"): no_known_answers,
-    ("I-10", "HMAC as a signature"): agile_signatures,
-    ("I-10", "deprecated algorithm"): agile_signatures,
-    ("I-11", "log of a whole world"): talkative_secrets,
-    ("I-12", "keys exchanged behind the mirror"): mirrored_signatures,
+    ("A-05", "suite number for a cusp"): enrolment.suite_from_hello,
+    ("A-05", "curve beside the OFFER"): enrolment.any_number_of_elements,
+    ("A-06", "small orders by tagR"): enrolment.careless_decompression,
+    ("A-09", "E2 exchanged at the manager"): enrolment.no_proof,
+    ("A-09", "E2 exchanged on the air"): enrolment.no_tags_no_proof,
+    ("A-10", "JOIN without the code"): enrolment.no_tags,
+    ("A-11", "all codes on one OFFER"): enrolment.diffie_hellman_for_cpace,
+    ("A-11", "short code in suite 17"): enrolment.short_codes_everywhere,
+    ("A-12", "identity key in SHARE"): libraries.any_ed25519_key,
+    ("A-20", "clone at another manager"): enrolment.register_without_uniqueness,
+    ("A-23", "JOIN again after DONE"): enrolment.codes_for_ever,
+    ("A-23", "JOIN again before DONE"): enrolment.codes_for_ever,
+    ("A-23", "CRED lost"): enrolment.forgotten_credential,
+    ("A-13", "invalid encoding as a share"): libraries.unguarded_points,
+    ("A-13", "identity as a share"): libraries.unguarded_points,
+    ("I-01", "invalid encoding as a share"): libraries.unguarded_points,
+    ("I-01", "identity as a share"): libraries.unguarded_points,
+    ("I-02", "identity key"): libraries.any_ed25519_key,
+    ("I-02", "key of order 8"): libraries.any_ed25519_key,
+    ("I-03", "an indefinite length"): libraries.any_cbor,
+    ("I-03", "a longer integer"): libraries.any_cbor,
+    ("I-03", "trailing bytes"): libraries.any_cbor,
+    ("I-03", "a key that stands twice"): libraries.any_cbor,
+    ("I-04", "second kid by q - s"): libraries.both_values_of_s,
+    ("I-06", "s + q in a proof"): libraries.unreduced_scalars,
+    ("I-07", "prefix of a tag"): libraries.early_exit,
+    ("I-08", "twin of the source"): libraries.buffered_randomness,
+    ("I-08", "twin proves twice"): libraries.unhedged_proofs,
+    ("I-09", "look-alike at start-up"): libraries.no_known_answers,
+    ("I-10", "HMAC as a signature"): libraries.agile_signatures,
+    ("I-10", "deprecated algorithm"): libraries.agile_signatures,
+    ("I-11", "log of a whole world"): libraries.talkative_secrets,
+    ("I-12", "keys exchanged behind the mirror"): libraries.mirrored_signatures,
 }
