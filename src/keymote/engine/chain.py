@@ -1,10 +1,11 @@
 """Who vouches for whom: the walk from a credential up to a pinned key (Triad-1 1.6)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
-from keymote.crypto.suite import Suite
+from keymote.crypto.suite import Suite, VerifyKey
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Credential, Role, SignedCredential
 
@@ -17,6 +18,11 @@ MAY_ISSUE: Final[Mapping[Role, frozenset[Role]]] = {
 """Role of the issuer -> roles of credentials that its key may sign."""
 
 CLOCK_SKEW_S: Final = 300
+_REMEMBERED: Final = 256
+"""Issuers' keys, and signatures over issuers' credentials, that one node need not examine twice."""
+
+Issuer = tuple[bytes, int, bytes, Role]
+"""(id, suite, sig_pk, role) of whoever signed a credential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,27 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a node checks chains against. `suites` are those that it can verify with."""
+    """What a node checks chains against. `suites` are those that it can verify with.
+
+    The few keys above the devices come again with every session: a key is examined, and an issuer's signature over an
+    issuer's credential is verified, once in the life of this object. Names, roles and times are judged each time.
+    """
 
     pins: tuple[Pin, ...]
     suites: Mapping[int, Suite]
+    key: Callable[[int, bytes], VerifyKey] = field(init=False, repr=False, compare=False)
+    """`(suite id, sig_pk)` -> the examined key; E_POINT for one that Triad-1 1.2.5 refuses, E_SUITE for the suite."""
+    _vouched: Callable[[bytes, int, bytes], Credential] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        def examined(suite_id: int, sig_pk: bytes) -> VerifyKey:
+            return self.suite(suite_id).verify_key(sig_pk)
+
+        def vouched(raw: bytes, suite_id: int, sig_pk: bytes) -> Credential:
+            return SignedCredential.decode(raw).verified_by(self.key(suite_id, sig_pk))
+
+        object.__setattr__(self, "key", lru_cache(_REMEMBERED)(examined))
+        object.__setattr__(self, "_vouched", lru_cache(_REMEMBERED)(vouched))
 
     def pin(self, issuer: bytes) -> Pin | None:
         """Return the pinned key of `issuer`."""
@@ -68,25 +91,31 @@ class Trust:
                 above = signed[position + 1].claims
                 issuer = (above.sub, above.suite, above.sig_pk, above.role)
             else:
-                raise PeerFault(ErrorCode.E_CRED, "chain ends at an issuer that is not pinned")
-            verified = self.verify_one(credential, issuer, wall)
-            first = first or verified
+                break
+            if first is None:
+                first = self.verify_one(credential, issuer, wall)
+            else:
+                _may_vouch(credential, issuer, wall)
+                self._vouched(credential.raw, issuer[1], issuer[2])
             if pin is not None:
                 return first
         raise PeerFault(ErrorCode.E_CRED, "chain ends at an issuer that is not pinned")
 
-    def verify_one(
-        self, signed: SignedCredential, issuer: tuple[bytes, int, bytes, Role], wall: int | None
-    ) -> Credential:
-        """Return `signed` as verified by the key of `issuer` = (id, suite, sig_pk, role)."""
-        issuer_id, suite_id, sig_pk, issuer_role = issuer
-        claims = signed.claims
-        if claims.iss != issuer_id:
-            raise PeerFault(ErrorCode.E_CRED, "credential names another issuer")
-        if claims.role not in MAY_ISSUE.get(issuer_role, frozenset()):
-            raise PeerFault(
-                ErrorCode.E_CRED, f"a {issuer_role.name.lower()} may not vouch for a {claims.role.name.lower()}"
-            )
-        if wall is not None and not claims.iat - CLOCK_SKEW_S <= wall <= claims.exp:
-            raise PeerFault(ErrorCode.E_CRED, f"credential is valid from {claims.iat} to {claims.exp}, now is {wall}")
-        return signed.verified_by(self.suite(suite_id).verify_key(sig_pk))
+    def verify_one(self, signed: SignedCredential, issuer: Issuer, wall: int | None) -> Credential:
+        """Return `signed` as verified by the key of `issuer`; E_CRED when the issuer may not, or did not, sign it."""
+        _may_vouch(signed, issuer, wall)
+        return signed.verified_by(self.key(issuer[1], issuer[2]))
+
+
+def _may_vouch(signed: SignedCredential, issuer: Issuer, wall: int | None) -> None:
+    """Refuse a credential that its issuer may not have signed, or not for this time (CR-03, CR-04)."""
+    issuer_id, _, _, issuer_role = issuer
+    claims = signed.claims
+    if claims.iss != issuer_id:
+        raise PeerFault(ErrorCode.E_CRED, "credential names another issuer")
+    if claims.role not in MAY_ISSUE.get(issuer_role, frozenset()):
+        raise PeerFault(
+            ErrorCode.E_CRED, f"a {issuer_role.name.lower()} may not vouch for a {claims.role.name.lower()}"
+        )
+    if wall is not None and not claims.iat - CLOCK_SKEW_S <= wall <= claims.exp:
+        raise PeerFault(ErrorCode.E_CRED, f"credential is valid from {claims.iat} to {claims.exp}, now is {wall}")

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Self
 
 from keymote import cbor
@@ -15,6 +16,8 @@ _TRIAD: Final = -70001
 _CLAIMS: Final = {1, 2, 4, 6, 7, _TRIAD}
 MAX_CREDENTIAL: Final = 256
 """Bytes; 233 with suite 1, 236 with suite 17."""
+_REMEMBERED: Final = 1024
+"""Credentials whose digest and claims are kept: each message of a session names the same few."""
 
 
 class Role(IntEnum):
@@ -30,14 +33,15 @@ class Role(IntEnum):
     """Not on the wire: the role of a pinned root, which has no credential of its own."""
 
 
-def kid_of(credential: bytes) -> bytes:
-    """Return the first 8 bytes of the SHA-256 of a credential, by which messages name it (Triad-1 1.5)."""
-    return hashlib.sha256(credential).digest()[:8]
-
-
+@lru_cache(_REMEMBERED)
 def digest_of(credential: bytes) -> bytes:
     """Return the SHA-256 of a credential, by which transcripts and compact PEERCRED name it."""
     return hashlib.sha256(credential).digest()
+
+
+def kid_of(credential: bytes) -> bytes:
+    """Return the first 8 bytes of the SHA-256 of a credential, by which messages name it (Triad-1 1.5)."""
+    return digest_of(credential)[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,10 @@ class SignedCredential:
     claims: Claims
     envelope: Sign1
 
-    @classmethod
-    def decode(cls, raw: bytes) -> Self:
-        if len(raw) > MAX_CREDENTIAL:
-            raise PeerFault(ErrorCode.E_FORMAT, f"credential of {len(raw)} bytes, at most {MAX_CREDENTIAL}")
-        envelope = Sign1.decode(raw, kid=False)
-        return cls(raw, Claims.decode(envelope.payload), envelope)
+    @staticmethod
+    def decode(raw: bytes) -> "SignedCredential":
+        """Return the credential in `raw`; E_FORMAT or E_SUITE unless every field has its one form."""
+        return _decoded(raw)
 
     def verified_by(self, verifier: Verifier) -> "Credential":
         """Return the credential after checking the issuer's signature; E_CRED when it is not the issuer's."""
@@ -119,6 +121,14 @@ class SignedCredential:
                 raise
             raise PeerFault(ErrorCode.E_CRED, "credential is not signed by its issuer") from fault
         return Credential(self.raw, self.claims, kid_of(self.raw))
+
+
+@lru_cache(_REMEMBERED)
+def _decoded(raw: bytes) -> SignedCredential:
+    if len(raw) > MAX_CREDENTIAL:
+        raise PeerFault(ErrorCode.E_FORMAT, f"credential of {len(raw)} bytes, at most {MAX_CREDENTIAL}")
+    envelope = Sign1.decode(raw, kid=False)
+    return SignedCredential(raw, Claims.decode(envelope.payload), envelope)
 
 
 @dataclass(frozen=True, slots=True)

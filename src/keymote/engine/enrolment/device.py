@@ -328,7 +328,7 @@ class _Steps:
             return
         claims = SignedCredential.decode(cred_NM).claims
         try:
-            cell.envelope.check(self.context.trust.suite(claims.suite).verify_key(claims.sig_pk), Hello.mt)
+            cell.envelope.check(self.context.trust.key(claims.suite, claims.sig_pk), Hello.mt)
         except PeerFault as fault:
             raise PeerFault(ErrorCode.E_CRED, "HELLO was not signed by this manager") from fault
 

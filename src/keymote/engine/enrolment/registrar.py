@@ -14,7 +14,7 @@ from keymote.crypto import dleq
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret, equal
-from keymote.crypto.suite import Point, Suite
+from keymote.crypto.suite import Point, Suite, VerifyKey
 from keymote.engine.base import (
     Answer,
     Ask,
@@ -117,7 +117,7 @@ class AwaitBind:
     W: Point
     e_NM: Point
     E1: Point
-    sig_pk: bytes
+    key: VerifyKey
     share: bytes
     vpt: bytes
     peer: Peer
@@ -286,13 +286,11 @@ class _Steps:
         sizes = sizes_of(suite.id)
         body = ShareBody.decode(run.open("A/k4", Share.decode(data, sizes).ct), sizes)
         W, e_D = suite.check(body.W), suite.check(body.e_D)
-        suite.verify_key(body.sig_pk)
+        key = suite.verify_key(body.sig_pk)
         V, E1 = self._contribution(suite, phase.e_NM, e_D, entropy)
         run = run.add(data)
         vpt = Vpt(run.seal("A/k5", VptBody(V).encode())).encode()
-        waiting = AwaitBind(
-            run.add(vpt), W, phase.e_NM, E1, body.sig_pk, data, vpt, phase.peer, now.mono + SHARE_WITHIN_S
-        )
+        waiting = AwaitBind(run.add(vpt), W, phase.e_NM, E1, key, data, vpt, phase.peer, now.mono + SHARE_WITHIN_S)
         return replace(cell, phase=waiting), [Send(phase.peer, vpt)]
 
     @staticmethod
@@ -309,10 +307,9 @@ class _Steps:
         run, suite = phase.run, phase.run.suite
         sizes = sizes_of(suite.id)
         body = BindBody.decode(run.open("A/k6", Bind.decode(data, sizes).ct), sizes)
-        E2 = suite.check(body.E2)
-        dleq.verify(suite, body.c, body.s, phase.e_NM, phase.W, phase.E1, E2, "A/dleq", run.T.value)
-        suite.verify_key(phase.sig_pk).verify(run.to_be_possessed(), body.pop)
-        credential = self._issue(cell.dev_id, suite.id, phase.E1, E2, phase.sig_pk, now, entropy)
+        dleq.verify(suite, body.c, body.s, phase.e_NM, phase.W, phase.E1, body.E2, "A/dleq", run.T.value)
+        phase.key.verify(run.to_be_possessed(), body.pop)
+        credential = self._issue(cell.dev_id, suite.id, phase.E1, Point(body.E2), phase.key.encoding, now, entropy)
         run = run.add(data)
         chain = CredBody(credential.raw, *self.context.chain).encode()
         cred = Cred(run.seal("A/k7", chain)).encode()

@@ -196,7 +196,7 @@ class _Steps:
         claims = SignedCredential.decode(raw).claims
         if note.envelope.kid != kid_of(raw):
             raise PeerFault(ErrorCode.E_CRED, "revocation note of a manager that is not ours")
-        note.envelope.check(self.context.trust.suite(claims.suite).verify_key(claims.sig_pk), Revnote.mt)
+        note.envelope.check(self.context.trust.key(claims.suite, claims.sig_pk), Revnote.mt)
 
     def _shares(self, cell: SessionCell, answer: Shresp, now: Now) -> Step:
         match cell:

@@ -382,6 +382,7 @@ class _Steps:
             outputs += self._introduce(cell, party, now)
         outputs += then
         if cell.flags & FAST and cell.manager is None:
+            cell = self._multiplied(cell)
             for party in cell.own:
                 outputs.append(self._deliver(cell, party, self._local_share(cell, party, entropy)))
         elif cell.flags & FAST:
@@ -430,6 +431,7 @@ class _Steps:
     def _with_means(self, cell: Register, request: _ShareRequest, now: Now, entropy: Entropy, party: Party) -> Step:
         """Do what needs W and k_nm now, or fetch them first (they are not in the record)."""
         if cell.shares.k_nm is not None and all(own.W is not None for own in cell.own):
+            cell = self._multiplied(cell)
             return cell, self._performed(cell, request, party, entropy)
         todo = (*cell.todo, (request, party.dev_id))[-MOST_TODO:]
         key = session_of(cell.psid)
@@ -441,6 +443,7 @@ class _Steps:
         if not cell.todo or cell.shares.k_nm is None or any(own.W is None for own in cell.own):
             return cell, ()
         outputs: list[Output] = []
+        cell = self._multiplied(cell)
         for request, dev_id in cell.todo:
             party = cell.party(dev_id)
             if party is not None:
@@ -460,15 +463,28 @@ class _Steps:
                 return [Tell(cell.via, SealBody(answer.encode()))]
 
     def _local_share(self, cell: Register, target: Party, entropy: Entropy) -> Sign1:
-        other = cell.R if target is cell.I else cell.I
+        other = cell.R if target.dev_id == cell.I.dev_id else cell.I
         return self._sealed_share(cell, target, other, entropy)
 
-    def _share(self, cell: Register, party: Party) -> Point:
-        """Return b W of one of our devices: the same whenever it is asked for (PW-16)."""
-        assert cell.shares.k_nm is not None and party.W is not None
-        suite = self.context.trust.suite(party.claims.suite)
+    def _multiplied(self, cell: Register) -> Register:
+        """Return the session with b W of each of our devices: the same whenever it is asked for (PW-16)."""
+        missing = [party for party in cell.own if party.bW is None]
+        if not missing:
+            return cell
+        assert cell.shares.k_nm is not None
+        suite = self.context.trust.suite(missing[0].claims.suite)
         b = share_scalar(suite, cell.shares.k_nm, cell.psid, cell.I.kid, cell.R.kid)
-        return suite.mul(b, Point(party.W))
+        for party in missing:
+            assert party.W is not None
+            known = replace(party, bW=suite.mul(b, Point(party.W)))
+            cell = replace(cell, I=known) if party is cell.I else replace(cell, R=known)
+        return cell
+
+    @staticmethod
+    def _share(cell: Register, party: Party) -> Point:
+        known = cell.party(party.dev_id)
+        assert known is not None and known.bW is not None
+        return known.bW
 
     def _sealed_share(self, cell: Register, target: Party, source: Party, entropy: Entropy) -> Sign1:
         """Return ShareObj: our share for `source`, sealed to `target` and signed (S5)."""
@@ -527,7 +543,7 @@ class _Steps:
         manager = SignedCredential.decode(cell.manager[1]).claims
         if note.envelope.kid != kid_of(cell.manager[1]):
             raise PeerFault(ErrorCode.E_CRED, "revocation note of another manager")
-        key = self.context.trust.suite(manager.suite).verify_key(manager.sig_pk)
+        key = self.context.trust.key(manager.suite, manager.sig_pk)
         claims = RevnoteClaims.decode(note.envelope.check(key, Revnote.mt), sizes_of(1))
         if not equal(claims.psid, cell.psid) or claims.reason > MOST_REASONS:
             raise PeerFault(ErrorCode.E_FORMAT, "revocation note for another session or with an unknown reason")

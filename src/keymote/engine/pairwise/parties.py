@@ -74,12 +74,12 @@ def introduced(
             raise PeerFault(ErrorCode.E_SUITE, "the peer runs another suite")
         digest, peer_id, E1, E2 = credential.digest, claims.sub, claims.E1, claims.E2
         kid_NM = kid_of(peer.cred_peerNM)
-        key_NM = context.trust.suite(manager.suite).verify_key(manager.sig_pk)
+        key_NM = context.trust.key(manager.suite, manager.sig_pk)
     else:
         if not (asked_compact or context.accept_compact):
             raise PeerFault(ErrorCode.E_CRED, "compact PEERCRED that nobody asked for")
         digest, peer_id, E1, E2 = peer.digest, b"", peer.E1, peer.E2
-        kid_NM, key_NM = peer.kid_NM, suite.verify_key(peer.pk_NM)
+        kid_NM, key_NM = peer.kid_NM, context.trust.key(suite.id, peer.pk_NM)
     own_digest = own.credential.digest
     if digest[:8] == own_digest[:8]:
         raise PeerFault(ErrorCode.E_STATE, "a session of a device with itself")

@@ -5,6 +5,7 @@ from typing import Any
 
 from keymote import cbor
 from keymote.crypto.secret import Secret
+from keymote.crypto.suite import Point
 from keymote.engine.base import CellKey, Peer
 from keymote.engine.link import link_to_device
 from keymote.engine.member import Member
@@ -15,12 +16,13 @@ from keymote.wire.pairwise import Shreq, XshareAnswer, XshareRequest
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One of the two devices. `own`: it is enrolled here; then `W` is known while the session is in memory."""
+    """One of the two devices. `own`: it is enrolled here; then `W`, and `bW` once it was needed, are known in memory."""
 
     dev_id: bytes
     credential: bytes
     own: bool
     W: bytes | None = None
+    bW: Point | None = None
 
     @property
     def kid(self) -> bytes:
@@ -89,7 +91,7 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A session that this manager takes part in. Durable but for `shares`, the parties' W, `todo` and `seen`.
+    """A session that this manager takes part in. Durable but for `shares`, the parties' W and bW, `todo` and `seen`.
 
     `manager`: (nm_id, cred_NM, cred_NC) of the other manager, None when both devices are ours; `via` the link to it.
     `number` names the k_nm that answered first (PW-17). `epoch` is the status epoch under which this manager vouched
