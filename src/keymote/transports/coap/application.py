@@ -13,17 +13,17 @@ from typing import Any, Final, NamedTuple, Self
 import aiocoap
 import aiocoap.error
 import aiocoap.resource
-from aiocoap import credentials, interfaces, oscore
+from aiocoap import credentials, oscore
 from aiocoap.messagemanager import MessageManager
 from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
 from aiocoap.tokenmanager import TokenManager
-from aiocoap.transports.generic_udp import GenericMessageInterface
 from aiocoap.transports.oscore import OSCOREAddress, TransportOSCORE
 
 from keymote.crypto.secret import Secret
 from keymote.engine.base import Peer
 from keymote.errors import CallerFault, Unavailable
-from keymote.transports.coap.endpoint import CoapEndpoint, address_of, peer_of
+from keymote.transports.coap.aiocoap_socket import RemoteAddress, SharedSocket, Wire
+from keymote.transports.coap.endpoint import CoapEndpoint, address_of
 from keymote.transports.coap.message import LINK_FORMAT, MAX_SZX
 from keymote.transports.coap.responses import CORE_LINKS
 
@@ -52,6 +52,13 @@ class Answered:
 
 
 Handler = Callable[[Asked], Answered | Awaitable[Answered]]
+
+
+class Party(NamedTuple):
+    """Who proved a session's key: the session, and the other device's id."""
+
+    psid: bytes
+    peer: str
 
 
 class Parameters(NamedTuple):
@@ -124,22 +131,33 @@ class _Resource(aiocoap.resource.Resource):  # type: ignore[misc]  # untyped lib
         self._unprotected = unprotected
 
     async def render(self, request: Any) -> Any:
-        context = request.remote.security_context if isinstance(request.remote, OSCOREAddress) else None
-        if context is None and not self._unprotected:
+        party = _party(request.remote)
+        if party is None and not self._unprotected:
             raise aiocoap.error.Unauthorized
         content_format = request.opt.content_format
         asked = Asked(
             method=request.code.name,
             payload=request.payload,
             content_format=None if content_format is None else int(content_format),
-            peer="" if context is None else context.peer,
-            psid=b"" if context is None else context.psid,
+            peer="" if party is None else party.peer,
+            psid=b"" if party is None else party.psid,
         )
         result = self._handler(asked)
         answered = await result if inspect.isawaitable(result) else result
         return aiocoap.Message(
             code=_code(answered.code), payload=answered.payload, content_format=answered.content_format
         )
+
+
+def _party(remote: object) -> Party | None:
+    """Return whose session protects a request, None for a stranger's."""
+    match remote:
+        case OSCOREAddress(security_context=SessionContext() as context):
+            return Party(context.psid, context.peer)
+        case RemoteAddress(party=Party() as party):
+            return party
+        case _:
+            return None
 
 
 class CoapApplication:
@@ -157,7 +175,7 @@ class CoapApplication:
         )
         tokens = TokenManager(self._context)
         messages = MessageManager(tokens)
-        self._socket = _Socket(messages, logging.getLogger(_LOG), self._context.loop, endpoint)
+        self._socket = SharedSocket(messages, logging.getLogger(_LOG), self._context.loop)
         messages.message_interface = self._socket
         tokens.token_interface = messages
         self._context.request_interfaces += [TransportOSCORE(self._context, self._context), tokens]
@@ -207,7 +225,7 @@ class CoapApplication:
             raise CallerFault("the session is over, or was handed over", do="pair again")
         message = aiocoap.Message(code=_method(method), payload=payload, content_format=content_format)
         message.opt.uri_path = tuple(path.strip("/").split("/"))
-        message.remote = _Protected(context, _Address(self._endpoint, address_of(at)))
+        message.remote = _Protected(context, RemoteAddress(self._endpoint, address_of(at)))
         try:
             response = await self._context.request(message).response
         except (aiocoap.error.Error, oscore.ProtectionInvalid, oscore.NotAProtectedMessage) as error:
@@ -219,7 +237,11 @@ class CoapApplication:
 
     def heard(self, data: bytes, address: tuple[str, int]) -> None:
         """Take a message from the endpoint."""
-        self._socket.take(data, address)
+        self._socket.take(data, RemoteAddress(self._endpoint, address))
+
+    def heard_secured(self, data: bytes, wire: Wire, address: tuple[str, int], party: Party) -> None:
+        """Take a message that came over a connection on which `party` has proved its session's key (DTLS)."""
+        self._socket.take(data, RemoteAddress(wire, address, "coaps", party))
 
     async def close(self) -> None:
         """End every context and all that is under way."""
@@ -251,66 +273,3 @@ class _Protected(OSCOREAddress):  # type: ignore[misc]  # untyped library
     __slots__ = ()
     maximum_block_size_exp = MAX_SZX
     maximum_payload_size = 16 << MAX_SZX
-
-
-class _Address(interfaces.EndpointAddress):  # type: ignore[misc]  # untyped library
-    """A peer of the endpoint's socket, as aiocoap wants to know it."""
-
-    is_multicast = False
-    is_multicast_locally = False
-    scheme = "coap"
-
-    def __init__(self, endpoint: CoapEndpoint, address: tuple[str, int]) -> None:
-        self.endpoint = endpoint
-        self.address = address
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Address) and other.address == self.address and other.endpoint is self.endpoint
-
-    def __hash__(self) -> int:
-        return hash(self.address)
-
-    def __repr__(self) -> str:
-        return f"<{self.uri_base}>"
-
-    def send(self, data: bytes) -> None:
-        self.endpoint.transmit_raw(data, self.address)
-
-    @property
-    def hostinfo(self) -> str:
-        return self.uri_base.removeprefix("coap://")
-
-    @property
-    def uri_base(self) -> str:
-        return peer_of(self.address)
-
-    @property
-    def hostinfo_local(self) -> str:
-        return self.uri_base_local.removeprefix("coap://")
-
-    @property
-    def uri_base_local(self) -> str:
-        return self.endpoint.address
-
-    @property
-    def blockwise_key(self) -> tuple[str, int]:
-        return self.address
-
-
-class _Socket(GenericMessageInterface):  # type: ignore[misc]  # untyped library
-    """aiocoap's view of the endpoint's socket."""
-
-    def __init__(self, messages: Any, log: logging.Logger, loop: Any, endpoint: CoapEndpoint) -> None:
-        super().__init__(messages, log, loop)
-        self._mman: Any = messages  # None after shutdown
-        self._endpoint = endpoint
-
-    def take(self, data: bytes, address: tuple[str, int]) -> None:
-        if self._mman is not None:
-            self._received_datagram(_Address(self._endpoint, address), data)
-
-    async def recognize_remote(self, remote: object) -> bool:
-        return isinstance(remote, _Address) and remote.endpoint is self._endpoint
-
-    async def shutdown(self) -> None:
-        self._mman = None

@@ -1,0 +1,85 @@
+"""Sockets of ours as aiocoap wants to see them: the CoAP endpoint's own, and connections that are secured below CoAP."""
+
+import logging
+from typing import Any, Protocol
+
+from aiocoap import interfaces
+from aiocoap.transports.generic_udp import GenericMessageInterface
+
+from keymote.transports.coap.endpoint import peer_of
+
+
+class Wire(Protocol):
+    """What carries messages to an address: the endpoint, or a DTLS server's connections."""
+
+    @property
+    def address(self) -> str: ...
+
+    def transmit_raw(self, data: bytes, address: tuple[str, int]) -> None: ...
+
+
+class RemoteAddress(interfaces.EndpointAddress):  # type: ignore[misc]  # untyped library
+    """A peer by the wire that reaches it; `party` is set when the wire itself has proved who it is."""
+
+    is_multicast = False
+    is_multicast_locally = False
+
+    def __init__(self, wire: Wire, address: tuple[str, int], scheme: str = "coap", party: object = None) -> None:
+        self.wire = wire
+        self.address = address
+        self.scheme = scheme
+        self.party = party
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteAddress) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"<{self.uri_base}>"
+
+    @property
+    def _key(self) -> tuple[str, tuple[str, int], object]:
+        return self.scheme, self.address, self.party
+
+    def send(self, data: bytes) -> None:
+        self.wire.transmit_raw(data, self.address)
+
+    @property
+    def hostinfo(self) -> str:
+        return peer_of(self.address).partition("://")[2]
+
+    @property
+    def uri_base(self) -> str:
+        return f"{self.scheme}://{self.hostinfo}"
+
+    @property
+    def hostinfo_local(self) -> str:
+        return self.wire.address.partition("://")[2]
+
+    @property
+    def uri_base_local(self) -> str:
+        return self.wire.address
+
+    @property
+    def blockwise_key(self) -> tuple[str, tuple[str, int], object]:
+        return self._key
+
+
+class SharedSocket(GenericMessageInterface):  # type: ignore[misc]  # untyped library
+    """aiocoap's transport: it is handed messages, and sends through their addresses."""
+
+    def __init__(self, messages: Any, log: logging.Logger, loop: Any) -> None:
+        super().__init__(messages, log, loop)
+        self._mman: Any = messages  # None after shutdown
+
+    def take(self, data: bytes, remote: RemoteAddress) -> None:
+        if self._mman is not None:
+            self._received_datagram(remote, data)
+
+    async def recognize_remote(self, remote: object) -> bool:
+        return isinstance(remote, RemoteAddress)
+
+    async def shutdown(self) -> None:
+        self._mman = None
