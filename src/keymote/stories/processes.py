@@ -1,0 +1,125 @@
+"""Roles as operating-system processes: start a command of `keymote`, wait until it is ready, stop it at the end."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from keymote.errors import Unavailable
+
+READY_S: Final = 20.0
+COMMAND_S: Final = 30.0
+STOP_S: Final = 5.0
+_TAIL: Final = 2000
+
+
+@dataclass(slots=True)
+class Role:
+    """One running role. `address` is where its peers reach it."""
+
+    name: str
+    pid: int
+    address: str
+    ready: dict[str, Any]
+    process: asyncio.subprocess.Process = field(repr=False)
+    log: Path = field(repr=False)
+
+    def facts(self) -> dict[str, object]:
+        """Return what the demo's facts say of a role."""
+        return {"role": self.name, "pid": self.pid, "address": self.address}
+
+
+class Cast:
+    """All roles of a story; leaving the context stops what it started and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.roles: list[Role] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for role in reversed(self.roles):
+            await stop(role)
+
+    async def start(self, name: str, *arguments: str, address: str) -> Role:
+        """Start `keymote ARGUMENTS` and wait for its JSON line; `address` names the key of that line to show.
+
+        Raises:
+            Unavailable: the process ended or said nothing; carries the end of its log.
+        """
+        log = self.folder / f"{name}.log"
+        with log.open("ab") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *_program(), *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, env=_environment()
+            )
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_S):
+                line = await process.stdout.readline()
+            said = json.loads(line)
+        except (TimeoutError, ValueError) as error:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise Unavailable(f"{name} did not become ready: {_tail(log)}") from error
+        role = Role(name, process.pid, str(said[address]), said, process, log)
+        self.roles.append(role)
+        return role
+
+    async def run(self, *arguments: str) -> dict[str, Any]:
+        """Run a command of `keymote` to its end and return its `-o json` object; Unavailable when it fails."""
+        process = await asyncio.create_subprocess_exec(
+            *_program(),
+            *arguments,
+            "-o",
+            "json",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=_environment(),
+        )
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                out, err = await process.communicate()
+        except TimeoutError as error:
+            process.kill()
+            await process.wait()
+            raise Unavailable(f"keymote {arguments[0]} {arguments[1]} did not end in {COMMAND_S:g} s") from error
+        if process.returncode:
+            raise Unavailable(f"keymote {' '.join(arguments[:3])}: {err.decode(errors='replace').strip()[-_TAIL:]}")
+        result: dict[str, Any] = json.loads(out or b"{}")
+        return result
+
+
+async def stop(role: Role) -> None:
+    """End a role kindly, then firmly."""
+    if role.process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        role.process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_S):
+            await role.process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            role.process.kill()
+        await role.process.wait()
+
+
+def _program() -> tuple[str, ...]:
+    return (sys.executable, "-m", "keymote.cli")
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment in which no setting of the person who runs the demo changes a role."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KEYMOTE_")}
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-_TAIL:].strip() or "it said nothing"
