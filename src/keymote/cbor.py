@@ -20,7 +20,11 @@ Item = int | bytes | str | bool | None | list["Item"] | dict["Item", "Item"]
 
 
 def encode(value: object) -> bytes:
-    """Return the one deterministic encoding of `value` (ints, byte and text strings, arrays, maps, booleans, null)."""
+    """Return the one deterministic encoding of `value` (ints, byte and text strings, arrays, maps, booleans, null).
+
+    Map keys must be such that their order by length (cbor2's, RFC 7049) is the order by bytes (RFC 8949 4.2.1), as in every
+    map of Triad-1; `decode` refuses other maps, in either order.
+    """
     return cbor2.dumps(value, canonical=True)
 
 
@@ -71,11 +75,28 @@ def _check(value: object, depth: int) -> None:
             if type(item) not in _LEAVES:
                 _check(item, depth - 1)
     elif isinstance(value, dict):
+        majors = [_major(key) for key in value]
+        if majors != sorted(majors):
+            raise PeerFault(ErrorCode.E_FORMAT, "map keys are sorted by length, not by their bytes")
         for key, item in value.items():
             _check(key, depth - 1)
             _check(item, depth - 1)
     else:
         raise PeerFault(ErrorCode.E_FORMAT, f"type {kind.__name__} is outside the profile")
+
+
+def _major(key: object) -> int:
+    """Return a rank that orders keys of different kinds as the first bits of their encodings do (RFC 8949 3.1)."""
+    match key:
+        case bool() | None:
+            return 7
+        case int():
+            return 0 if key >= 0 else 1
+        case bytes():
+            return 2
+        case str():
+            return 3
+    return 4
 
 
 _LEAVES: Final[frozenset[type]] = frozenset({bytes, str, bool, type(None)})
