@@ -23,6 +23,7 @@ class RemoteAddress(interfaces.EndpointAddress):  # type: ignore[misc]  # untype
 
     is_multicast = False
     is_multicast_locally = False
+    scheme = "coap"
 
     def __init__(self, wire: Wire, address: tuple[str, int], scheme: str = "coap", party: object = None) -> None:
         self.wire = wire
