@@ -138,7 +138,7 @@ class CoordinatorClient:
         ) as response:
             self.connected = True
             async for line in response.aiter_lines():
-                if line.startswith("data:"):
+                if line.startswith("data:") and len(line) > len("data: "):
                     yield admin.decode(line.removeprefix("data:").strip().encode(), admin.EventView)
                 elif line.startswith(":"):
                     yield None

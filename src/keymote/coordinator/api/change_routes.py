@@ -84,11 +84,11 @@ async def events(
 async def _stream(request: Call, services: Services, after: int) -> AsyncIterator[ServerSentEventMessage]:
     """Yield events until the caller goes, is revoked, or the coordinator stops."""
     with services.counted.streams.track_inprogress():
-        yield ServerSentEventMessage(comment="events", retry=1000)
+        yield ServerSentEventMessage(None, comment="events", retry=1000)
         while not services.desk.news.closed:
             found = await services.outbox.awaited(after, BATCH, HEARTBEAT_S)
             if not found:
-                yield ServerSentEventMessage(comment="alive")
+                yield ServerSentEventMessage(None, comment="alive")
             for event in found:
                 view = event_view(event)
                 data = {"id": view.id, "ts": view.ts, "kind": view.kind, "subject": view.subject, "data": view.data}

@@ -6,8 +6,7 @@ the register has taken the credential, so whoever sent BIND waits for it.
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from keymote import cbor
@@ -16,12 +15,13 @@ from keymote.coordinator.registry import Registry
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import Secret
 from keymote.crypto.suites import SUITES
-from keymote.engine.base import CellKey, Command, Now, Peer, Refused, Report, Send
+from keymote.engine.base import CellKey, Peer, Refused, Report
 from keymote.engine.context import RegistrarContext, RegistrarPolicy
 from keymote.engine.faces import GATE, ExpectAgain, ExpectDevice, HelloIs, RevokeDevice, SayHello, enrolment_of
 from keymote.engine.node import registrar_node
 from keymote.engine.queries import Receipt, RegisterCredential
 from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
+from keymote.host.async_host import AsyncHost, SystemClock
 from keymote.host.driver import Driver
 from keymote.host.ports import Store
 from keymote.wire.credential import Role
@@ -34,21 +34,16 @@ JOINS_PER_CONNECTION_PER_MIN: Final = 20
 logger = logging.getLogger(__name__)
 
 
-class _Clock:
-    def now(self) -> Now:
-        return Now(time.monotonic(), int(time.time()))
-
-
 class _Replies:
     """The link: what the engine sends goes to the request of that connection, if it still waits."""
 
     reliable = True
 
     def __init__(self) -> None:
-        self._waiting: dict[Peer, asyncio.Future[bytes | None]] = {}
+        self._waiting: dict[Peer, asyncio.Future[bytes]] = {}
 
-    def expect(self, peer: Peer) -> asyncio.Future[bytes | None]:
-        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+    def expect(self, peer: Peer) -> asyncio.Future[bytes]:
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[peer] = future
         return future
 
@@ -83,34 +78,32 @@ class EngineEnrolment:
         self._registry = registry
         self._replies = _Replies()
         self._asking: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._store = store
-        self._driver = Driver(
+        clock = SystemClock()
+        driver = Driver(
             registrar_node(context),
             store,
             self._replies,
-            _Clock(),
+            clock,
             entropy,
             self._answer,
             self._report,
             fault=lambda where, error: logger.error("bug in the engine at %s", where, exc_info=error),
         )
+        self._host = AsyncHost(driver, clock)
 
     def start(self) -> None:
         """Serve what was due, and work."""
-        self._driver.after = self._set_timer
-        self._driver.start()
+        self._host.start()
 
-    def stop(self) -> None:
-        """Take nothing in any more."""
-        self._driver.close()
-        if self._timer is not None:
-            self._timer.cancel()
+    async def stop(self) -> None:
+        """Take nothing in any more, let commits finish, close the store."""
+        await self._host.close()
         self._store.close()
 
     async def hello(self) -> bytes:
         """Return the current HELLO."""
-        for report in await self._command(GATE, SayHello()):
+        for report in await self._host.command(GATE, SayHello()):
             if isinstance(report, HelloIs):
                 return report.wire
         raise Unavailable("the enrolment engine has no HELLO")
@@ -121,22 +114,15 @@ class EngineEnrolment:
             answered_later = peek(data)[0] == Bind.mt
         except PeerFault:
             return None
-        future = self._replies.expect(peer)
-
-        def settled(outcome: Sequence[object] | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-                return
-            sent = [effect.data for effect in outcome if isinstance(effect, Send)]
-            if sent or not answered_later:
-                future.set_result(sent[0] if sent else None)
-
-        self._driver.receive(peer, data, settled)
+        later = self._replies.expect(peer)
         try:
+            at_once = await self._host.receive(peer, data)
+            if at_once:
+                return at_once[0].data
+            if not answered_later:
+                return None
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await future
+                return await later
         except TimeoutError:
             return None
         finally:
@@ -145,25 +131,13 @@ class EngineEnrolment:
     async def expect(self, nm_id: bytes, code: Secret) -> None:
         """Wait for a manager with this code; the same again changes nothing, another one begins anew."""
         prs = Secret(cbor.encode_array(code.expose(), b""))
-        reports = await self._command(enrolment_of(nm_id), ExpectDevice(nm_id, prs))
+        reports = await self._host.command(enrolment_of(nm_id), ExpectDevice(nm_id, prs))
         if any(isinstance(report, Refused) and report.code is ErrorCode.E_OTC_USED for report in reports):
-            await self._command(enrolment_of(nm_id), ExpectAgain(nm_id, prs))
+            await self._host.command(enrolment_of(nm_id), ExpectAgain(nm_id, prs))
 
     async def revoke(self, nm_id: bytes, reason: int) -> None:
         """Forget the code of a manager that was revoked; nothing happens for one that never enrolled."""
-        await self._command(enrolment_of(nm_id), RevokeDevice(reason))
-
-    async def _command(self, key: CellKey, command: Command) -> Sequence[object]:
-        future: asyncio.Future[Sequence[object]] = asyncio.get_running_loop().create_future()
-
-        def settled(outcome: Sequence[object] | Exception) -> None:
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self._driver.command(key, command, settled)
-        return await future
+        await self._host.command(enrolment_of(nm_id), RevokeDevice(reason))
 
     def _answer(self, _key: CellKey, query: object, answer: Callable[[object], None]) -> None:
         if not isinstance(query, RegisterCredential):
@@ -186,11 +160,3 @@ class EngineEnrolment:
             logger.info("refused", extra={"code": report.code.name, "what": report.what})
         elif not isinstance(report, HelloIs):
             logger.info(type(report).__name__, extra={"subject": key.id})
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        deadline = self._driver.next_deadline()
-        if deadline is not None:
-            delay = max(0.0, deadline - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._driver.tick)

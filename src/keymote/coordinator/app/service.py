@@ -106,7 +106,8 @@ class CoordinatorProcess:
         """Let streams go, finish answers, sign the audit head, close."""
         self._desk.news.close()
         await self._server.stop()
-        self._enrolment.stop()
+        with contextlib.suppress(KeymoteError):
+            await self._enrolment.stop()
         if self._heads is not None:
             self._heads.cancel()
             with contextlib.suppress(asyncio.CancelledError):
