@@ -19,7 +19,7 @@ class MemoryStore:
         self._rows: dict[CellKey, Write] = {}
         self._names: dict[CellKey, CellKey] = {}
         self._pending: deque[tuple[Sequence[Write], Done]] = deque()
-        self._apply(rows)
+        self.apply(rows)
         self.held = held
         self.fail_at: frozenset[int] = frozenset()
         self.fail_from: int | None = None
@@ -64,7 +64,7 @@ class MemoryStore:
         elif self._fails():
             done(Unavailable("the store was told to fail this commit"))
         else:
-            self._apply(writes)
+            self.apply(writes)
             done(None)
 
     def _fails(self) -> bool:
@@ -74,17 +74,18 @@ class MemoryStore:
         """End the oldest held commit: on disk, or with `error` and nothing changed."""
         writes, done = self._pending.popleft()
         if error is None:
-            self._apply(writes)
+            self.apply(writes)
         done(error)
 
     def after_crash(self, *, landed: int) -> "MemoryStore":
         """Return what a restarted process finds when `landed` of the held commits had reached the disk."""
         rest = MemoryStore(self.rows, held=self.held)
         for writes, _ in list(self._pending)[:landed]:
-            rest._apply(writes)
+            rest.apply(writes)
         return rest
 
-    def _apply(self, writes: Iterable[Write]) -> None:
+    def apply(self, writes: Iterable[Write]) -> None:
+        """Keep `writes` at once, no commit and no fault between."""
         for write in writes:
             before = self._rows.pop(write.key, None)
             for alias in before.aliases if before is not None else ():
