@@ -323,10 +323,12 @@ async def test_a_record_that_did_not_arrive_waits_for_its_device(opened, raw: Ra
     async with asyncio.timeout(5):
         await failed.wait()
     device, heard = await opened()
-    device.poll(manager.address, 60.0)
-    device.send(manager.address, link_record(0), None)  # tells the device's own endpoint the pseudonym of its link
-    device.fetch(manager.address)
+    device.poll(60.0, lambda: (manager.address, (LID, bytes(8))))
     assert await heard.until(1) == [(manager.address, link_record(4))]
+    device.fetch(manager.address, LID)
+    manager.inbox.keep(LID, 5, link_record(5), asyncio.get_running_loop().time())
+    device.fetch(manager.address, LID)
+    assert (await heard.until(2))[1:] == [(manager.address, link_record(5))]  # and the first one not again
 
 
 async def test_a_device_that_fetches_is_spared_the_retransmissions(opened, raw: Raw) -> None:

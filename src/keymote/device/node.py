@@ -32,7 +32,8 @@ Settled = Callable[[Sequence[Any] | Exception], None]
 class Runtime(Protocol):
     """The running cells with their store and link (`device.app`)."""
 
-    address: Peer
+    @property
+    def address(self) -> Peer: ...
 
     @property
     def membership(self) -> Enrolled | None:

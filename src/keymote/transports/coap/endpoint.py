@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EADDRNOTAVAIL
 from functools import lru_cache, partial
 from typing import Final, Protocol, Self, cast
@@ -64,7 +64,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
     A LINK record that does not reach its device waits in the inbox under the pseudonym of its link.
     """
 
-    reliable: Final = True
+    reliable = True
 
     def __init__(self, receive: Receive, timing: Timing, group: Group | None) -> None:
         self._receive = receive
@@ -72,7 +72,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         self._loop = asyncio.get_running_loop()
         self._mid = secrets.randbelow(1 << 16)
         self._hello = b""
-        self._polled: dict[Peer, tuple[bytes, int]] = {}
+        self._wanted: dict[bytes, int] = {}
         self._solicited = b""
         self._listener: GroupListener | None = None
         self._application: Application | None = None
@@ -157,8 +157,6 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self.inbox.keep(*record, data, self._loop.time())
             self._transmit(peer, self._unconfirmed(data))  # should the device be awake
             return
-        if record is not None and self._polled.get(peer, record)[0] != record[0]:
-            self._polled[peer] = (record[0], 0)
         self._requests.ask(
             peer,
             Code.POST,
@@ -180,20 +178,20 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         question = CoapMessage(Kind.NON, Code.GET, self._next_mid(), self._solicited, ((Option.URI_PATH, b"k"),))
         self._transport.sendto(question.encode(), (self._group.address, self._group.port))
 
-    def poll(self, peer: Peer, every_s: float) -> None:
-        """Fetch what waits at a manager, until `close`: for a device that cannot be reached."""
-        self._polled.setdefault(peer, (b"", 0))
-        task = self._loop.create_task(self._polling(peer, every_s), name=f"inbox at {peer}")
+    def poll(self, every_s: float, where: Callable[[], tuple[Peer, Sequence[bytes]] | None]) -> None:
+        """Fetch what waits at a manager until `close`, for a device that cannot be reached.
+
+        `where` returns the manager's address and the pseudonyms under which the device's link may be spoken to now (the
+        present and the next one), None while there is no link.
+        """
+        task = self._loop.create_task(self._polling(every_s, where), name="inbox")
         self._polls.add(task)
         task.add_done_callback(self._polls.discard)
 
-    def fetch(self, peer: Peer) -> None:
-        """Fetch what waits at a manager now; again at once while something came."""
-        lid, wanted = self._polled.get(peer, (b"", 0))
-        if lid:  # else the link's pseudonym is unknown: we have not sent a record yet
-            body = encode_fetch(lid, wanted)
-            answered = partial(self._fetched, peer, lid)
-            self._requests.ask(peer, Code.FETCH, (b"k", b"inbox"), body, answered, None)
+    def fetch(self, peer: Peer, lid: bytes) -> None:
+        """Fetch the records of one pseudonym that were not fetched before; again at once while some came."""
+        body = encode_fetch(lid, self._wanted.get(lid, 0))
+        self._requests.ask(peer, Code.FETCH, (b"k", b"inbox"), body, partial(self._fetched, peer, lid), None)
 
     # ------------------------------------------------------------------ an application beside us
 
@@ -288,9 +286,14 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         if failed is not None:
             failed()
 
-    async def _polling(self, peer: Peer, every_s: float) -> None:
+    async def _polling(self, every_s: float, where: Callable[[], tuple[Peer, Sequence[bytes]] | None]) -> None:
         while True:
-            self.fetch(peer)
+            linked = where()
+            if linked is not None:
+                peer, lids = linked
+                self._wanted = {lid: self._wanted.get(lid, 0) for lid in lids}
+                for lid in lids:
+                    self.fetch(peer, lid)
             await asyncio.sleep(every_s)
 
     def _fetched(self, peer: Peer, lid: bytes, answer: bytes) -> None:
@@ -298,10 +301,10 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             records = decode_records(answer)
         except PeerFault:
             return
-        headers = [header for record in records if (header := link_header(record)) is not None and header[0] == lid]
-        if self._polled.get(peer, (b"", 0))[0] == lid and headers:
-            self._polled[peer] = (lid, max(seq for _, seq in headers) + 1)
+        numbers = [header[1] for record in records if (header := link_header(record)) is not None and header[0] == lid]
+        if numbers:  # only what the manager itself said moves on: nobody can make us skip records
+            self._wanted[lid] = max(numbers) + 1
         for record in records:
             self._receive(peer, record, None)
-        if headers:
-            self.fetch(peer)
+        if numbers:
+            self.fetch(peer, lid)

@@ -1,0 +1,245 @@
+"""The device's composition root: its cells with a sealed file store and a CoAP endpoint."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from keymote.crypto.entropy import Entropy, SystemEntropy
+from keymote.crypto.secret import Secret
+from keymote.crypto.suite import SigningKey, Suite
+from keymote.crypto.suites import SUITES, suite_by_id
+from keymote.device.config import DeviceConfig, read_secret_text
+from keymote.device.node import DeviceNode, Settled
+from keymote.engine.base import CellKey, Command, Peer
+from keymote.engine.chain import Pin, Trust
+from keymote.engine.context import DeviceContext
+from keymote.engine.enrolment.device import Registered
+from keymote.engine.faces import OWN_ENROLMENT, Enrolled, Provision
+from keymote.engine.label import parse_code
+from keymote.engine.link import OWN_LINK
+from keymote.engine.node import device_node
+from keymote.errors import CallerFault, PeerFault, Unavailable
+from keymote.host.async_host import AsyncHost, SystemClock, call_soon
+from keymote.host.driver import Driver
+from keymote.host.ports import Store, Write
+from keymote.storage.file import FileStore
+from keymote.storage.seal import open_key
+from keymote.transports.coap.endpoint import CoapEndpoint
+from keymote.transports.coap.multicast import Group
+from keymote.wire import admin
+from keymote.wire.credential import Role
+
+SIGNING_SEED: Final = CellKey("identity", b"")
+"""Row of the device's own store that holds the seed of its signature key; no cell of the protocols has this kind."""
+
+logger = logging.getLogger(__name__)
+
+
+async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
+    """Start a device; with `rejoin` it forgets its enrolment and begins anew with the code of its configuration.
+
+    Raises:
+        CallerFault: a file of the configuration is missing, unfit, or readable by others.
+        Unavailable: the port or the store is taken.
+    """
+    entropy = SystemEntropy()
+    suite = _suite(config.suite)
+    trust = Trust((root_pin(config.root),), SUITES)
+    config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kek = open_key(config.key_uri, entropy, create=True)
+    store = FileStore(config.state / "cells", kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
+    node = DeviceNode()
+    try:
+        context = DeviceContext(
+            id=config.id,
+            suite=suite,
+            signing=await signing_key(store, suite, entropy),
+            trust=trust,
+            accept_compact=config.accept_compact,
+            has_clock=config.has_clock,
+        )
+        runtime = await DeviceRuntime.start(config, context, store, entropy, node)
+    except BaseException:
+        store.close()
+        raise
+    try:
+        await runtime.provide_code(again=rejoin)
+    except BaseException:
+        await runtime.close()
+        raise
+    node.attach(runtime)
+    return node
+
+
+class DeviceRuntime:
+    """The running device; implements `keymote.device.node.Runtime`."""
+
+    def __init__(self, config: DeviceConfig, store: FileStore, endpoint: CoapEndpoint, host: AsyncHost) -> None:
+        self._config = config
+        self._store = store
+        self._host = host
+        self.endpoint: Final = endpoint
+
+    @classmethod
+    async def start(
+        cls, config: DeviceConfig, context: DeviceContext, store: FileStore, entropy: Entropy, node: DeviceNode
+    ) -> Self:
+        """Bind the socket, load the cells and serve what fell due meanwhile."""
+        door = _Door()
+        group = Group(*config.group, config.interface)
+        listen = not config.manager
+        endpoint = await CoapEndpoint.open(config.listen, door.receive, group=group if listen else None, listen=listen)
+        clock = SystemClock()
+        driver = Driver(
+            device_node(context),
+            store,
+            endpoint,
+            clock,
+            entropy,
+            _no_service,
+            node.reported,
+            fault=lambda where, error: logger.error("bug in the engine at %s", where, exc_info=error),
+        )
+        door.driver = driver
+        host = AsyncHost(driver, clock)
+        self = cls(config, store, endpoint, host)
+        host.start()
+        if config.poll_s > 0:
+            self._poll_when_linked()
+        return self
+
+    @property
+    def address(self) -> Peer:
+        return self.endpoint.address
+
+    @property
+    def driver(self) -> Driver:
+        return self._host.driver
+
+    @property
+    def membership(self) -> Enrolled | None:
+        match self.driver.peek(OWN_ENROLMENT):
+            case Registered(membership=held):
+                return Enrolled(self._config.id, held.credential.raw, held.issuers[0], b"".join(held.issuers[1:]))
+            case _:
+                return None
+
+    async def provide_code(self, *, again: bool) -> None:
+        """Give the engine the code of the configuration unless it has what it needs."""
+        known = self.driver.peek(OWN_ENROLMENT) is not None
+        if known and not again:
+            return
+        config = self._config
+        if config.code_file is None:
+            raise CallerFault("the device is not enrolled and has no code", do='add code_file = "..." to its file')
+        code = parse_code(read_secret_text(config.code_file))
+        if code.weak and not _suite(config.suite).pake:
+            raise CallerFault(f"suite {config.suite} needs a code of 128 bits", do="use a label with a long code")
+        manager_code = read_secret_text(config.manager_code_file).strip() if config.manager_code_file else ""
+        await self._host.command(OWN_ENROLMENT, Provision(code.prs(manager_code.encode())))
+
+    def command(self, key: CellKey, command: Command, settled: Settled | None = None) -> None:
+        self.driver.command(key, command, settled)
+
+    def receive(self, peer: Peer, data: bytes) -> None:
+        self.driver.receive(peer, data)
+
+    def peer_of(self, session: CellKey) -> Peer:
+        """Return the address from which the session's peer spoke last, "" when there is none."""
+        peer: Peer = getattr(self.driver.peek(session), "peer", "")
+        return peer
+
+    def send(self, peer: Peer, data: bytes) -> None:
+        self.endpoint.send(peer, data, None)
+
+    def search(self) -> None:
+        """Ask for a HELLO: the configured manager, else everybody in the group."""
+        if self._config.manager:
+            self.endpoint.discover(self._config.manager)
+        else:
+            self.endpoint.solicit()
+
+    async def close(self) -> None:
+        """Let commits finish, then let go of socket and store."""
+        self.endpoint.close()
+        try:
+            await self._host.close()
+        finally:
+            self._store.close()
+
+    def _poll_when_linked(self) -> None:
+        """Fetch from the manager's inbox as soon as there is a link, under its present and its next pseudonym."""
+
+        def where() -> tuple[Peer, Sequence[bytes]] | None:
+            link = self.driver.peek(OWN_LINK)
+            return None if link is None else (link.peer, (link.keys.lid, link.ahead.lid))
+
+        self.endpoint.poll(self._config.poll_s, where)
+
+
+class _Door:
+    """Takes datagrams in as soon as there is a driver; before, their senders repeat them."""
+
+    def __init__(self) -> None:
+        self.driver: Driver | None = None
+
+    def receive(self, peer: Peer, data: bytes, settled: Settled | None = None) -> None:
+        if self.driver is not None:
+            self.driver.receive(peer, data, settled)
+        elif settled is not None:
+            settled(Unavailable("not started yet", do="try again"))
+
+
+def root_pin(path: Path) -> Pin:
+    """Return the authority's key that the device pins; CallerFault when the file is not a root.pin."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CallerFault(f"cannot read root {path}: {error.strerror}", do="copy the authority's root.pin") from error
+    root = admin.read_file(data, admin.RootPin, str(path))
+    try:
+        return Pin(admin.id_of(root.id), root.suite, admin.from_base64url(root.sig_pk), Role.AUTHORITY)
+    except PeerFault as fault:
+        raise CallerFault(f"{path} is not a root.pin: {fault.what}") from fault
+
+
+async def signing_key(store: Store, suite: Suite, entropy: Entropy) -> SigningKey:
+    """Return the signature key of this store's owner, made and saved the first time.
+
+    Raises:
+        CallerFault: the saved one is of another suite's kind.
+        Unavailable: it cannot be saved.
+    """
+    saved = store.load(SIGNING_SEED)
+    if saved is not None:
+        suite_id, seed = saved[0], Secret(saved[1:])
+        if suite_by_id(suite_id).signatures is not suite.signatures:
+            raise CallerFault(
+                f"the store belongs to a device of suite {suite_id}", do="use that suite, or another state directory"
+            )
+        return suite.signing_key(seed)
+    key = suite.generate_signing_key(entropy)
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def saved_or_not(error: Exception | None) -> None:
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    store.commit([Write(SIGNING_SEED, bytes((suite.id,)) + key.seed.expose())], saved_or_not)
+    await done
+    return key
+
+
+def _suite(suite_id: int) -> Suite:
+    try:
+        return suite_by_id(suite_id)
+    except PeerFault as fault:
+        raise CallerFault(f"suite {suite_id} is not run here", do=f"choose one of {sorted(SUITES)}") from fault
+
+
+def _no_service(_key: CellKey, _query: object, answer: Callable[[object], None]) -> None:
+    answer(Unavailable("a device asks no service"))
