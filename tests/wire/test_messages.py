@@ -33,7 +33,7 @@ FORMS: dict[type[Message], str] = {
     enrolment.Share: "4 share",
     enrolment.Vpt: "5 vpt",
     enrolment.Bind: "6 bind",
-    enrolment.Cred: "7 64..752",
+    enrolment.Cred: "7 64..794",
     enrolment.Cookie: "8 16",
     enrolment.DoneMessage: "9 16",
     enrolment.Error: "10 u8 code id?",
@@ -135,7 +135,7 @@ def sample(form: str, suite: int, salt: int) -> Any:
             return [protected, {4: bytes(range(8))}, SIGN1_PAYLOAD, bytes(range(64))]
         case "64..256":
             return bytes([salt]) * CREDENTIAL_SIZE[suite]
-        case "64..752":
+        case "64..794":
             return bytes([salt]) * 473
     return bytes([salt]) * max(size for size in lengths(form, suite) if size < 200)
 
@@ -359,6 +359,15 @@ def test_CM29_every_message_has_the_size_of_the_registry() -> None:
     assert measured == SIZES_OF_THE_REGISTRY
 
 
+def test_CM29_cred_carries_three_credentials_of_the_greatest_length() -> None:
+    """Real dates and epochs take more bytes than those of the registry's sizes (iat 1, status_epoch below 24)."""
+    longest = bytes(256)
+    body = enrolment.CredBody(longest, longest, longest).encode()
+    sealed = enrolment.Cred(body + bytes(16))
+    assert enrolment.Cred.decode(sealed.encode(), sizes_of(17)) == sealed
+    assert len(sealed.encode()) <= enrolment.Cred.max_size
+
+
 def test_LK11_the_overhead_of_link_is_30_to_32_bytes() -> None:
     assert {in_link(body) - body for body in range(4, 1009)} == {30, 31, 32}
 
@@ -367,7 +376,7 @@ def test_LK11_the_overhead_of_link_is_30_to_32_bytes() -> None:
 
 WRONG: list[Any] = [
     None, True, False, "", "text", -1, -(2**63), 0, 1, 2, 3, 4, 26, 255, 256, 2**32 - 1, 2**32, 2**64 - 1, 1.5, 0.0,
-    *(bytes(n) for n in (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 48, 49, 50, 63, 64, 65, 256, 257, 753, 1041, 1168)),
+    *(bytes(n) for n in (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 48, 49, 50, 63, 64, 65, 256, 257, 795, 1041, 1168)),
     [], [1], [[]], [b"\0" * 8], [True], [256], [-1], list(range(9)), {}, {1: 2}, {4: bytes(8)}, [None] * 4,
     [b"\xa1\x01\x32", {}, b"", b""], [b"\xa1\x01\x26", {4: bytes(8)}, b"", bytes(64)],
     [b"\xa1\x01\x32", {4: bytes(7)}, b"", bytes(64)], [b"\xa1\x01\x32", {4: bytes(8), 1: -19}, b"", bytes(64)],

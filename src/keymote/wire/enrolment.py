@@ -20,8 +20,8 @@ from keymote.wire.fields import (
 )
 from keymote.wire.message import Body, Message, body, message
 
-LONGEST_CHAIN = 3 * 240 + 16
-"""Bytes of CRED's plaintext at most: three credentials."""
+LONGEST_CHAIN = 1 + 3 * (3 + 256)
+"""Bytes of CRED's plaintext at most: three credentials of the greatest length."""
 
 
 @message(1)
