@@ -1,8 +1,4 @@
-"""An application's own resources on the device's socket, protected by the sessions' keys: the home of aiocoap.
-
-OSCORE contexts (RFC 8613) live in memory and die with their session, so their sequence numbers need no disk: a restart
-ends every session, and no context is ever restored.
-"""
+"""An application's own resources on the device's socket, for those who prove a session's key: by OSCORE or by DTLS."""
 
 import inspect
 import logging
@@ -13,22 +9,20 @@ from typing import Any, Final, NamedTuple, Self
 import aiocoap
 import aiocoap.error
 import aiocoap.resource
-from aiocoap import credentials, oscore
+from aiocoap import oscore
 from aiocoap.messagemanager import MessageManager
-from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.oscore import OSCOREAddress, TransportOSCORE
 
-from keymote.crypto.secret import Secret
 from keymote.engine.base import Peer
 from keymote.errors import CallerFault, Unavailable
 from keymote.transports.coap.aiocoap_socket import RemoteAddress, SharedSocket, Wire
 from keymote.transports.coap.endpoint import CoapEndpoint, address_of
-from keymote.transports.coap.message import LINK_FORMAT, MAX_SZX
+from keymote.transports.coap.message import LINK_FORMAT
+from keymote.transports.coap.oscore import Contexts, Parameters, ProtectedAddress, ProtectedSite, SessionContext
 from keymote.transports.coap.responses import CORE_LINKS
 
 _LOG: Final = "keymote.coap"
-_ALGORITHM: Final = "AES-CCM-16-64-128"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,68 +55,11 @@ class Party(NamedTuple):
     peer: str
 
 
-class Parameters(NamedTuple):
-    """An OSCORE context's inputs (Triad-1 2.8): ids by role, ID Context = psid; `peer` is the other device's id."""
-
-    psid: bytes
-    secret: Secret
-    salt: bytes
-    sender_id: bytes
-    recipient_id: bytes
-    peer: str
-
-
-class SessionContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # untyped library
-    """One session's OSCORE context."""
-
-    echo_recovery = None  # a window is never lost while the context lives
-
-    def __init__(self, parameters: Parameters) -> None:
-        self.alg_aead = oscore.algorithms[_ALGORITHM]
-        self.hashfun = oscore.hashfunctions["sha256"]
-        self.sender_id = parameters.sender_id
-        self.recipient_id = parameters.recipient_id
-        self.id_context = parameters.psid
-        self.psid = parameters.psid
-        self.peer = parameters.peer
-        self.derive_keys(parameters.salt, parameters.secret.expose())
-        self.sender_sequence_number = 0
-        self.recipient_replay_window = oscore.ReplayWindow(32, lambda: None)
-        self.recipient_replay_window.initialize_empty()
-        self.alive = True
-        self.used = False
-
-    def post_seqnoincrease(self) -> None:
-        """Nothing to store: the context does not outlive this process."""
-
-    def protect(self, message: Any, request_id: Any = None, *, kid_context: Any = True) -> Any:
-        if not self.alive:
-            raise oscore.ContextUnavailable("the session is over")
-        self.used = True
-        return super().protect(message, request_id, kid_context=kid_context)
-
-    def unprotect(self, protected_message: Any, request_id: Any = None) -> Any:
-        if not self.alive:
-            raise oscore.ProtectionInvalid("the session is over")
-        return super().unprotect(protected_message, request_id)
-
-
-class _Contexts(credentials.CredentialsMap):  # type: ignore[misc]  # untyped library
-    """The contexts of the open sessions, found at once by what a request's header says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.by_header: dict[tuple[bytes, bytes], SessionContext] = {}
-
-    def find_oscore(self, unprotected: Any) -> SessionContext:
-        return self.by_header[unprotected.get(oscore.COSE_KID_CONTEXT), unprotected[oscore.COSE_KID]]
-
-
 class _Resource(aiocoap.resource.Resource):  # type: ignore[misc]  # untyped library
     """The only kind of resource there is: protected, unless its declaration says otherwise.
 
     aiocoap's site wrapper lets requests without OSCORE through to the resources, so the guard stands here, before the
-    handler, once for all of them.
+    handler and before blocks are collected, once for all of them.
     """
 
     def __init__(self, handler: Handler, *, unprotected: bool) -> None:
@@ -130,10 +67,13 @@ class _Resource(aiocoap.resource.Resource):  # type: ignore[misc]  # untyped lib
         self._handler = handler
         self._unprotected = unprotected
 
+    async def render_to_pipe(self, pipe: Any) -> None:
+        if not self._unprotected and _party(pipe.request.remote) is None:
+            raise aiocoap.error.Unauthorized
+        await super().render_to_pipe(pipe)
+
     async def render(self, request: Any) -> Any:
         party = _party(request.remote)
-        if party is None and not self._unprotected:
-            raise aiocoap.error.Unauthorized
         content_format = request.opt.content_format
         asked = Asked(
             method=request.code.name,
@@ -147,6 +87,10 @@ class _Resource(aiocoap.resource.Resource):  # type: ignore[misc]  # untyped lib
         return aiocoap.Message(
             code=_code(answered.code), payload=answered.payload, content_format=answered.content_format
         )
+
+
+class _Observable(_Resource, aiocoap.resource.ObservableResource):  # type: ignore[misc]  # untyped library
+    """A resource whose changes are sent to those who observe it (RFC 7641)."""
 
 
 def _party(remote: object) -> Party | None:
@@ -165,11 +109,11 @@ class CoapApplication:
 
     def __init__(self, endpoint: CoapEndpoint) -> None:
         self._endpoint = endpoint
-        self._contexts = _Contexts()
+        self._contexts: Final = Contexts()
         self._site = aiocoap.resource.Site()
-        self._paths: list[str] = []
+        self._resources: dict[str, _Resource] = {}
         self._context = aiocoap.Context(
-            serversite=OscoreSiteWrapper(self._site, self._contexts),
+            serversite=ProtectedSite(self._site, self._contexts),
             loggername=_LOG,
             server_credentials=self._contexts,
         )
@@ -188,28 +132,34 @@ class CoapApplication:
         endpoint.mount(self)
         return self
 
-    def serve(self, path: str, handler: Handler, *, unprotected: bool = False) -> None:
+    def serve(self, path: str, handler: Handler, *, unprotected: bool = False, observable: bool = False) -> None:
         """Answer requests for `path` by `handler`: requests of open sessions only, unless declared `unprotected`."""
         parts = tuple(path.strip("/").split("/"))
-        if not all(parts) or parts[0] == "k" or path in self._paths:
+        if not all(parts) or parts[0] == "k" or path in self._resources:
             raise CallerFault(f"cannot serve {path!r}", do="choose a path that is not taken, and not below /k")
-        self._paths.append(path)
-        self._site.add_resource(parts, _Resource(handler, unprotected=unprotected))
+        kind = _Observable if observable else _Resource
+        resource = self._resources[path] = kind(handler, unprotected=unprotected)
+        self._site.add_resource(parts, resource)
+
+    def changed(self, path: str) -> None:
+        """Send what `path` is now to those who observe it."""
+        resource = self._resources.get(path)
+        if not isinstance(resource, _Observable):
+            raise CallerFault(f"{path!r} is not observable", do="serve it with observable=True")
+        resource.updated_state()
 
     def admit(self, parameters: Parameters) -> None:
         """Accept requests under a session's key from now on."""
-        self._contexts.by_header[parameters.psid, parameters.recipient_id] = SessionContext(parameters)
+        self._contexts.admit(parameters)
 
     def dismiss(self, psid: bytes) -> None:
-        """End a session's context at once; what is under way under it fails."""
-        for key, context in tuple(self._contexts.by_header.items()):
-            if context.psid == psid:
-                context.alive = False
-                del self._contexts.by_header[key]
+        """End a session's context at once; observations and requests under way under it end."""
+        self._contexts.dismiss(psid)
 
     def was_used(self, psid: bytes) -> bool:
         """Return whether a message was protected under the session's context: then nobody else may have it."""
-        return any(context.used for context in self._contexts.by_header.values() if context.psid == psid)
+        context = self._contexts.of(psid)
+        return context is not None and context.protected > 0
 
     async def request(
         self, psid: bytes, at: Peer, method: str, path: str, payload: bytes = b"", content_format: int | None = None
@@ -220,12 +170,12 @@ class CoapApplication:
             Unavailable: the peer does not answer, or its answer is not protected by the session's key.
             CallerFault: the session has no context here.
         """
-        context = next((known for known in self._contexts.by_header.values() if known.psid == psid), None)
+        context = self._contexts.of(psid)
         if context is None:
             raise CallerFault("the session is over, or was handed over", do="pair again")
         message = aiocoap.Message(code=_method(method), payload=payload, content_format=content_format)
         message.opt.uri_path = tuple(path.strip("/").split("/"))
-        message.remote = _Protected(context, RemoteAddress(self._endpoint, address_of(at)))
+        message.remote = ProtectedAddress(context, RemoteAddress(self._endpoint, address_of(at)))
         try:
             response = await self._context.request(message).response
         except (aiocoap.error.Error, oscore.ProtectionInvalid, oscore.NotAProtectedMessage) as error:
@@ -245,13 +195,11 @@ class CoapApplication:
 
     async def close(self) -> None:
         """End every context and all that is under way."""
-        for context in self._contexts.by_header.values():
-            context.alive = False
-        self._contexts.by_header.clear()
+        self._contexts.dismiss_all()
         await self._context.shutdown()
 
     def _core(self, _asked: Asked) -> Answered:
-        links = [CORE_LINKS.decode(), *(f"</{path}>" for path in self._paths if not path.startswith(".well-known"))]
+        links = [CORE_LINKS.decode(), *(f"</{path}>" for path in self._resources if not path.startswith(".well-known"))]
         return Answered(",".join(links).encode(), LINK_FORMAT)
 
 
@@ -265,11 +213,3 @@ def _method(name: str) -> Any:
 def _code(dotted: str) -> Any:
     major, _, minor = dotted.partition(".")
     return aiocoap.Code(int(major) << 5 | int(minor))
-
-
-class _Protected(OSCOREAddress):  # type: ignore[misc]  # untyped library
-    """A peer behind a context: blocks of 512 bytes inside the protection, where the outer message has room for more."""
-
-    __slots__ = ()
-    maximum_block_size_exp = MAX_SZX
-    maximum_payload_size = 16 << MAX_SZX
