@@ -80,13 +80,21 @@ class Scene:
 
     # ------------------------------------------------------------------ enrolment
 
-    def label(self, name: str, *, again: bool = False) -> Secret:
-        """Give a device a new label: its manager expects the code, the device is provisioned with it."""
+    def label(self, name: str, *, again: bool = False) -> Secret | None:
+        """Give a device a new label: its manager expects the code, the device is provisioned with it.
+
+        None when the manager refuses it, because a registration of this device is under way or it is down.
+        """
         self._serial += 1
         otc = sha256(b"otc" + name.encode() + self._serial.to_bytes(4, "big"))[:16]
-        prs = self.codes[name] = Secret(cbor.encode([otc, b""]))
+        prs = Secret(cbor.encode([otc, b""]))
         expect = (ExpectAgain if again else ExpectDevice)(identity(name), prs)
-        self.sim.command(self.homes[name], enrolment_of(identity(name)), expect)
+        home = self.sim.hosts[self.homes[name]]
+        boots = home.boots
+        told = self.sim.command(home.name, enrolment_of(identity(name)), expect)
+        if told or home.boots != boots or not home.up:
+            return None
+        self.codes[name] = prs
         self.sim.command(name, OWN_ENROLMENT, Provision(prs))
         return prs
 
@@ -198,6 +206,7 @@ def two_operators(
     federation = Federation(Coordinator(operator.credential) for operator in operators.values())
     sim = Simulator(seed, answer=federation.answer)
     sim.hear = federation.hear
+    sim.witness = witness
     managers: dict[str, RegistrarContext] = {}
     for manager in sorted(set(homes.values())):
         number = manager.removeprefix("nm")

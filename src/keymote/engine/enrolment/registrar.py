@@ -364,6 +364,8 @@ class _Steps:
                 ]
             case PeerFault() as fault:
                 cell = replace(cell, phase=None)
+                if cell.code is None:
+                    return cell, ()  # revoked before it was registered
                 self.context.tally.alarms["clone"] += 1
                 return cell, [
                     Refused(phase.peer, ErrorCode.E_CRED, fault.what),
@@ -372,7 +374,11 @@ class _Steps:
             case _:
                 raise PeerFault(ErrorCode.E_BUSY, "coordinator gave no usable answer")
         credential = phase.credential
-        member = Member(credential, phase.W, ACTIVE, (), -1)
+        if cell.code is None:
+            revoked = Member(credential, phase.W, REVOKED, (), -1)
+            return replace(cell, phase=None, member=revoked), [DeviceRevoked(cell.dev_id, ())]
+        status = SUSPENDED if cell.member is not None and cell.member.status == SUSPENDED else ACTIVE
+        member = Member(credential, phase.W, status, (), -1)
         waiting = AwaitDone(phase.bind_digest, phase.cred, phase.done, phase.peer, now.wall + CRED_CACHE_S)
         suite_id = Claims.decode(_payload(credential)).suite
         install = Install(cell.dev_id, cell.dev_id, cell.dev_id, 1, suite_id, phase.K_link, phase.peer)
@@ -426,6 +432,8 @@ class _Steps:
                 if cell.code is None or cell.code.prs != prs:
                     raise PeerFault(ErrorCode.E_OTC_USED, "another code is known for this device (device rejoin)")
                 return cell, ()
+            case ExpectAgain() if cell is not None and isinstance(cell.phase, AwaitRegistration):
+                raise PeerFault(ErrorCode.E_BUSY, "the coordinator still decides on this device; try again then")
             case ExpectAgain(dev_id, prs, weak):
                 if cell is None or cell.member is None:
                     return RegistrarCell(dev_id, Code(prs, weak)), ()
@@ -439,16 +447,21 @@ class _Steps:
                 return replace(cell, member=replace(member, status=SUSPENDED)), [Tell(OWN, RaiseStatusEpoch())]
             case ResumeDevice() if member.status == SUSPENDED:
                 return replace(cell, member=replace(member, status=ACTIVE)), ()
-            case RevokeDevice(reason) if member.status != REVOKED:
-                gone = member.sessions
-                outputs: list[Output] = [Tell(OWN, RaiseStatusEpoch())]
-                outputs += [Tell(session_of(psid), DeviceGone(cell.dev_id, reason)) for psid in gone]
-                outputs.append(DeviceRevoked(cell.dev_id, gone))
-                return replace(
-                    cell, code=None, phase=None, member=replace(member, status=REVOKED, sessions=())
-                ), outputs
+            case RevokeDevice(reason):
+                return self._revoked(cell, member, reason)
             case _:
                 return cell, ()
+
+    @staticmethod
+    def _revoked(cell: RegistrarCell, member: Member, reason: int) -> Step:
+        """End the membership and whatever could renew it; a registration under way is awaited, to be revoked too."""
+        phase = cell.phase if isinstance(cell.phase, AwaitRegistration) else None
+        gone = replace(cell, code=None, phase=phase, member=replace(member, status=REVOKED, sessions=()))
+        if member.status == REVOKED:
+            return gone, ()
+        outputs: list[Output] = [Tell(OWN, RaiseStatusEpoch())]
+        outputs += [Tell(session_of(psid), DeviceGone(cell.dev_id, reason)) for psid in member.sessions]
+        return gone, [*outputs, DeviceRevoked(cell.dev_id, member.sessions)]
 
 
 def _told(member: Member, command: WantMember | RememberSession) -> tuple[Member, list[Output]]:

@@ -16,20 +16,36 @@ class Witness:
 
     `scalars` and `points` in the order in which they were drawn at random. `sealed`: SHA-256 of key, nonce and algorithm
     -> SHA-256 of what was encrypted under them. `reused` names the cases in which that was a second, different message.
+    A power loss takes back what was encrypted in its unit of work: nobody will ever see it.
     """
 
     scalars: list[bytes] = field(default_factory=list)
     points: list[bytes] = field(default_factory=list)
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+    _order: list[bytes] = field(default_factory=list)
 
     def saw_seal(self, aead: Aead, key: Secret, nonce: int, aad: bytes, plaintext: bytes) -> None:
         """Note an encryption; one (key, nonce) that meets two messages breaks the cipher (attack I-05)."""
         used = key.expose() if aead.nonce_size == 12 else key.expose()[:16]
         slot = sha256(aead.cose_alg.to_bytes(4, "big") + nonce.to_bytes(16, "big") + used)
         message = sha256(sha256(aad) + plaintext)
-        if self.sealed.setdefault(slot, message) != message:
+        if slot not in self.sealed:
+            self.sealed[slot] = message
+            self._order.append(slot)
+        elif self.sealed[slot] != message:
             self.reused.append(f"algorithm {aead.cose_alg}, nonce {nonce}, key {sha256(used).hex()[:16]}")
+
+    def mark(self) -> tuple[int, int]:
+        """Return a point in time for `take_back`."""
+        return len(self._order), len(self.reused)
+
+    def take_back(self, mark: tuple[int, int]) -> None:
+        """Forget the encryptions after `mark`: they never left the node."""
+        for slot in self._order[mark[0] :]:
+            del self.sealed[slot]
+        del self._order[mark[0] :]
+        del self.reused[mark[1] :]
 
     def ephemerals(self) -> Iterator[bytes]:
         """Yield every random scalar and point."""

@@ -15,6 +15,7 @@ from keymote.engine.base import MULTICAST, Answer, Ask, CellKey, Command, Due, F
 from keymote.errors import CallerFault, KeymoteError, PeerFault
 from keymote.lab.simulator.host import ROUTE, Build, Done, Host, PowerLoss, Quartz, Row
 from keymote.lab.simulator.network import Adversary, Channel, Datagram, Dice, passive
+from keymote.lab.simulator.witness import Witness
 from keymote.wire.registry import peek
 
 SERVICE_S: Final = 0.02
@@ -77,6 +78,7 @@ class Simulator:
         self.channels: dict[tuple[Peer, Peer], Channel] = {}
         self.answer: Answerer = answer or _nobody_answers
         self.hear: Listener = _nobody_listens
+        self.witness = Witness()
         self.adversary: Adversary = passive
         self.most_events = MOST_EVENTS
         self.hosts: dict[str, Host] = {}
@@ -198,7 +200,7 @@ class Simulator:
         twin = Simulator(b"", channel=self.channel, answer=self.answer)
         twin._seed, twin._dice = seed, Dice(seed.fork("dice"))
         twin.now, twin._count = self.now, self._count
-        twin.adversary, twin.hear = self.adversary, self.hear
+        twin.adversary, twin.hear, twin.witness = self.adversary, self.hear, self.witness
         twin.channels, twin.segments = dict(self.channels), dict(self.segments)
         twin.air, twin._events = list(self.air), list(self._events)
         twin._alarms = dict(self._alarms)
@@ -277,9 +279,11 @@ class Simulator:
         return self._unit(host, lambda: host.step(key, item, self.now))
 
     def _unit(self, host: Host, work: Callable[[], Done]) -> Done:
+        mark = self.witness.mark()
         try:
             done = work()
         except PowerLoss:
+            self.witness.take_back(mark)
             self.reboot(host.name)
             return Done(())
         for key, effect in done.effects:
