@@ -12,7 +12,7 @@ from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.suites import SUITES
-from keymote.storage.sql_coordinator import open_ledger
+from keymote.storage.sql_ledger import open_ledger
 from keymote.wire.credential import Claims, Credential, Role, issue
 
 NOW = 1_800_000_000

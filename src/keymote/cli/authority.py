@@ -8,22 +8,24 @@ from typing import Annotated
 import typer
 
 from keymote.cli.output import Output, OutputOption, note, show
-from keymote.cli.settings import DataOption, made_directory, state_directory
+from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.coordinator.authority import COORDINATOR_DAYS, Root, verified_request
 from keymote.crypto.entropy import SystemEntropy
 from keymote.errors import CallerFault
 from keymote.host.hardening import harden
 from keymote.storage import private_files as files
+from keymote.storage.seal import open_key
 from keymote.wire import admin
 
 app = typer.Typer(help="Keep the offline root and certify coordinators.")
 
-_SEED = "authority signing key"
+_SEED = b"authority signing key"
 
 
 @app.command()
 def init(
     suite: Annotated[int, typer.Option(help="1 or 2 (Ed25519) or 17 (P-256).")] = 1,
+    key_uri: KeyOption = "",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -40,13 +42,13 @@ def init(
     if own.exists():
         raise CallerFault(f"{folder} holds an authority already", do="choose another directory by --data")
     entropy = SystemEntropy()
-    key = files.key_file(folder / "key", entropy, create=True)
+    key = open_key(key_uri or f"file:{folder / 'key'}", entropy, create=True)
     root = Root.create(suite, entropy)
     pin = pin_file(root)
-    sealed = files.seal(key, _SEED, root.key.seed.expose(), entropy)
-    files.write_private(own, admin.write_file(admin.AuthorityFile(pin, admin.to_base64url(sealed))))
+    sealed = admin.to_base64url(key.wrap(root.key.seed, _SEED))
+    files.write_private(own, admin.write_file(admin.AuthorityFile(pin, key.uri, sealed)))
     files.write_private(folder / "root.pin", admin.write_file(pin), mode=0o644)
-    note("Keep this directory off line, and a copy of its file `key` elsewhere.")
+    note("Keep this directory off line, and a copy of its key file elsewhere.")
     show({"id": pin.id, "suite": suite, "root_pin": str(folder / "root.pin")}, output)
 
 
@@ -110,5 +112,5 @@ def load_root(folder: Path) -> Root:
         admin.AuthorityFile,
         str(path),
     )
-    key = files.key_file(folder / "key", SystemEntropy(), create=False)
-    return Root.load(held.root.suite, files.unseal(key, _SEED, admin.from_base64url(held.sealed_seed)))
+    key = open_key(held.key_uri, SystemEntropy())
+    return Root.load(held.root.suite, key.unwrap(admin.from_base64url(held.sealed_seed), _SEED))

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from keymote.cli.output import Output, OutputOption, note, show
-from keymote.cli.settings import DataOption, made_directory, state_directory
+from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.crypto.entropy import SystemEntropy
 from keymote.transports.http_operator import OperatorClient
 from keymote.wire import admin
@@ -35,6 +35,7 @@ def init(
         list[str] | None, typer.Option(help="Name or address in the server certificate; may be repeated.")
     ] = None,
     suite: Annotated[int, typer.Option(help="1 or 2 (Ed25519) or 17 (P-256).")] = 1,
+    key_uri: KeyOption = "",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -52,7 +53,7 @@ def init(
     harden()
     folder = made_directory(state_directory("coordinator", data))
     hosts = host or ["localhost", "127.0.0.1", "::1"]
-    made = Directory.create(folder, name, suite, hosts, SystemEntropy(), int(time.time()))
+    made = Directory.create(folder, name, suite, hosts, SystemEntropy(), int(time.time()), key_uri=key_uri)
     note("Have nc.req certified: keymote authority certify --request nc.req --out nc.cred")
     show(
         {"nc_id": made.held.nc_id, "name": name, "hosts": hosts, "request": str(folder / "nc.req")},

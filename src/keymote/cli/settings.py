@@ -14,6 +14,14 @@ DataOption = Annotated[
 ]
 
 
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        metavar="URI", help="Key-encryption key, file:/path; made when absent.", show_default="file `key` beside"
+    ),
+]
+
+
 def state_directory(role: str, data: Path | None) -> Path:
     """Return where a role keeps its state: `data`, else below the platform's user data directory; not created here."""
     if data is not None:

@@ -1,8 +1,4 @@
-"""Small files for their owner only: keys, tokens, labels. Written whole or not at all; read only when nobody else can.
-
-A secret in a file is sealed under the role's key-encryption key: `salt (32) || ChaCha20-Poly1305(K, context, secret)` with
-K = HMAC-SHA256(salt, key-encryption key), so that each sealing has a key of its own.
-"""
+"""Small files for their owner only: keys, tokens, labels. Written whole or not at all; read only when nobody else can."""
 
 import contextlib
 import os
@@ -11,14 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
-from keymote.crypto.kdf import extract
 from keymote.crypto.secret import Secret
-from keymote.crypto.suites import suite_by_id
-from keymote.errors import CallerFault, PeerFault, Unavailable
+from keymote.errors import CallerFault, Unavailable
 
 KEY_SIZE: Final = 32
-_SALT: Final = 32
-_SEALING_SUITE: Final = 1
 
 
 def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -87,26 +79,3 @@ def key_file(path: Path, entropy: Entropy, *, create: bool) -> Secret:
     if len(raw) != KEY_SIZE:
         raise CallerFault(f"{path} holds {len(raw)} bytes, a key has {KEY_SIZE}")
     return Secret(raw)
-
-
-def seal(key: Secret, context: str, secret: bytes, entropy: Entropy) -> bytes:
-    """Return `secret` sealed for this one purpose."""
-    salt = entropy.draw(_SALT)
-    once = extract(salt, key.expose())
-    return salt + suite_by_id(_SEALING_SUITE).seal_once(once, context.encode(), secret)
-
-
-def unseal(key: Secret, context: str, sealed: bytes) -> Secret:
-    """Return what `seal` hid; CallerFault for another key, another purpose or a changed byte."""
-    once = extract(sealed[:_SALT], key.expose())
-    try:
-        return Secret(suite_by_id(_SEALING_SUITE).open_once(once, context.encode(), sealed[_SALT:]))
-    except PeerFault as fault:
-        raise CallerFault(
-            f"the sealed {context} does not open with this key-encryption key", do="use the key that sealed it"
-        ) from fault
-
-
-def password_of(key: Secret, purpose: str) -> Secret:
-    """Return a password for files whose format is not ours, such as PEM: HMAC-SHA256(purpose, key)."""
-    return extract(purpose.encode(), key.expose())

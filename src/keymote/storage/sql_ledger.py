@@ -10,13 +10,15 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from keymote.errors import Unavailable
 from keymote.host.ledger import Transaction
+from keymote.storage.sql import Database, open_database, unavailable
 from keymote.storage.sql_registry_transaction import SqlTransaction
 
 T = TypeVar("T")
@@ -26,11 +28,16 @@ GROUP: Final = 128
 READERS: Final = 2
 
 
-class SqlLedger:
-    """The port `Ledger`. `writer` must begin its transactions as the only one (SQLite: BEGIN IMMEDIATE)."""
+def open_ledger(url: str | Path) -> "SqlLedger":
+    """Return the ledger in a SQLite file or behind a SQLAlchemy URL, made when it is absent; see `open_database`."""
+    return SqlLedger(open_database(url, history="registry"))
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
-        self._writer, self._reader = writer, reader
+
+class SqlLedger:
+    """The port `Ledger` over `open_database(url, history="registry")`, which it owns from now on."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._waiting: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -58,15 +65,14 @@ class SqlLedger:
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._readers.shutdown()
-            self._writer.dispose()
-            self._reader.dispose()
+            self._database.close()
 
     def _read(self, work: Work[T]) -> T:
         try:
-            with self._reader.connect() as connection:
+            with self._database.reader.connect() as connection:
                 return work(SqlTransaction(connection))
         except DBAPIError as error:
-            raise _unavailable(error) from error
+            raise unavailable(self._database.where, error) from error
 
     def _run(self) -> None:
         open_ = True
@@ -89,11 +95,11 @@ class SqlLedger:
     def _commit(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
-            with self._writer.begin() as connection:
+            with self._database.writer.begin() as connection:
                 outcomes = [(future, *_one(connection, work)) for work, future in group]
         except SQLAlchemyError as error:
             for _, future in group:
-                future.set_exception(_unavailable(error))
+                future.set_exception(unavailable(self._database.where, error))
             return
         for future, result, fault in outcomes:
             if fault is None:
@@ -114,8 +120,3 @@ def _one(connection: Connection, work: Work[Any]) -> tuple[Any, BaseException | 
         savepoint.rollback()
         return None, fault
     return result, None
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return Unavailable(f"the register's database does not take it: {cause}", do="free space or mend the disk")

@@ -1,6 +1,7 @@
-"""The coordinator's tables. Uniqueness is the database's business: one active credential per subject, serials once."""
+"""The coordinator's tables. Uniqueness is the database's business: one active credential per subject, serials once.
 
-from typing import Final
+How they came to be stands in `migrations/registry`.
+"""
 
 from sqlalchemy import (
     BigInteger,
@@ -15,8 +16,6 @@ from sqlalchemy import (
     Text,
     text,
 )
-
-SCHEMA_VERSION: Final = 1
 
 metadata = MetaData()
 _ID = LargeBinary(8)

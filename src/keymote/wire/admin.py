@@ -291,21 +291,24 @@ class CredentialFile(Struct, frozen=True, tag_field="format", tag="keymote-crede
 
 
 class AuthorityFile(Struct, frozen=True, tag_field="format", tag="keymote-authority/1"):
-    """The authority's own file: its root, and the seed of its key sealed under the key-encryption key."""
+    """The authority's own file: its root, and the seed of its key sealed under the key that `key_uri` names."""
 
     root: RootPin
+    key_uri: str
     sealed_seed: Base64Url
 
 
 class CoordinatorFile(Struct, frozen=True, tag_field="format", tag="keymote-coordinator/1"):
-    """A coordinator's own file: who it is, where it serves, and the seed of its key sealed likewise."""
+    """A coordinator's own file: who it is, where it serves; its seed and the password of its PEM keys, both sealed."""
 
     nc_id: HexId
     name: Name
     suite: int
     sig_pk: Base64Url
     hosts: list[str]
+    key_uri: str
     sealed_seed: Base64Url
+    sealed_password: Base64Url
 
 
 class ManagerLabel(Struct, frozen=True, tag_field="format", tag="keymote-manager-label/1"):

@@ -135,11 +135,12 @@ async def audit_head(request: Call, services: Services) -> HeadView:
 async def export_audit(request: Call, services: Services) -> AuditExport:
     """Give out the whole log with all its signed heads, for `keymote audit verify --file`."""
     demand(request, Operator)
-    entries, after = [], 0
+    kept, newest = await services.auditing.heads(), await services.auditing.head()
+    entries, after = [], 0  # read after the heads: the log must reach as far as they do
     while batch := await services.auditing.entries(after, 1000):
         entries += [audit_view(link) for link in batch]
         after = batch[-1].seq
-    heads = [head_view(head) for head in (*await services.auditing.heads(), await services.auditing.head())]
+    heads = [head_view(head) for head in (*kept, newest)]
     identity = services.desk.identity
     return AuditExport(identity.nc_id.hex(), to_base64url(identity.credential.raw), entries, heads)
 

@@ -20,49 +20,67 @@ from keymote.crypto.suites import suite_by_id
 from keymote.engine.chain import Pin
 from keymote.errors import CallerFault, PeerFault
 from keymote.storage import private_files as files
+from keymote.storage.seal import KeyEncryptionKey, open_key
 from keymote.transports import tls
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
-_SEED: Final = "coordinator signing key"
-_TLS: Final = "keymote/coordinator/tls"
-TOKEN_SIZE: Final = 32
+_SEED: Final = b"coordinator signing key"
+_PASSWORD: Final = b"coordinator PEM password"
+SECRET_SIZE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """An initialised coordinator; `kek` opens its sealed files, `password` its PEM keys."""
+    """An initialised coordinator; `kek` opens what is sealed, `password` its PEM keys."""
 
     folder: Path
     held: admin.CoordinatorFile
     key: SigningKey
-    kek: Secret
+    kek: KeyEncryptionKey
     password: Secret
 
     @classmethod
-    def create(cls, folder: Path, name: str, suite: int, hosts: Sequence[str], entropy: Entropy, now: int) -> Self:
+    def create(
+        cls,
+        folder: Path,
+        name: str,
+        suite: int,
+        hosts: Sequence[str],
+        entropy: Entropy,
+        now: int,
+        *,
+        key_uri: str = "",
+    ) -> Self:
         """Make keys, request, certificate authority and server certificate in `folder`, which exists.
 
         Raises:
-            CallerFault: a coordinator is there already.
+            CallerFault: a coordinator is there already, or `key_uri` names no key.
             PeerFault: E_SUITE for a suite that we do not run.
         """
         own = folder / "coordinator.json"
         if own.exists():
             raise CallerFault(f"{folder} holds a coordinator already", do="choose another directory by --data")
         key = suite_by_id(suite).generate_signing_key(entropy)
-        kek = files.key_file(folder / "key", entropy, create=True)
-        password = files.password_of(kek, _TLS)
+        kek = open_key(key_uri or f"file:{folder / 'key'}", entropy, create=True)
+        password = Secret(entropy.draw(SECRET_SIZE))
         nc_id = entropy.draw(8)
-        sealed = files.seal(kek, _SEED, key.seed.expose(), entropy)
-        public, secret = admin.to_base64url(key.public), admin.to_base64url(sealed)
-        held = admin.CoordinatorFile(nc_id.hex(), name, suite, public, list(hosts), secret)
+        held = admin.CoordinatorFile(
+            nc_id.hex(),
+            name,
+            suite,
+            admin.to_base64url(key.public),
+            list(hosts),
+            kek.uri,
+            admin.to_base64url(kek.wrap(key.seed, _SEED)),
+            admin.to_base64url(kek.wrap(password, _PASSWORD)),
+        )
         made = cls(folder, held, key, kek, password)
         authority = tls.Authority.create(f"keymote {name}", now)
         files.write_private(folder / "ca.pem", authority.pem.encode(), mode=0o644)
         files.write_private(folder / "ca.key", authority.key_pem(password))
         made._issue(authority, now)
-        files.write_private(folder / "token", admin.to_base64url(entropy.draw(TOKEN_SIZE)).encode() + b"\n")
+        files.write_private(folder / "token", admin.to_base64url(entropy.draw(SECRET_SIZE)).encode() + b"\n")
         request = admin.RequestFile(name, admin.to_base64url(new_request(key, nc_id, now)))
         files.write_private(folder / "nc.req", admin.write_file(request), mode=0o644)
         files.write_private(own, admin.write_file(held))
@@ -74,10 +92,10 @@ class Directory:
         path = folder / "coordinator.json"
         do = "make one with `keymote coordinator init`"
         held = admin.read_file(files.read_private(path, "coordinator", do=do), admin.CoordinatorFile, str(path))
-        kek = files.key_file(folder / "key", entropy, create=False)
-        seed = files.unseal(kek, _SEED, admin.from_base64url(held.sealed_seed))
-        key = suite_by_id(held.suite).signing_key(seed)
-        return cls(folder, held, key, kek, files.password_of(kek, _TLS))
+        kek = open_key(held.key_uri, entropy)
+        seed = kek.unwrap(admin.from_base64url(held.sealed_seed), _SEED)
+        password = kek.unwrap(admin.from_base64url(held.sealed_password), _PASSWORD)
+        return cls(folder, held, suite_by_id(held.suite).signing_key(seed), kek, password)
 
     @property
     def nc_id(self) -> bytes:

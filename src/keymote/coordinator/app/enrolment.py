@@ -62,7 +62,7 @@ class _Replies:
 class EngineEnrolment:
     """The port `DatagramPort` on the real engine, in the running event loop."""
 
-    def __init__(self, desk: Desk, registry: Registry, store: Store, entropy: Entropy, generation: int) -> None:
+    def __init__(self, desk: Desk, registry: Registry, store: Store, entropy: Entropy) -> None:
         identity = desk.identity
         context = RegistrarContext(
             id=identity.nc_id,
@@ -73,7 +73,6 @@ class EngineEnrolment:
             chain=(identity.credential.raw,),
             trust=identity.trust,
             policy=RegistrarPolicy(multicast=False, joins_per_source_per_min=JOINS_PER_CONNECTION_PER_MIN),
-            generation=generation,
         )
         self._registry = registry
         self._replies = _Replies()

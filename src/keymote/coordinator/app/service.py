@@ -21,10 +21,12 @@ from keymote.coordinator.managers import Managers
 from keymote.coordinator.outbox import Outbox
 from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
-from keymote.crypto.entropy import SystemEntropy
+from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.errors import KeymoteError
-from keymote.storage.memory import MemoryStore
-from keymote.storage.sql_coordinator import open_ledger
+from keymote.host.async_host import call_soon
+from keymote.storage.sql import open_database
+from keymote.storage.sql_ledger import open_ledger
+from keymote.storage.sql_store import SqlStore
 from keymote.transports import tls
 from keymote.transports.http_peer import PeerCoordinator
 from keymote.transports.http_server import HttpServer
@@ -66,7 +68,7 @@ class CoordinatorProcess:
             CallerFault: credential or certificate missing or unfit, port taken, files readable by others.
             Incompatible, Unavailable: the store cannot be opened.
         """
-        folder, now = self.directory.folder, int(time.time())
+        folder, now, entropy = self.directory.folder, int(time.time()), SystemEntropy()
         identity = self.directory.identity(now)
         authority = self.directory.authority()
         if self.directory.renewed(authority, now):
@@ -75,7 +77,7 @@ class CoordinatorProcess:
         self._desk = Desk(identity, open_ledger(folder / "registry.db"), _now_ms)
         registry = Registry(self._desk)
         self._auditing = Auditing(self._desk)
-        self._enrolment = EngineEnrolment(self._desk, registry, MemoryStore(), SystemEntropy(), 0)
+        self._enrolment = EngineEnrolment(self._desk, registry, self._cells(entropy), entropy)
         self._links = [PeerCoordinator(url, identity) for url in self.peers]
         services = Services(
             self._desk,
@@ -101,6 +103,11 @@ class CoordinatorProcess:
         self._enrolment.start()
         self._heads = asyncio.create_task(self._sign_heads(), name="audit heads")
         logger.info("serving", extra={"url": self.url, "nc_id": identity.nc_id})
+
+    def _cells(self, entropy: Entropy) -> SqlStore:
+        database = open_database(self.directory.folder / "cells.db", history="cells")
+        soon = call_soon(asyncio.get_running_loop())
+        return SqlStore(database, self.directory.kek, entropy, call_soon=soon)
 
     async def stop(self) -> None:
         """Let streams go, finish answers, sign the audit head, close."""
