@@ -1,18 +1,27 @@
 """Resources under sessions' keys: between our own ends, against aiocoap's own OSCORE, and unprotected."""
 
+import asyncio
+import gc
 import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import aiocoap
+import aiocoap.error
 import pytest
+from aiocoap import oscore
 
 from keymote.crypto.secret import Secret
+from keymote.engine.exports import OscoreParameters
 from keymote.errors import CallerFault, Unavailable
-from keymote.transports.coap.application import Answered, Asked, CoapApplication, Parameters
+from keymote.transports.coap.application import Answered, Asked, CoapApplication
 
 PSID = bytes.fromhex("0011223344556677")
 MS, SALT = Secret(bytes(range(16))), bytes(range(8))
-INITIATOR = Parameters(PSID, MS, SALT, b"\x00", b"\x01", "the responder")
-RESPONDER = Parameters(PSID, MS, SALT, b"\x01", b"\x00", "the initiator")
+INITIATOR = OscoreParameters(PSID, MS, SALT, b"\x00", b"\x01")
+RESPONDER = OscoreParameters(PSID, MS, SALT, b"\x01", b"\x00")
 
 
 @pytest.fixture
@@ -25,6 +34,15 @@ async def pair(opened):
     await serving.close()
 
 
+@pytest.fixture
+async def stranger() -> AsyncIterator[aiocoap.Context]:
+    """Yield aiocoap as other people use it."""
+    client = await aiocoap.Context.create_client_context(transports=["oscore", "simple6"])
+    yield client
+    await client.shutdown()
+    gc.collect()  # its observations complain when they are collected: here, where tests can say that they expect it
+
+
 async def plain(address: str, path: str) -> aiocoap.Message:
     client = await aiocoap.Context.create_client_context(transports=["simple6"])
     try:
@@ -33,10 +51,19 @@ async def plain(address: str, path: str) -> aiocoap.Message:
         await client.shutdown()
 
 
+def context_directory(address: str, directory: Path) -> dict[str, Any]:
+    """Write the initiator's context in aiocoap's own form; return the credentials that name it."""
+    settings = {"sender-id_hex": "00", "recipient-id_hex": "01", "id-context_hex": PSID.hex()}
+    secret = {"secret_hex": MS.expose().hex(), "salt_hex": SALT.hex()}
+    (directory / "settings.json").write_text(json.dumps(settings))
+    (directory / "secret.json").write_text(json.dumps(secret))
+    return {f"{address}/*": {"oscore": {"basedir": str(directory)}}}
+
+
 async def test_a_session_reads_the_peers_resource_and_the_handler_knows_who_asks(pair) -> None:
     asking, serving, b = pair
-    asking.admit(INITIATOR)
-    serving.admit(RESPONDER)
+    asking.admit(INITIATOR, "the responder")
+    serving.admit(RESPONDER, "the initiator")
     answer = await asking.request(PSID, b.address, "GET", "temperature")
     assert answer == Answered(b"21.5 C for the initiator", 0, "2.05")
     assert asking.was_used(PSID)
@@ -50,8 +77,8 @@ async def test_long_bodies_go_in_protected_blocks(pair) -> None:
         return Answered(asked.payload[::-1], asked.content_format, "2.04")
 
     serving.serve("echo", echo)
-    asking.admit(INITIATOR)
-    serving.admit(RESPONDER)
+    asking.admit(INITIATOR, "the responder")
+    serving.admit(RESPONDER, "the initiator")
     body = bytes(i % 251 for i in range(3000))
     assert await asking.request(PSID, b.address, "post", "echo", body, 42) == Answered(body[::-1], 42, "2.04")
 
@@ -76,11 +103,11 @@ async def test_every_resource_there_is_refuses_strangers_unless_declared(pair) -
 
 async def test_another_key_or_an_ended_session_is_refused(pair) -> None:
     asking, serving, b = pair
-    asking.admit(INITIATOR)
-    serving.admit(RESPONDER._replace(secret=Secret(bytes(16))))
+    asking.admit(INITIATOR, "the responder")
+    serving.admit(replace(RESPONDER, secret=Secret(bytes(16))), "the initiator")
     with pytest.raises(Unavailable):
         await asking.request(PSID, b.address, "GET", "temperature")
-    serving.admit(RESPONDER)
+    serving.admit(RESPONDER, "the initiator")
     assert (await asking.request(PSID, b.address, "GET", "temperature")).code == "2.05"
     serving.dismiss(PSID)
     with pytest.raises(Unavailable):
@@ -90,20 +117,126 @@ async def test_another_key_or_an_ended_session_is_refused(pair) -> None:
         await asking.request(PSID, b.address, "GET", "temperature")
 
 
-async def test_aiocoaps_own_client_reads_it_with_a_context_directory(pair, tmp_path) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of aiocoap's client
+async def test_an_observation_goes_on_until_its_session_ends(pair, stranger, tmp_path) -> None:
     _, serving, b = pair
-    serving.admit(RESPONDER)
-    settings = {"sender-id_hex": "00", "recipient-id_hex": "01", "id-context_hex": PSID.hex()}
-    secret = {"secret_hex": MS.expose().hex(), "salt_hex": SALT.hex()}
-    (tmp_path / "settings.json").write_text(json.dumps(settings))
-    (tmp_path / "secret.json").write_text(json.dumps(secret))
-    client = await aiocoap.Context.create_client_context(transports=["oscore", "simple6"])
+    degrees = [20]
+    serving.serve("sensor", lambda _asked: Answered(str(degrees[0]).encode(), 0), observable=True)
+    serving.admit(RESPONDER, "the initiator")
+    stranger.client_credentials.load_from_dict(context_directory(b.address, tmp_path))
+    asked = stranger.request(aiocoap.Message(code=aiocoap.GET, uri=f"{b.address}/sensor", observe=0))
+    assert (await asked.response).payload == b"20"
+    seen: asyncio.Queue[Any] = asyncio.Queue()
+    asked.observation.register_callback(seen.put_nowait, _suppress_deprecation=True)
+    asked.observation.register_errback(seen.put_nowait, _suppress_deprecation=True)
+    async with asyncio.timeout(5):
+        for degrees[0] in (21, 22):
+            serving.changed("sensor")
+            assert (await seen.get()).payload == str(degrees[0]).encode()
+        serving.dismiss(PSID)
+        serving.changed("sensor")
+        assert isinstance(await seen.get(), oscore.NotAProtectedMessage)
+
+
+async def test_a_request_under_way_ends_with_its_session(pair, stranger, tmp_path) -> None:
+    _, serving, b = pair
+    waiting, never = asyncio.Event(), asyncio.Event()
+
+    async def slow(_asked: Asked) -> Answered:
+        waiting.set()
+        await never.wait()
+        return Answered(b"too late")
+
+    serving.serve("slow", slow)
+    serving.admit(RESPONDER, "the initiator")
+    stranger.client_credentials.load_from_dict(context_directory(b.address, tmp_path))
+    asked = stranger.request(aiocoap.Message(code=aiocoap.GET, uri=f"{b.address}/slow"))
+    async with asyncio.timeout(5):
+        await waiting.wait()
+        serving.dismiss(PSID)
+        with pytest.raises((aiocoap.error.Error, oscore.NotAProtectedMessage)):
+            await asked.response
+
+
+async def test_only_what_is_declared_observable_is(pair) -> None:
+    _, serving, _ = pair
+    for path in ("temperature", "nothing"):
+        with pytest.raises(CallerFault):
+            serving.changed(path)
+
+
+async def test_a_protected_request_that_comes_twice_is_refused(pair, opened) -> None:
+    asking, serving, b = pair
+    served: list[Asked] = []
+    serving.serve("count", lambda asked: served.append(asked) or Answered(b"1"))
+    asking.admit(INITIATOR, "the responder")
+    serving.admit(RESPONDER, "the initiator")
+    sent: list[bytes] = []
+    transmit = b.datagram_received
+    b.datagram_received = lambda data, addr: (sent.append(data), transmit(data, addr))[1]
+    assert (await asking.request(PSID, b.address, "GET", "count")).payload == b"1"
+    record = next(data for data in sent if data[0] >> 4 & 3 == 0)
+    answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Replayer(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, _addr: object) -> None:
+            answers.put_nowait(data)
+
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        Replayer, remote_addr=b.socket_address, local_addr=("127.0.0.1", 0)
+    )
     try:
-        client.client_credentials.load_from_dict({f"{b.address}/*": {"oscore": {"basedir": str(tmp_path)}}})
-        response = await client.request(aiocoap.Message(code=aiocoap.GET, uri=f"{b.address}/temperature")).response
-        assert response.payload == b"21.5 C for the initiator"
+        transport.sendto(record)  # from another address: no duplicate in CoAP's sense
+        async with asyncio.timeout(5):
+            assert (await answers.get())[1] == 4 << 5 | 1
     finally:
-        await client.shutdown()
+        transport.close()
+    assert len(served) == 1
+
+
+@pytest.mark.parametrize(("limit", "refused"), [("MAX_MESSAGES", "asking"), ("MAX_FORGERIES", "serving")])
+async def test_a_context_that_reaches_a_limit_refuses_and_says_so(pair, monkeypatch, limit: str, refused: str) -> None:
+    asking, serving, b = pair
+    monkeypatch.setattr(f"keymote.transports.coap.oscore.{limit}", 3)
+    worn: list[bytes] = []
+    (asking if refused == "asking" else serving).contexts.worn_out = worn.append
+    asking.admit(INITIATOR, "the responder")
+    serving.admit(RESPONDER, "the initiator")
+    if limit == "MAX_FORGERIES":
+        asking.admit(replace(INITIATOR, secret=Secret(bytes(16))), "the responder")
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await asking.request(PSID, b.address, "GET", "temperature")
+        asking.admit(INITIATOR, "the responder")
+    else:
+        for _ in range(3):
+            await asking.request(PSID, b.address, "GET", "temperature")
+    with pytest.raises(Unavailable):
+        await asking.request(PSID, b.address, "GET", "temperature")
+    assert worn == [PSID]
+
+
+async def test_strangers_are_refused_before_their_blocks_are_kept(pair, stranger) -> None:
+    _, serving, b = pair
+    serving.serve("upload", lambda asked: Answered(str(len(asked.payload)).encode()))
+    first = aiocoap.Message(code=aiocoap.PUT, uri=f"{b.address}/upload", payload=bytes(16), block1=(0, True, 0))
+    answer = await stranger.request(first, handle_blockwise=False).response
+    assert str(answer.code) == "4.01 Unauthorized"  # 2.31 Continue would mean that it is kept
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xf5junk", b"\x00junk", b"\xff" * 40])
+async def test_the_librarys_edhoc_is_not_offered(pair, stranger, payload: bytes) -> None:
+    uri = f"{pair[2].address}/.well-known/edhoc"
+    answer = await stranger.request(aiocoap.Message(code=aiocoap.POST, uri=uri, payload=payload)).response
+    assert str(answer.code) == "4.04 Not Found"
+
+
+async def test_aiocoaps_own_client_reads_it_with_a_context_directory(pair, stranger, tmp_path) -> None:
+    _, serving, b = pair
+    serving.admit(RESPONDER, "the initiator")
+    stranger.client_credentials.load_from_dict(context_directory(b.address, tmp_path))
+    response = await stranger.request(aiocoap.Message(code=aiocoap.GET, uri=f"{b.address}/temperature")).response
+    assert response.payload == b"21.5 C for the initiator"
 
 
 @pytest.mark.parametrize("path", ["", "k", "k/inbox", "a//b", "temperature"])

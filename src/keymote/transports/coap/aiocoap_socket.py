@@ -3,7 +3,7 @@
 import logging
 from typing import Any, Protocol
 
-from aiocoap import interfaces
+from aiocoap import error, interfaces
 from aiocoap.transports.generic_udp import GenericMessageInterface
 
 from keymote.transports.coap.endpoint import peer_of
@@ -78,6 +78,11 @@ class SharedSocket(GenericMessageInterface):  # type: ignore[misc]  # untyped li
     def take(self, data: bytes, remote: RemoteAddress) -> None:
         if self._mman is not None:
             self._received_datagram(remote, data)
+
+    def lose(self, remote: RemoteAddress) -> None:
+        """End what is under way with a peer that nothing reaches any more."""
+        if self._mman is not None:
+            self._received_exception(remote, error.NetworkError("the connection is closed"))
 
     async def recognize_remote(self, remote: object) -> bool:
         return isinstance(remote, RemoteAddress)

@@ -15,11 +15,12 @@ from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.oscore import OSCOREAddress, TransportOSCORE
 
 from keymote.engine.base import Peer
+from keymote.engine.exports import OscoreParameters
 from keymote.errors import CallerFault, Unavailable
 from keymote.transports.coap.aiocoap_socket import RemoteAddress, SharedSocket, Wire
 from keymote.transports.coap.endpoint import CoapEndpoint, address_of
 from keymote.transports.coap.message import LINK_FORMAT
-from keymote.transports.coap.oscore import Contexts, Parameters, ProtectedAddress, ProtectedSite, SessionContext
+from keymote.transports.coap.oscore import Contexts, ProtectedAddress, ProtectedSite, SessionContext
 from keymote.transports.coap.responses import CORE_LINKS
 
 _LOG: Final = "keymote.coap"
@@ -125,6 +126,10 @@ class CoapApplication:
         self._context.request_interfaces += [TransportOSCORE(self._context, self._context), tokens]
         self.serve(".well-known/core", self._core, unprotected=True)
 
+    @property
+    def contexts(self) -> Contexts:
+        return self._contexts
+
     @classmethod
     def mounted(cls, endpoint: CoapEndpoint) -> Self:
         """Return an application that hears what reaches `endpoint` for other resources than its own."""
@@ -148,9 +153,9 @@ class CoapApplication:
             raise CallerFault(f"{path!r} is not observable", do="serve it with observable=True")
         resource.updated_state()
 
-    def admit(self, parameters: Parameters) -> None:
-        """Accept requests under a session's key from now on."""
-        self._contexts.admit(parameters)
+    def admit(self, parameters: OscoreParameters, peer: str) -> None:
+        """Accept requests under a session's key from now on; `peer` is the other device's id, for handlers."""
+        self._contexts.admit(parameters, peer)
 
     def dismiss(self, psid: bytes) -> None:
         """End a session's context at once; observations and requests under way under it end."""
@@ -192,6 +197,10 @@ class CoapApplication:
     def heard_secured(self, data: bytes, wire: Wire, address: tuple[str, int], party: Party) -> None:
         """Take a message that came over a connection on which `party` has proved its session's key (DTLS)."""
         self._socket.take(data, RemoteAddress(wire, address, "coaps", party))
+
+    def lost_secured(self, wire: Wire, address: tuple[str, int], party: Party) -> None:
+        """Forget a connection that is closed: observations and requests under way over it end."""
+        self._socket.lose(RemoteAddress(wire, address, "coaps", party))
 
     async def close(self) -> None:
         """End every context and all that is under way."""

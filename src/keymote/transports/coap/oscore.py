@@ -5,7 +5,8 @@ and no context is ever restored.
 """
 
 import asyncio
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final
 
 import aiocoap
 import aiocoap.error
@@ -13,10 +14,9 @@ from aiocoap import credentials, oscore
 from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
 from aiocoap.transports.oscore import OSCOREAddress
 
-from keymote.crypto.secret import Secret
+from keymote.engine.exports import OSCORE_ALGORITHM, OscoreParameters
 from keymote.transports.coap.message import MAX_SZX
 
-ALGORITHM: Final = "AES-CCM-16-64-128"
 MAX_MESSAGES: Final = 1 << 20
 """Messages that a context protects (Triad-1 1.8)."""
 MAX_FORGERIES: Final = 1 << 16
@@ -26,31 +26,21 @@ WINDOW: Final = 32
 _EDHOC: Final = (".well-known", "edhoc")
 
 
-class Parameters(NamedTuple):
-    """An OSCORE context's inputs (Triad-1 2.8): ids by role, ID Context = psid; `peer` is the other device's id."""
-
-    psid: bytes
-    secret: Secret
-    salt: bytes
-    sender_id: bytes
-    recipient_id: bytes
-    peer: str
-
-
 class SessionContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # untyped library
     """One session's OSCORE context; `end` makes it useless and stops what is under way with it."""
 
     echo_recovery = None  # a window is never lost while the context lives
     authenticated_claims = ()
 
-    def __init__(self, parameters: Parameters) -> None:
-        self.alg_aead = oscore.algorithms[ALGORITHM]
+    def __init__(self, parameters: OscoreParameters, peer: str, worn_out: Callable[[], object]) -> None:
+        self.alg_aead = oscore.algorithms[OSCORE_ALGORITHM]
         self.hashfun = oscore.hashfunctions["sha256"]
         self.sender_id = parameters.sender_id
         self.recipient_id = parameters.recipient_id
         self.id_context = parameters.psid
         self.psid = parameters.psid
-        self.peer = parameters.peer
+        self.peer = peer
+        self._worn_out = worn_out
         self.derive_keys(parameters.salt, parameters.secret.expose())
         self.sender_sequence_number = 0
         self.recipient_replay_window = oscore.ReplayWindow(WINDOW, lambda: None)
@@ -67,21 +57,19 @@ class SessionContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCont
         for task in self.under_way:
             task.cancel()
 
-    @property
-    def exhausted(self) -> bool:
-        return self.protected >= MAX_MESSAGES or self.forgeries >= MAX_FORGERIES
-
     def post_seqnoincrease(self) -> None:
         """Nothing to store: the context does not outlive this process."""
 
     def protect(self, message: Any, request_id: Any = None, *, kid_context: Any = True) -> Any:
-        if not self.alive or self.exhausted:
+        if not self.alive or self.protected >= MAX_MESSAGES:
             raise oscore.ContextUnavailable("the session is over")
         self.protected += 1
+        if self.protected == MAX_MESSAGES:
+            self._worn_out()
         return super().protect(message, request_id, kid_context=kid_context)
 
     def unprotect(self, protected_message: Any, request_id: Any = None) -> Any:
-        if not self.alive or self.exhausted:
+        if not self.alive or self.forgeries >= MAX_FORGERIES:
             raise oscore.ProtectionInvalid("the session is over")
         try:
             return super().unprotect(protected_message, request_id)
@@ -89,6 +77,8 @@ class SessionContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCont
             raise
         except oscore.ProtectionInvalid:
             self.forgeries += 1
+            if self.forgeries == MAX_FORGERIES:
+                self._worn_out()
             raise
 
 
@@ -99,11 +89,14 @@ class Contexts(credentials.CredentialsMap):  # type: ignore[misc]  # untyped lib
         super().__init__()
         self._by_header: dict[tuple[bytes, bytes], SessionContext] = {}
         self._by_psid: dict[bytes, SessionContext] = {}
+        self.worn_out: Callable[[bytes], None] = lambda _psid: None
+        """Called with the psid, outside of any request, when a context has reached a limit and refuses from now on."""
 
-    def admit(self, parameters: Parameters) -> None:
+    def admit(self, parameters: OscoreParameters, peer: str) -> None:
         """Take a session's context in, in place of an older one of the same session."""
         self.dismiss(parameters.psid)
-        context = SessionContext(parameters)
+        loop = asyncio.get_running_loop()
+        context = SessionContext(parameters, peer, lambda: loop.call_soon(self.worn_out, parameters.psid))
         self._by_psid[parameters.psid] = context
         self._by_header[parameters.psid, parameters.recipient_id] = context
 
