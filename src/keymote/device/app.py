@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -10,13 +12,15 @@ from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
 from keymote.crypto.suites import SUITES, suite_by_id
+from keymote.device.agent import Agent
 from keymote.device.config import DeviceConfig, read_secret_text
 from keymote.device.node import DeviceNode, Settled
-from keymote.engine.base import CellKey, Command, Peer
+from keymote.device.sdk import Device
+from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.chain import Pin, Trust
 from keymote.engine.context import DeviceContext
 from keymote.engine.enrolment.device import Registered
-from keymote.engine.faces import OWN_ENROLMENT, Enrolled, Provision
+from keymote.engine.faces import OWN_ENROLMENT, Enrolled, EnrolmentFailed, KeyReady, Provision, SessionClosed
 from keymote.engine.label import parse_code
 from keymote.engine.link import OWN_LINK
 from keymote.engine.node import device_node
@@ -28,6 +32,7 @@ from keymote.storage.file import FileStore
 from keymote.storage.seal import open_key
 from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.transports.coap.multicast import Group
+from keymote.transports.control import ControlServer
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
@@ -50,7 +55,7 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
     config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     kek = open_key(config.key_uri, entropy, create=True)
     store = FileStore(config.state / "cells", kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
-    node = DeviceNode()
+    node = DeviceNode(config.psk_form)
     try:
         context = DeviceContext(
             id=config.id,
@@ -65,6 +70,7 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
         store.close()
         raise
     try:
+        await runtime.open_doors(node.doors)
         await runtime.provide_code(again=rejoin)
     except BaseException:
         await runtime.close()
@@ -80,6 +86,9 @@ class DeviceRuntime:
         self._config = config
         self._store = store
         self._host = host
+        self._doors = Doors()
+        self._resources: CoapApplication | None = None
+        self._dtls: DtlsServer | None = None
         self.endpoint: Final = endpoint
 
     @classmethod
@@ -154,6 +163,33 @@ class DeviceRuntime:
     def send(self, peer: Peer, data: bytes) -> None:
         self.endpoint.send(peer, data, None)
 
+    def resources(self) -> CoapApplication:
+        """Return the resources on the device's socket; aiocoap is loaded when somebody needs them first."""
+        if self._resources is None:
+            from keymote.transports.coap.application import CoapApplication
+
+            self._resources = CoapApplication.mounted(self.endpoint)
+            self._resources.contexts.worn_out = self._close_session
+            self._doors.attach_resources(self._resources)
+        return self._resources
+
+    async def open_doors(self, doors: Doors) -> None:
+        """Serve the configured files, and DTLS where it is wanted.
+
+        Raises:
+            CallerFault: a path cannot be served, or an address is not of this machine.
+            Unavailable: the port is taken, or DTLS is not installed.
+        """
+        self._doors = doors
+        for path, file in self._config.serve.items():
+            self.resources().serve(path, reader_of(file))
+        if self._config.dtls is not None:
+            self._dtls = await _open_dtls(self._config.dtls, doors, self.resources())
+            doors.attach_connections(self._dtls)
+
+    def _close_session(self, psid: bytes) -> None:
+        self.command(session_of(psid), CloseSession())
+
     def search(self) -> None:
         """Ask for a HELLO: the configured manager, else everybody in the group."""
         if self._config.manager:
@@ -162,7 +198,11 @@ class DeviceRuntime:
             self.endpoint.solicit()
 
     async def close(self) -> None:
-        """Let commits finish, then let go of socket and store."""
+        """Let commits finish, then let go of sockets and store."""
+        if self._dtls is not None:
+            self._dtls.close()
+        if self._resources is not None:
+            await self._resources.close()
         self.endpoint.close()
         try:
             await self._host.close()
@@ -241,5 +281,83 @@ def _suite(suite_id: int) -> Suite:
         raise CallerFault(f"suite {suite_id} is not run here", do=f"choose one of {sorted(SUITES)}") from fault
 
 
+async def _open_dtls(bind: tuple[str, int], doors: Doors, resources: CoapApplication) -> DtlsServer:
+    """Serve the same resources to clients that prove a session's pre-shared key."""
+    from keymote.transports.dtls import DtlsPeer, DtlsServer
+
+    def heard(peer: DtlsPeer, payload: bytes) -> None:
+        party = doors.party_of(peer.identity)
+        if party is not None:
+            resources.heard_secured(payload, peer, peer.remote, party)
+
+    def ended(peer: DtlsPeer) -> None:
+        resources.lost_secured(peer, peer.remote, peer.identity)
+
+    server = await DtlsServer.open(bind, doors.key_of, heard)
+    server.ended = ended
+    return server
+
+
+def reader_of(file: Path) -> Handler:
+    """Return a handler that answers GET by what `file` holds at that moment."""
+
+    def read(asked: Asked) -> Answered:
+        if asked.method != "GET":
+            return Answered(code="4.05")
+        try:
+            with file.open("rb") as opened:
+                return Answered(opened.read(MAX_RESOURCE), TEXT_PLAIN)
+        except OSError:
+            return Answered(code="5.03")
+
+    return read
+
+
 def _no_service(_key: CellKey, _query: object, answer: Callable[[object], None]) -> None:
     answer(Unavailable("a device asks no service"))
+
+
+async def serve(config: DeviceConfig, ready: Callable[[Mapping[str, object]], None], *, rejoin: bool = False) -> None:
+    """Run a device as a process of its own until SIGTERM or SIGINT; `ready` hears where it is reached."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    device = Device(config)
+    await device.start(rejoin=rejoin)
+    device.node.observer = _log
+    try:
+        control = await ControlServer.open(config.socket, Agent(device).handlers())
+        try:
+            ready(
+                {
+                    "ready": True,
+                    "role": "device",
+                    "pid": os.getpid(),
+                    "id": device.id,
+                    "address": device.address,
+                    "control": str(config.socket),
+                }
+            )
+            await stopped.wait()
+        finally:
+            await control.close()
+    finally:
+        await device.close()
+
+
+def _log(key: CellKey, report: Report) -> None:
+    match report:
+        case Refused(_, code, what):
+            logger.debug("refused", extra={"cell": key.kind, "code": code.name, "what": what})
+        case SessionClosed(psid, code, revoked, why):
+            closed = {"psid": psid, "code": code.name if code is not None else "", "revoked": revoked, "why": why}
+            logger.info("session closed", extra=closed)
+        case KeyReady(psid, initiator, peer_id, _):
+            logger.info("session open", extra={"psid": psid, "initiator": initiator, "peer": peer_id})
+        case EnrolmentFailed(code, retry_after_s):
+            logger.warning("not enrolled yet", extra={"code": code.name, "retry_after_s": retry_after_s})
+        case Enrolled(dev_id):
+            logger.info("enrolled", extra={"dev_id": dev_id})
+        case _:
+            pass  # records and their plaintext are the application's

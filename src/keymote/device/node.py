@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from keymote.device.faults import NotReady, Replayed, closed_because
+from keymote.device.doors import Doors
+from keymote.device.faults import Exported, NotReady, Replayed, closed_because
 from keymote.device.session import End, Session
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
+from keymote.engine.exports import PskForm
 from keymote.engine.faces import (
     OWN_ENROLMENT,
     CloseSession,
@@ -22,6 +24,7 @@ from keymote.engine.faces import (
     session_of,
 )
 from keymote.errors import ErrorCode, PeerFault
+from keymote.host.resources import Answered, Resources
 
 MAX_INCOMING: Final = 64
 """Sessions opened by peers that wait for `Device.incoming`; beyond, the oldest is not announced."""
@@ -45,13 +48,15 @@ class Runtime(Protocol):
     def peer_of(self, session: CellKey) -> Peer: ...
     def send(self, peer: Peer, data: bytes) -> None: ...
     def search(self) -> None: ...
+    def resources(self) -> Resources: ...
     async def close(self) -> None: ...
 
 
 class DeviceNode:
     """A device at work. `reported` is the sink of its cells' reports; it never calls the application from there."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: PskForm = PskForm.TEXT32) -> None:
+        self.doors: Final = Doors(form)
         self.sessions: Final[dict[bytes, Session]] = {}
         self.incoming: Final[asyncio.Queue[Session | None]] = asyncio.Queue()
         self.enrolled: Final = asyncio.Event()
@@ -139,6 +144,23 @@ class DeviceNode:
             raise NotReady("the peer's address is not known", do="carry the record yourself (protect)")
         self.runtime.send(peer, record)
 
+    def address_of_peer(self, psid: bytes) -> Peer:
+        """Return where a session's peer was heard last, "" when only its own software knows."""
+        return self.runtime.peer_of(session_of(psid))
+
+    async def request(
+        self, psid: bytes, method: str, path: str, payload: bytes, content_format: int | None
+    ) -> Answered:
+        peer = self.runtime.peer_of(session_of(psid))
+        if not peer:
+            raise NotReady("the peer's address is not known", do="wait until it speaks, or pair with its address")
+        return await self.runtime.resources().request(psid, peer, method, path, payload, content_format)
+
+    def shut_doors(self, psid: bytes) -> None:
+        if self.doors.was_used(psid):
+            raise Exported("the session's OSCORE context is in use here", do="pair again, and export before any request")
+        self.doors.shut(psid)
+
     async def close_session(self, psid: bytes) -> None:
         await self._order(psid, CloseSession())
 
@@ -183,6 +205,7 @@ class DeviceNode:
 
     def _ready(self, ready: KeyReady) -> None:
         session = self.sessions[ready.psid] = Session(self, ready)
+        self.doors.open(ready)
         waiting = self._opening.get(ready.psid)
         if waiting is not None and not waiting.done():
             waiting.set_result(session)
@@ -196,6 +219,7 @@ class DeviceNode:
             self.sessions[psid].heard(plaintext)
 
     def _end(self, report: SessionClosed) -> None:
+        self.doors.shut(report.psid)
         session = self.sessions.pop(report.psid, None)
         if session is not None:
             session.over(End(report.code, report.revoked, report.why))

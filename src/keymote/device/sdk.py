@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from keymote.device.config import DeviceConfig, read_config
-from keymote.device.faults import Expired, NotReady, Replayed, Revoked
+from keymote.device.faults import Expired, Exported, NotReady, Replayed, Revoked
 from keymote.device.session import Session, State
 from keymote.errors import CallerFault
 
 if TYPE_CHECKING:
     from keymote.device.node import DeviceNode  # loads the protocols: when a device opens, not when it is imported
     from keymote.engine.faces import Enrolled
+    from keymote.host.resources import Answered, Handler
 
-__all__ = ["Device", "Expired", "NotReady", "Replayed", "Revoked", "Session", "State", "SyncDevice"]
+__all__ = ["Device", "Expired", "Exported", "NotReady", "Replayed", "Revoked", "Session", "State", "SyncDevice"]
 
 PAIR_S: Final = 30.0
 ENROL_S: Final = 60.0
@@ -53,12 +54,16 @@ class Device:
         return cls(config if isinstance(config, DeviceConfig) else read_config(Path(config)))
 
     async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def start(self, *, rejoin: bool = False) -> None:
+        """Start; with `rejoin` the enrolment is forgotten and begun anew with the code of the configuration."""
         from keymote.device.app import launch
 
-        self._node = await launch(self.config)
+        self._node = await launch(self.config, rejoin=rejoin)
         if not self._node.enrolled.is_set():
             self._searching = asyncio.get_running_loop().create_task(self._search(), name="search for a manager")
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -135,6 +140,17 @@ class Device:
         while (session := await queue.get()) is not None:
             yield session
         queue.put_nowait(None)  # for whoever else iterates
+
+    def serve(self, path: str, handler: "Handler", *, unprotected: bool = False, observable: bool = False) -> None:
+        """Answer CoAP requests for `path`: those that a session's key protects, unless declared `unprotected`.
+
+        `handler` takes an `Asked` and returns an `Answered` (`keymote.host.resources`), or a coroutine of one.
+        """
+        self.node.runtime.resources().serve(path, handler, unprotected=unprotected, observable=observable)
+
+    def changed(self, path: str) -> None:
+        """Send what an observable resource is now to those who observe it."""
+        self.node.runtime.resources().changed(path)
 
     async def _search(self) -> None:
         """Ask for a HELLO until the device is enrolled; less and less often."""
@@ -220,6 +236,14 @@ class SyncDevice:
 
         return tuple(SyncSession(session, self._run) for session in self._run(listed()))
 
+    def serve(self, path: str, handler: "Handler", *, unprotected: bool = False, observable: bool = False) -> None:
+        """As `Device.serve`; the handler runs on the device's own thread."""
+
+        async def served() -> None:
+            self._device.serve(path, handler, unprotected=unprotected, observable=observable)
+
+        self._run(served())
+
     def accept(self, timeout_s: float = PAIR_S) -> "SyncSession":
         """Return the next session that a peer opens; NotReady when none comes in this time."""
 
@@ -264,6 +288,13 @@ class SyncSession:
     def send(self, plaintext: bytes) -> None:
         """As `Session.send`."""
         self._run(self._session.send(plaintext))
+
+    def request(self, method: str, path: str, payload: bytes = b"", *, content_format: int | None = None) -> "Answered":
+        """As `Session.request`."""
+        answered: Answered = self._run(
+            self._session.request(method, path, payload, content_format=content_format)
+        )
+        return answered
 
     def close(self) -> None:
         """As `Session.close`."""

@@ -1,0 +1,123 @@
+"""`keymote manager`: make, enrol, run, back up and restore a manager."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keymote.cli.output import Output, OutputOption, show
+from keymote.cli.settings import DataOption, made_directory, state_directory
+from keymote.errors import CallerFault
+
+app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
+
+
+@app.command()
+def init(
+    label: Annotated[Path, typer.Option(metavar="FILE", help="From `keymote coordinator manager add`; mode 0600.")],
+    suite: Annotated[int, typer.Option(help="Of the manager's own keys: 1, 2 or 17.")] = 1,
+    key: Annotated[str, typer.Option("--key-uri", metavar="URI", help="Key-encryption key; made if absent.")] = "",
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a manager of this label.
+
+    \b
+    Example:
+      keymote manager init --label street-7.label --data street-7
+      keymote manager enrol --data street-7
+      keymote manager run --data street-7
+    """
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+    from keymote.manager.app.directory import Directory, read_label
+
+    harden()
+    folder = made_directory(state_directory("manager", data))
+    made = Directory.create(folder, read_label(label), suite, key, SystemEntropy())
+    show({"nm_id": made.identity.nm_id, "name": made.identity.name, "key": made.kek.uri}, output)
+
+
+@app.command()
+def enrol(
+    label: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Make the manager first, if there is none (see `init`).")
+    ] = None,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Enrol at the coordinator of the label and get a TLS certificate; again: a new certificate."""
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+    from keymote.manager.app.directory import Directory, read_label
+    from keymote.manager.app.enrol import enrol as enrol_manager
+
+    harden()
+    entropy = SystemEntropy()
+    folder = made_directory(state_directory("manager", data))
+    if label is not None and not (folder / "manager.json").exists():
+        Directory.create(folder, read_label(label), 1, "", entropy)
+    directory = Directory.open(folder, entropy)
+    asyncio.run(enrol_manager(directory))
+    held = directory.identity
+    show({"nm_id": held.nm_id, "nc_id": held.nc_id, "enrolled": True}, output)
+
+
+@app.command()
+def run(
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address for CoAP; one, not all of them.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="UDP port for CoAP; 0 takes a free one.")] = 5683,
+    group: Annotated[
+        str, typer.Option(metavar="ADDRESS:PORT", help="Multicast group for HELLO; empty: unicast discovery only.")
+    ] = "224.0.1.187:5683",
+    interface: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address of the interface of the group.")
+    ] = "127.0.0.1",
+    announce: Annotated[
+        str, typer.Option(metavar="URI", help="Our CoAP address as other managers see it, if it is not --listen.")
+    ] = "",
+    status_port: Annotated[
+        int, typer.Option(help="TCP port for /health and /metrics on 127.0.0.1; 0: a free one.")
+    ] = 0,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    data: DataOption = None,
+) -> None:
+    """Serve until stopped; prints one JSON line when ready.
+
+    \b
+    Example:
+      keymote manager run --data street-7 --port 5683
+    """
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+    from keymote.host.logs import configure
+    from keymote.manager.app.directory import Directory
+    from keymote.manager.app.service import ManagerProcess, Options
+    from keymote.manager.app.service import run as serve
+    from keymote.transports.coap.multicast import Group
+
+    harden()
+    configure(log_level)
+    where = None
+    if group:
+        address, _, group_port = group.rpartition(":")
+        if not address or not group_port.isdigit():
+            raise CallerFault(f"{group!r} is not ADDRESS:PORT", do="for example 224.0.1.187:5683")
+        where = Group(address, int(group_port), interface)
+    directory = Directory.open(state_directory("manager", data), SystemEntropy())
+    options = Options((listen, port), where, ("127.0.0.1", status_port), announce)
+    process = ManagerProcess(directory, options)
+    asyncio.run(serve(process, lambda said: print(json.dumps(said), flush=True)))
+
+
+@app.command()
+def status(data: DataOption = None, output: OutputOption = Output.TABLE) -> None:
+    """Say how the running manager of --data is."""
+    from keymote.transports.control import ControlClient
+
+    with ControlClient(state_directory("manager", data) / "control.sock") as manager:
+        show(manager.ask("status"), output)

@@ -1,0 +1,1 @@
+"""The manager's composition root: the only files of this room that name concrete stores, links and clients."""

@@ -1,0 +1,228 @@
+"""A running manager: everything put together, started, and stopped without losing what was acknowledged."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from keymote.crypto.entropy import SystemEntropy
+from keymote.crypto.suites import SUITES
+from keymote.engine.base import CellKey, Peer, Refused, Report
+from keymote.engine.context import RegistrarContext, RegistrarPolicy
+from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor
+from keymote.engine.node import registrar_node
+from keymote.errors import KeymoteError, Unavailable
+from keymote.host.async_host import AsyncHost, SystemClock, call_soon
+from keymote.host.batches import Settled
+from keymote.host.driver import Driver
+from keymote.manager.app.coordinator import CoordinatorLink
+from keymote.manager.app.directory import Directory
+from keymote.manager.app.enrol import newcomer_context
+from keymote.manager.app.own import OwnStore
+from keymote.manager.desk import Desk
+from keymote.storage.sql import open_database
+from keymote.storage.sql_store import SqlStore
+from keymote.transports.coap.endpoint import CoapEndpoint
+from keymote.transports.coap.multicast import Group
+from keymote.transports.control import ControlServer
+from keymote.transports.http_status import Health, StatusServer
+from keymote.transports.metrics import Metrics
+from keymote.wire.credential import Role
+
+CACHE: Final = 16_384
+"""Cells kept in memory, some KiB each; the others are read when they are needed."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where a manager serves. `announce`: its address as other managers see it, when that is not `listen`."""
+
+    listen: tuple[str, int] = ("127.0.0.1", 5683)
+    group: Group | None = None
+    status: tuple[str, int] = ("127.0.0.1", 0)
+    announce: Peer = ""
+    policy: RegistrarPolicy = field(default_factory=RegistrarPolicy)
+
+
+class ManagerProcess:
+    """One manager in the running event loop."""
+
+    def __init__(self, directory: Directory, options: Options) -> None:
+        self.directory: Final = directory
+        self.options: Final = options
+        self._driver: Driver | None = None
+        self._reports: Counter[str] = Counter()
+        self._alarms: Counter[str] = Counter()
+        self._closing = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open the stores, bind the sockets, load who we are, and serve.
+
+        Raises:
+            CallerFault: not enrolled, a file is missing, unfit or readable by others, another process has the stores.
+            Unavailable: a port is taken.
+        """
+        async with contextlib.AsyncExitStack() as starting:
+            await self._start(starting)
+            self._closing = starting.pop_all()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        directory, options, entropy = self.directory, self.options, SystemEntropy()
+        own = OwnStore(directory.folder / "own.cells", directory.kek, entropy)
+        stack.callback(own.close)
+        signing = own.signing_key(directory.suite)
+        membership = own.membership(newcomer_context(directory, signing))
+        self.endpoint = await CoapEndpoint.open(
+            options.listen, self._receive, group=options.group, listen=options.group is not None
+        )
+        stack.callback(self.endpoint.close)
+        address = options.announce or self.endpoint.address
+        self.coordinator = CoordinatorLink(directory, own, signing, membership.credential.kid, address)
+        stack.push_async_callback(self.coordinator.close)
+        database = open_database(directory.folder / "cells.db", history="cells")
+        store = SqlStore(database, directory.kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
+        stack.callback(store.close)
+        context = RegistrarContext(
+            id=directory.nm_id,
+            nc_id=directory.nc_id,
+            role=Role.MANAGER,
+            signing=signing,
+            suites=SUITES,
+            chain=(membership.credential.raw, *membership.issuers),
+            trust=directory.trust,
+            membership=membership,
+            policy=options.policy,
+            generation=directory.identity.generation,
+        )
+        clock = SystemClock()
+        driver = Driver(
+            registrar_node(context),
+            store,
+            self.endpoint,
+            clock,
+            entropy,
+            self.coordinator.answer,
+            self._reported,
+            cache=CACHE,
+            fault=lambda where, error: logger.error("bug in the engine at %s", where, exc_info=error),
+        )
+        host = AsyncHost(driver, clock)
+        stack.push_async_callback(_closed, host)
+        self._driver = driver
+        host.start()
+        await host.command(GATE, OpenDoor())
+        desk = Desk(host, self._status)
+        stack.push_async_callback((await ControlServer.open(directory.control, desk.handlers())).close)
+        self.status = await StatusServer.open(options.status, self._health, self._metrics())
+        stack.push_async_callback(self.status.close)
+        self.coordinator.start(host)
+        logger.info("serving", extra={"address": self.endpoint.address, "nm_id": directory.identity.nm_id})
+
+    async def stop(self) -> None:
+        """Take nothing in any more, let commits finish, close."""
+        await self._closing.aclose()
+        logger.info("stopped")
+
+    def ready(self) -> Mapping[str, object]:
+        """Return what a starter wants to know."""
+        host, port = self.status.address
+        return {
+            "ready": True,
+            "role": "manager",
+            "pid": os.getpid(),
+            "nm_id": self.directory.identity.nm_id,
+            "address": self.endpoint.address,
+            "status": f"http://{host}:{port}",
+        }
+
+    # ------------------------------------------------------------------ datagrams and reports
+
+    def _receive(self, peer: Peer, data: bytes, settled: Settled | None = None) -> None:
+        if self._driver is not None:
+            self._driver.receive(peer, data, settled)
+        elif settled is not None:
+            settled(Unavailable("not started yet", do="try again"))
+
+    def _reported(self, key: CellKey, report: Report) -> None:
+        match report:
+            case Refused(_, code, what):
+                logger.debug("refused", extra={"cell": key.kind, "code": code.name, "what": what})
+            case Alarm(name, subject, what):
+                self._alarms[name] += 1
+                logger.warning("alarm", extra={"alarm": name, "subject": subject, "what": what})
+            case HelloIs():
+                pass
+            case _:
+                self._reports[type(report).__name__] += 1
+                logger.info(type(report).__name__, extra={"cell": key.kind, "subject": key.id})
+
+    # ------------------------------------------------------------------ what operators see
+
+    def _status(self) -> Mapping[str, object]:
+        return {**self.ready(), **self._health().facts, "inbox": len(self.endpoint.inbox)}
+
+    def _health(self) -> Health:
+        refused = self.coordinator.refused
+        return Health(
+            ok=not refused,
+            facts={
+                "coordinator": "refused" if refused else "connected" if self.coordinator.is_connected else "away",
+                "alarms": sum(self._alarms.values()),
+                "faults": 0 if self._driver is None else self._driver.faults,
+            },
+        )
+
+    def _metrics(self) -> Metrics:
+        metrics = Metrics()
+        metrics.asked("refused", "Inputs refused since the start, by reason.", "code", self._refusals)
+        metrics.asked("events", "Things that happened since the start, by kind.", "event", lambda: self._reports)
+        metrics.asked("alarms", "Alarms since the start, by name.", "alarm", lambda: self._alarms)
+        metrics.asked(
+            "coordinator_connected",
+            "1 while the event stream of the coordinator is up.",
+            "state",
+            lambda: {"connected": float(self.coordinator.is_connected)},
+        )
+        metrics.asked(
+            "inbox_records",
+            "Records that wait for devices which cannot be reached.",
+            "state",
+            lambda: {"waiting": float(len(self.endpoint.inbox))},
+        )
+        return metrics
+
+    def _refusals(self) -> Mapping[str, float]:
+        counted: Counter[str] = Counter()
+        if self._driver is not None:
+            for (_, code), number in self._driver.tally.items():
+                counted[code.name] += number
+        return counted
+
+
+async def _closed(host: AsyncHost) -> None:
+    """Close a host; a store that does not finish must not keep the process."""
+    try:
+        await host.close()
+    except KeymoteError as error:
+        logger.warning("closing: %s", error)
+
+
+async def run(process: ManagerProcess, ready: Callable[[Mapping[str, object]], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` hears where."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await process.start()
+    try:
+        ready(process.ready())
+        await stopped.wait()
+    finally:
+        await process.stop()
