@@ -287,21 +287,11 @@ class _Steps:
         body = ShareBody.decode(run.open("A/k4", Share.decode(data, sizes).ct), sizes)
         W, e_D = suite.check(body.W), suite.check(body.e_D)
         key = suite.verify_key(body.sig_pk)
-        V, E1 = self._contribution(suite, phase.e_NM, e_D, entropy)
+        V, E1 = contribution(suite, phase.e_NM, e_D, entropy)
         run = run.add(data)
         vpt = Vpt(run.seal("A/k5", VptBody(V).encode())).encode()
         waiting = AwaitBind(run.add(vpt), W, phase.e_NM, E1, key, data, vpt, phase.peer, now.mono + SHARE_WITHIN_S)
         return replace(cell, phase=waiting), [Send(phase.peer, vpt)]
-
-    @staticmethod
-    def _contribution(suite: Suite, e_NM: Point, e_D: Point, entropy: Entropy) -> tuple[Point, Point]:
-        """Return V = d_NM e_D (2) and E1 = e_NM + V (3); d_NM is forgotten here (EN-15: another one if E1 = O)."""
-        while True:
-            V = suite.mul(suite.random_scalar(entropy), e_D)
-            try:
-                return V, suite.add(e_NM, V)
-            except PeerFault:
-                continue
 
     def _bind(self, cell: RegistrarCell, phase: AwaitBind, data: bytes, now: Now, entropy: Entropy) -> Step:
         run, suite = phase.run, phase.run.suite
@@ -462,6 +452,16 @@ class _Steps:
         outputs: list[Output] = [Tell(OWN, RaiseStatusEpoch())]
         outputs += [Tell(session_of(psid), DeviceGone(cell.dev_id, reason)) for psid in member.sessions]
         return gone, [*outputs, DeviceRevoked(cell.dev_id, member.sessions)]
+
+
+def contribution(suite: Suite, e_NM: Point, e_D: Point, entropy: Entropy) -> tuple[Point, Point]:
+    """Return V = d_NM e_D (2) and E1 = e_NM + V (3); d_NM is forgotten here (EN-15: another one if E1 = O)."""
+    while True:
+        V = suite.mul(suite.random_scalar(entropy), e_D)
+        try:
+            return V, suite.add(e_NM, V)
+        except PeerFault:
+            continue
 
 
 def _told(member: Member, command: WantMember | RememberSession) -> tuple[Member, list[Output]]:
