@@ -1,6 +1,8 @@
 """A coordinator without network: a root, an identity, a ledger in a file, managers and devices with real credentials."""
 
+import tempfile
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from keymote.coordinator.authority import Root, new_request
@@ -12,6 +14,7 @@ from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.suites import SUITES
+from keymote.storage.sql import open_database
 from keymote.storage.sql_ledger import open_ledger
 from keymote.wire.credential import Claims, Credential, Role, issue
 
@@ -101,6 +104,19 @@ class Office:
         return manager.vouch(dev_id, chosen.pop("role"), chosen.pop("nc_id"), **chosen)
 
 
+@cache
+def empty_register() -> bytes:
+    """An empty database, migrated once: each test gets a copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        database = open_database(path, history="registry")
+        database.truncate_journal()
+        database.close()
+        return path.read_bytes()
+
+
 def open_office(root: Root, nc_id: bytes, path: Path) -> Office:
     clock = Clock()
+    if not path.exists():
+        path.write_bytes(empty_register())
     return Office(Desk(made_identity(nc_id, root), open_ledger(path), clock), clock)

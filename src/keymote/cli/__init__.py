@@ -26,6 +26,10 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "authority": Entry("keymote.cli.authority:app", "Keep the offline root and certify coordinators."),
     "coordinator": Entry("keymote.cli.coordinator:app", "Run the registry, the revocation list and the REST API."),
+    "audit": Entry("keymote.cli.audit:app", "Show the audit log and re-compute its chain."),
+    "manager": Entry("keymote.cli.manager:app", "Enrol devices and add a share to each of their keys."),
+    "device": Entry("keymote.cli.device:app", "Labels, devices and their revocation; run a device."),
+    "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
     "selftest": Entry("keymote.cli.selftest:selftest", "Recompute known answers and vector files."),
 }
 
