@@ -33,6 +33,17 @@ def encode_array(*items: object) -> bytes:
     return cbor2.dumps(items, canonical=True)
 
 
+def bstr(value: bytes) -> bytes:
+    """Return the encoding of a byte string: what `encode` returns, without the walk."""
+    length = len(value)
+    return BSTR_HEADS[length] + value if length <= MAX_SIZE_LARGE else cbor2.dumps(bytes(value))
+
+
+def uint(value: int) -> bytes:
+    """Return the encoding of an unsigned integer: what `encode` returns, without the walk."""
+    return _UINTS[value] if 0 <= value < 256 else cbor2.dumps(value)
+
+
 def decode(data: bytes, *, max_size: int = MAX_SIZE) -> Item:
     """Return the value that `data` encodes.
 
@@ -99,4 +110,7 @@ def _major(key: object) -> int:
     return 4
 
 
+BSTR_HEADS: Final = tuple(cbor2.dumps(bytes(length))[: -length or None] for length in range(MAX_SIZE_LARGE + 1))
+"""What stands before a byte string of so many bytes, for each length that fits into a message."""
+_UINTS: Final = tuple(cbor2.dumps(value) for value in range(256))
 _LEAVES: Final[frozenset[type]] = frozenset({bytes, str, bool, type(None)})

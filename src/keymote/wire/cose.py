@@ -1,11 +1,13 @@
 """COSE_Sign1 by hand (RFC 9052 section 4), exactly as Triad-1 1.4 binds it: one protected header per suite, nothing else."""
 
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from keymote import cbor
+from keymote.cbor import bstr, uint
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import Sizes
+from keymote.wire.layout import MISMATCH, Part, octets
 
 PROTECTED: Final = {
     1: bytes.fromhex("a10132"),
@@ -16,7 +18,13 @@ PROTECTED: Final = {
 """Suite id of the signer's key -> the only accepted protected header: {1: -19} Ed25519, {1: -9} ESP256 (RFC 9864)."""
 
 _KID: Final = 4
+_KID_HEADER: Final = b"\xa1\x04\x48"
+_KID_AT: Final = 5
+"""Where the unprotected header lies: behind `84 43 protected`."""
 _ANY_PROTECTED: Final = frozenset(PROTECTED.values())
+_SIGNATURE1: Final = b"\x84" + cbor.encode("Signature1")
+_TRIAD1: Final = b"\x84" + cbor.encode("TRIAD1")
+_take_payload: Final = octets(0, cbor.MAX_SIZE)
 
 
 class Signer(Protocol):
@@ -55,7 +63,9 @@ class Sign1:
         return [self.protected, {} if self.kid is None else {_KID: self.kid}, self.payload, self.signature]
 
     def encode(self) -> bytes:
-        return cbor.encode(self.items())
+        """Return the one encoding of this object."""
+        unprotected = b"\xa0" if self.kid is None else _KID_HEADER + self.kid
+        return b"\x84" + bstr(self.protected) + unprotected + bstr(self.payload) + bstr(self.signature)
 
     @classmethod
     def decode(cls, data: bytes, *, kid: bool) -> Self:
@@ -102,6 +112,36 @@ class InlineSign1:
         assert isinstance(value, Sign1)
         return value.items()
 
+    def part(self, sizes: Sizes) -> Part:
+        return _take_with_kid if self.kid else _take_without_kid
+
+    def write(self, value: Sign1) -> bytes:
+        return value.encode()
+
+
+def _take_with_kid(data: bytes, at: int, values: list[Any]) -> int:
+    if data[at + _KID_AT : at + _KID_AT + 3] != _KID_HEADER:
+        return MISMATCH
+    start = at + _KID_AT + 3
+    return _take(data, at, data[start : start + 8], start + 8, values)
+
+
+def _take_without_kid(data: bytes, at: int, values: list[Any]) -> int:
+    return _take(data, at, None, at + _KID_AT + 1, values) if data[at + _KID_AT] == 0xA0 else MISMATCH
+
+
+def _take(data: bytes, at: int, kid: bytes | None, rest: int, values: list[Any]) -> int:
+    """Read `84 43 protected`, whose unprotected header has been read, and what lies from `rest` on."""
+    protected = data[at + 2 : at + _KID_AT]
+    if data[at : at + 2] != b"\x84\x43" or protected not in _ANY_PROTECTED:
+        return MISMATCH
+    found: list[Any] = []
+    end = _take_payload(data, rest, found)
+    if end < 0 or data[end : end + 2] != b"\x58\x40":
+        return MISMATCH
+    values.append(Sign1(protected, kid, found[0], data[end + 2 : end + 66]))
+    return end + 66
+
 
 def sign1(signer: Signer, mt: int, payload: bytes, *, ctx: bytes = b"", kid: bytes | None = None) -> Sign1:
     """Sign `payload` as message type `mt` in session context `ctx`."""
@@ -112,5 +152,5 @@ def sign1(signer: Signer, mt: int, payload: bytes, *, ctx: bytes = b"", kid: byt
 
 def _to_be_signed(protected: bytes, suite: int, mt: int, ctx: bytes, payload: bytes) -> bytes:
     """Return Sig_structure (RFC 9052 4.4) with external_aad = CBOR["TRIAD1", mt, suite, ctx] (Triad-1 1.4)."""
-    external_aad = cbor.encode(["TRIAD1", mt, suite, ctx])
-    return cbor.encode(["Signature1", protected, external_aad, payload])
+    external_aad = _TRIAD1 + uint(mt) + uint(suite) + bstr(ctx)
+    return _SIGNATURE1 + bstr(protected) + bstr(external_aad) + bstr(payload)

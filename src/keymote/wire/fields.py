@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
+from keymote.wire import layout
+from keymote.wire.layout import MISMATCH, Exactly, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,19 @@ def sizes_of(suite: int) -> Sizes:
 
 
 class FieldType(Protocol):
-    """Turns a decoded CBOR item into a field's value and back, refusing every other form with E_FORMAT."""
+    """One accepted form of a field, as a decoded CBOR item and as bytes.
+
+    `accept` turns an item into the field's value, refusing every other form with E_FORMAT; `emit` is its inverse. `part`
+    says how the same field lies in bytes, `write` writes it.
+    """
 
     def accept(self, item: object, sizes: Sizes) -> object: ...
 
     def emit(self, value: object) -> object: ...
+
+    def part(self, sizes: Sizes) -> Part: ...
+
+    def write(self, value: Any) -> bytes: ...
 
 
 def _refuse(expected: str, item: object) -> PeerFault:
@@ -57,6 +68,12 @@ class Uint:
     def emit(self, value: object) -> object:
         return value
 
+    def part(self, sizes: Sizes) -> Part:
+        return layout.uint(self.bits)
+
+    def write(self, value: int) -> bytes:
+        return cbor.uint(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Octets:
@@ -73,6 +90,12 @@ class Octets:
     def emit(self, value: object) -> object:
         return value
 
+    def part(self, sizes: Sizes) -> Part:
+        return layout.octets(self.least, self.most) if self.most else Exactly(self.least)
+
+    def write(self, value: bytes) -> bytes:
+        return cbor.bstr(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Sized:
@@ -87,6 +110,12 @@ class Sized:
 
     def emit(self, value: object) -> object:
         return value
+
+    def part(self, sizes: Sizes) -> Part:
+        return Exactly(self.length(sizes))
+
+    def write(self, value: bytes) -> bytes:
+        return cbor.bstr(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +132,18 @@ class OneOf:
     def emit(self, value: object) -> object:
         return value
 
+    def part(self, sizes: Sizes) -> Part:
+        take = layout.octets(min(self.lengths), max(self.lengths))
+
+        def take_one(data: bytes, at: int, values: list[Any]) -> int:
+            end = take(data, at, values)
+            return end if end < 0 or len(values[-1]) in self.lengths else MISMATCH
+
+        return take_one
+
+    def write(self, value: bytes) -> bytes:
+        return cbor.bstr(value)
+
 
 @dataclass(frozen=True, slots=True)
 class CodeNumber:
@@ -115,6 +156,18 @@ class CodeNumber:
 
     def emit(self, value: object) -> object:
         return int(value)  # type: ignore[call-overload]  # an ErrorCode or its number
+
+    def part(self, sizes: Sizes) -> Part:
+        take = layout.uint(8)
+
+        def take_known(data: bytes, at: int, values: list[Any]) -> int:
+            end = take(data, at, values)
+            return end if end < 0 or values[-1] in _CODES else MISMATCH
+
+        return take_known
+
+    def write(self, value: int) -> bytes:
+        return cbor.uint(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +187,26 @@ class UintList:
 
     def emit(self, value: object) -> object:
         return value
+
+    def part(self, sizes: Sizes) -> Part:
+        take = layout.uint(8)
+
+        def take_list(data: bytes, at: int, values: list[Any]) -> int:
+            count = data[at] - 0x80
+            if not 1 <= count <= self.most:
+                return MISMATCH
+            entries: list[int] = []
+            at += 1
+            while count and at > 0:
+                at = take(data, at, entries)
+                count -= 1
+            values.append(tuple(entries))
+            return at
+
+        return take_list
+
+    def write(self, value: tuple[int, ...]) -> bytes:
+        return cbor.encode(value)
 
 
 ID: Final = Octets(8)

@@ -6,11 +6,13 @@ Fields are annotated with their `FieldType`; fields at the end may be optional, 
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import FieldType, Sizes
+from keymote.wire.layout import Reader, reader
 
 B = TypeVar("B", bound="Body")
 M = TypeVar("M", bound="Message")
@@ -24,6 +26,10 @@ class Body:
     _types: ClassVar[tuple[FieldType, ...]] = ()
     _required: ClassVar[int] = 0
     _head: ClassVar[tuple[int, ...]] = ()
+    _values: ClassVar[Any]
+    """Returns the values of a message's fields in order."""
+    _openings: ClassVar[tuple[bytes, ...]]
+    _readers: ClassVar[dict[tuple[bytes, int], Reader]]
     max_size: ClassVar[int] = cbor.MAX_SIZE
 
     def items(self) -> list[object]:
@@ -36,14 +42,36 @@ class Body:
             values.append(kind.emit(value))
         return values
 
-    def encode(self) -> bytes:
-        """Return the one encoding of this message."""
-        return cbor.encode(self.items())
+    def encode(self, *, without: int = 0) -> bytes:
+        """Return the one encoding of this message, or of the array that lacks its last `without` fields."""
+        values = self._values(self)
+        if without or values[-1] is None:
+            values = values[: (values.index(None) if values[-1] is None else len(values)) - without]
+        heads = cbor.BSTR_HEADS
+        written = [
+            heads[len(value)] + value if type(value) is bytes else kind.write(value)
+            for value, kind in zip(values, self._types, strict=False)
+        ]
+        return self._openings[len(values)] + b"".join(written)
 
     @classmethod
     def decode(cls, data: bytes, sizes: Sizes) -> Self:
         """Return the message in `data`; E_FORMAT unless it is the encoding of exactly this message."""
-        return cls.from_items(cbor.decode_array(data, max_size=cls.max_size), sizes)
+        read = cls._readers.get((data[:1], sizes.point)) or cls._reader(data[:1], sizes)
+        values = read(data)
+        if values is None or len(data) > cls.max_size:
+            return cls.from_items(cbor.decode_array(data, max_size=cls.max_size), sizes)  # says what is wrong
+        return cls(*values)
+
+    @classmethod
+    def _reader(cls, first: bytes, sizes: Sizes) -> Reader:
+        """Return the reader of arrays with this first byte, which tells the number of elements."""
+        count = first[0] - 0x80 - len(cls._head) if first else -1
+        if not cls._required <= count <= len(cls._types):
+            return _unreadable
+        made = reader(cls._openings[count], [kind.part(sizes) for kind in cls._types[:count]])
+        cls._readers[first, sizes.point] = made
+        return made
 
     @classmethod
     def from_items(cls, items: list[Any], sizes: Sizes) -> Self:
@@ -56,6 +84,10 @@ class Body:
             raise PeerFault(ErrorCode.E_FORMAT, f"message type {items[0]!r} where {cls.__name__} is due")
         values = [kind.accept(item, sizes) for kind, item in zip(cls._types, items[head:], strict=False)]
         return cls(*values)
+
+
+def _unreadable(_data: bytes) -> None:
+    return None
 
 
 class Message(Body):
@@ -73,6 +105,7 @@ def message(mt: int, *, max_size: int = cbor.MAX_SIZE) -> Callable[[type[M]], ty
         made = body(cls)
         made.mt = mt
         made._head = (mt,)
+        made._openings = _openings(made)
         made.max_size = max_size
         return made
 
@@ -95,7 +128,17 @@ def body(cls: type[B]) -> type[B]:
     made._names = names
     made._types = tuple(kinds)
     made._required = required
+    values = attrgetter(*names)
+    made._values = staticmethod(values if len(names) > 1 else lambda one: (values(one),))
+    made._openings = _openings(made)
+    made._readers = {}
     return made
+
+
+def _openings(made: type[Body]) -> tuple[bytes, ...]:
+    """Return what precedes 0, 1, 2... fields: the head of the array and the message type."""
+    mt = b"".join(map(cbor.uint, made._head))
+    return tuple(bytes((0x80 + len(made._head) + count,)) + mt for count in range(len(made._types) + 1))
 
 
 def _field_type(hint: Any) -> tuple[bool, FieldType]:

@@ -57,7 +57,7 @@ class Handshake:
 
     def answered(self, a2: Auth2 | NmAuth2) -> Self:
         """Return the handshake after A2; its tag, the last field, is not part of T."""
-        return replace(self, T=self.T.add(cbor.encode(a2.items()[:-1])))
+        return replace(self, T=self.T.add(a2.encode(without=1)))
 
     def tag(self, N_I: Point, DH: Point) -> bytes:
         """Return tagR, which only somebody who recovered N_I can make."""

@@ -1,0 +1,130 @@
+"""Reading by layout and reading by items are one decoder: what one accepts, the other accepts with the same values."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keymote import cbor
+from keymote.errors import PeerFault
+from keymote.wire.fields import SIZES, Sizes
+from keymote.wire.layout import Exactly, octets, reader, uint
+from keymote.wire.message import Message
+from keymote.wire.registry import MESSAGES
+
+INTEGERS = [0, 1, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1]
+LENGTHS = [0, 1, 16, 23, 24, 32, 255, 256, 1040, 1041]
+
+
+@pytest.mark.parametrize("value", INTEGERS)
+@pytest.mark.parametrize("bits", [2, 8, 32])
+def test_CM01_an_integer_is_read_in_its_shortest_form_alone(value: int, bits: int) -> None:
+    read = reader(b"\x81", [uint(bits)])
+    assert read(cbor.encode([value])) == ([value] if value < 1 << bits else None)
+    for size, head in ((1, 0x18), (2, 0x19), (4, 0x1A), (8, 0x1B)):
+        if value < 1 << 8 * size:
+            longer = bytes((0x81, head)) + value.to_bytes(size, "big")
+            expected = [value] if longer == cbor.encode([value]) and value < 1 << bits else None
+            assert read(longer) == expected
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_CM01_a_byte_string_is_read_with_its_shortest_head_alone(length: int) -> None:
+    value = bytes(length)
+    ranged, exact = reader(b"\x81", [octets(16, 1040)]), reader(b"\x81", [Exactly(length)])
+    encoded = cbor.encode([value])
+    assert ranged(encoded) == ([value] if 16 <= length <= 1040 else None)
+    assert list(exact(encoded) or ()) == [value]
+    for size, head in ((1, 0x58), (2, 0x59), (4, 0x5A), (8, 0x5B)):
+        longer = bytes((0x81, head)) + (length % (1 << 8 * size)).to_bytes(size, "big") + value
+        if longer != encoded:
+            assert ranged(longer) is None and exact(longer) is None
+    assert ranged(b"\x81\x5f" + cbor.encode(value) + b"\xff") is None, "indefinite length"
+
+
+def slowly(kind: type[Message], data: bytes, sizes: Sizes) -> Message | None:
+    try:
+        return kind.from_items(cbor.decode_array(data, max_size=kind.max_size), sizes)
+    except PeerFault:
+        return None
+
+
+def quickly(kind: type[Message], data: bytes, sizes: Sizes) -> Message | None:
+    values = kind._reader(data[:1], sizes)(data)  # noqa: SLF001  # the half of `decode` that is compared
+    return None if values is None else kind(*values)
+
+
+leaves = st.one_of(
+    st.integers(0, 300),
+    st.sampled_from(INTEGERS),
+    st.sampled_from([8, 16, 32, 33, 48, 49, 64, 80, 96]).flatmap(lambda n: st.binary(min_size=n, max_size=n)),
+    st.binary(max_size=300),
+    st.tuples(
+        st.sampled_from([b"\xa1\x012", b"\xa1\x01(", b"\xa1\x01'"]),
+        st.sampled_from([{}, {4: bytes(8)}, {4: bytes(7)}, {5: bytes(8)}]),
+        st.binary(max_size=40),
+        st.sampled_from([bytes(64), bytes(63)]),
+    ).map(list),
+    st.lists(st.integers(0, 300), max_size=9),
+    st.none(),
+    st.booleans(),
+)
+
+
+@given(kind=st.sampled_from(MESSAGES), sizes=st.sampled_from(list(SIZES.values())), data=st.data())
+def test_CM04_both_ways_of_reading_agree_on_arrays(kind: type[Message], sizes: Sizes, data: Any) -> None:
+    array = [kind.mt, *data.draw(st.lists(leaves, max_size=10))]
+    wire = cbor.encode(array)
+    assert quickly(kind, wire, sizes) == slowly(kind, wire, sizes)
+
+
+@given(
+    kind=st.sampled_from(MESSAGES),
+    sizes=st.sampled_from(list(SIZES.values())),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=2),
+    cut=st.integers(0, 3),
+    data=st.data(),
+)
+def test_CM02_both_ways_of_reading_agree_on_damaged_messages(
+    kind: type[Message], sizes: Sizes, changes: list[tuple[int, int]], cut: int, data: Any
+) -> None:
+    wire = bytearray(whole(kind, sizes).encode())
+    for at, value in changes:
+        wire[at % len(wire)] ^= value
+    damaged = bytes(wire[: len(wire) - cut])
+    quick, slow = quickly(kind, damaged, sizes), slowly(kind, damaged, sizes)
+    assert quick == slow
+    assert slow is None or slow.encode() == damaged
+
+
+def whole(kind: type[Message], sizes: Sizes) -> Message:
+    """Return a message of this kind with every field in place."""
+    values: list[Any] = []
+    for field in kind._types:  # noqa: SLF001
+        for candidate in CANDIDATES:
+            try:
+                values.append(field.accept(candidate, sizes))
+                break
+            except PeerFault:
+                continue
+        else:
+            raise AssertionError(f"no sample for {field}")
+    return kind(*values)
+
+
+CANDIDATES = [
+    3,
+    [1, 17],
+    [b"\xa1\x012", {4: bytes(8)}, b"payload", bytes(64)],
+    *(bytes(length) for length in (*range(8, 400), 1168)),
+]
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+def test_CM05_writing_is_the_encoding_of_the_items(kind: type[Message]) -> None:
+    for sizes in SIZES.values():
+        message = whole(kind, sizes)
+        assert message.encode() == cbor.encode(message.items())
+        assert message.encode(without=1) == cbor.encode(message.items()[:-1])
+        assert quickly(kind, message.encode(), sizes) == message
