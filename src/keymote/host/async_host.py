@@ -48,6 +48,7 @@ class AsyncHost:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._rings = 0.0
+        self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
         driver.after = self._after
@@ -83,6 +84,7 @@ class AsyncHost:
         Raises:
             Unavailable: the store has not finished within `CLOSING_S`; what waits for it was not acknowledged.
         """
+        self._closing = True
         self.driver.close()
         try:
             async with asyncio.timeout(CLOSING_S):
@@ -91,7 +93,6 @@ class AsyncHost:
             raise Unavailable("the store does not finish", do="nothing that waits for it was acknowledged") from error
         finally:
             self._disarm()
-            self.driver.after = None
 
     def _after(self) -> None:
         """A call into the driver ended: its earliest deadline and its idleness may be new."""
@@ -99,6 +100,8 @@ class AsyncHost:
             self._idle.set()
         else:
             self._idle.clear()
+        if self._closing:
+            return
         deadline = self.driver.next_deadline()
         if deadline is None or (self._timer is not None and self._rings <= deadline):
             return  # a timer that rings too early finds nothing to do and is set anew

@@ -6,7 +6,7 @@ only looked at unfinished cells waits for the newest batch among them. So a batc
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from keymote.engine.base import Ask, CellKey, Peer, Report, Send, Unit
 from keymote.host.cache import CellCache
@@ -16,8 +16,7 @@ Settled = Callable[[Sequence[Any] | Exception], None]
 """Hears once how a unit ended: what left with it, or why nothing did."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A unit whose changes are applied and whose effects have not left yet."""
 
     effects: Sequence[tuple[CellKey, Send | Ask | Report]]

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from keymote.engine.base import MAX_TELLS, CellKey, Durability, Kind, Node
+from keymote.engine.base import MAX_TELLS, CellKey, Durability, Node
 from keymote.errors import CallerFault, PeerFault
 from keymote.host.ports import Store, Write
 
@@ -19,7 +19,7 @@ MAX_RECORD: Final = 2048
 """Longest record of a durable cell, in bytes (rule DR-10)."""
 
 _EVICTION_TRIES: Final = 2
-"""Cells examined for each one loaded, so that many which cannot leave cost little."""
+"""Cells examined for each one loaded or written, so that many which cannot leave cost little."""
 
 
 @dataclass(slots=True)
@@ -38,8 +38,7 @@ class Slot:
     batch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What one unit made of one cell, computed in full before anything is replaced."""
 
     key: CellKey
@@ -156,18 +155,15 @@ class CellCache:
             return Change(key, cell, aliases, deadline, None, written=False)
         slot = self._slots.get(key)
         old = None if slot is None else slot.row
-        row = None if cell is None else self._row(kind, key, cell, aliases)
-        return Change(key, cell, aliases, deadline, row, written=row != old)
-
-    @staticmethod
-    def _row(kind: Kind, key: CellKey, cell: Any, aliases: tuple[bytes, ...]) -> Write | None:
-        record = kind.record(cell)
+        record = None if cell is None else kind.record(cell)
         if record is None:
-            return None
+            return Change(key, cell, aliases, deadline, None, written=old is not None)
         if len(record) > MAX_RECORD:
             raise ValueError(f"record of a {kind.name!r} cell has {len(record)} bytes, more than {MAX_RECORD}")
-        stored = aliases if kind.stored_aliases is None else kind.stored_aliases(cell)
-        return Write(key, record, stored, kind.wake_at(cell))
+        wake_at = kind.wake_at(cell)
+        if old is not None and old.record == record and old.aliases == aliases and old.wake_at == wake_at:
+            return Change(key, cell, aliases, deadline, old, written=False)
+        return Change(key, cell, aliases, deadline, Write(key, record, aliases, wake_at), written=True)
 
     def apply(self, change: Change) -> None:
         """Make `change` the newest state; a cell that is gone keeps its slot until `settle` or `mark` decide."""
@@ -213,10 +209,11 @@ class CellCache:
         slot.batch = max(slot.batch, batch)
 
     def settle(self, key: CellKey, batch: int) -> None:
-        """`batch` is on disk: a cell that it erased needs no slot any more."""
+        """`batch` is on disk: a cell that it erased needs no slot any more, one that it wrote may leave memory."""
         slot = self._slots.get(key)
         if slot is not None and slot.cell is None and slot.batch <= batch:
             del self._slots[key]
+        self._evict()
 
     def drop(self, key: CellKey) -> None:
         """Forget the cell: a durable one is loaded again on demand, a volatile one is gone."""
