@@ -153,3 +153,21 @@ def forgotten_credential(patch: pytest.MonkeyPatch) -> None:
         return datagram(self, cell, peer, data, *rest)
 
     patch.setattr(registrar._Steps, "_datagram", forgetful)
+
+
+def repeated_by_encrypting(patch: pytest.MonkeyPatch) -> None:
+    """Make SHARE anew when it has to be repeated, instead of keeping its bytes."""
+    offered, due = device._Steps._offer, device._Steps._due
+    before: dict[int, tuple[Any, ...]] = {}
+
+    def offer(self: Any, *given: Any) -> Any:
+        before[id(self)] = given
+        return offered(self, *given)
+
+    def again(self: Any, cell: Any, now: Any) -> Any:
+        if isinstance(cell, device.AwaitVpt):
+            return offered(self, *before[id(self)])
+        return due(self, cell, now)
+
+    patch.setattr(device._Steps, "_offer", offer)
+    patch.setattr(device._Steps, "_due", again)

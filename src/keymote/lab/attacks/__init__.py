@@ -1,14 +1,21 @@
 """Attacks on the published schemes and on Triad-1, each a pair of programs; see `catalogue` for what one is."""
 
 from keymote.lab.attacks import (
+    challenges,
     ciphers,
     codes,
     curves,
     encodings,
+    floods,
+    keyuse,
+    leaks,
     members,
+    mixing,
     observation,
     points,
     randomness,
+    revocation,
+    shares,
     signatures,
 )
 from keymote.lab.attacks.catalogue import Attack, Catalogue, Effort, Fails, Outcome, Succeeds, Verdict, judge
@@ -16,12 +23,19 @@ from keymote.lab.attacks.catalogue import Attack, Catalogue, Effort, Fails, Outc
 CATALOGUE = Catalogue.of(
     group.ATTACKS
     for group in (
+        shares,
+        challenges,
         curves,
         codes,
         members,
+        mixing,
+        revocation,
+        floods,
+        leaks,
         points,
         signatures,
         encodings,
+        keyuse,
         randomness,
         observation,
         ciphers,

@@ -7,11 +7,11 @@ from keymote import cbor
 from keymote.crypto.secret import Secret, equal
 from keymote.engine.enrolment.registrar import AwaitDone
 from keymote.engine.enrolment.schedule import Run, generator, opening
-from keymote.engine.faces import ExpectDevice, enrolment_of
+from keymote.engine.faces import enrolment_of
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Fails, Outcome, Succeeds, held
 from keymote.lab.attacks.impostors import ADDRESS, Newcomer, answer_of, hello_of
 from keymote.lab.attacks.paper import paper
-from keymote.lab.attacks.stage import Mallory, meeting, type_of
+from keymote.lab.attacks.stage import Mallory, expect, label, meeting, type_of
 from keymote.lab.published.pairwise import Device, enrol
 from keymote.lab.scenes import identity
 from keymote.wire.enrolment import Bind, Cred, Hello, Join, Offer
@@ -53,7 +53,7 @@ def _join_without_the_code(effort: Effort) -> Outcome:
     scene = meeting(effort, homes={"d1": "nm1", "d2": "nm1"}, enrolled=False)
     mallory = Mallory(scene)
     scene.enrol("d2")
-    prs = scene.label("d1")
+    prs = label(scene, "d1")
     codes = [scene.codes["d2"].expose(), prs.expose()]
     otcs = [raw[2 : 2 + 16] for raw in codes]
     if any(code in sent.data for sent in scene.sim.air for code in (*codes, *otcs)):
@@ -96,7 +96,7 @@ def _dictionary_on_a_run(effort: Effort) -> Outcome:
     scene = meeting(effort, enrolled=False)
     mallory, suite, entropy = Mallory(scene), scene.suite, effort.entropy("A-11")
     right = digits(_space(effort) * 2 // 3)
-    scene.sim.command("nm1", enrolment_of(identity("d1")), ExpectDevice(identity("d1"), printed(right), weak=True))
+    expect(scene, "d1", right, weak=True)
     hello_wire = hello_of(mallory, "nm1")
     hello = Hello.decode(hello_wire, sizes_of(1))
     y_D = suite.random_scalar(entropy)
@@ -121,7 +121,7 @@ def _short_code_in_suite_17(effort: Effort) -> Outcome:
     mallory, suite, entropy = Mallory(scene), scene.suite, effort.entropy("A-11")
     space = effort.choose(200, 10_000)
     right = digits(space * 2 // 3)
-    scene.sim.command("nm1", enrolment_of(identity("d1")), ExpectDevice(identity("d1"), printed(right), weak=True))
+    expect(scene, "d1", right, weak=True)
     hello_wire = hello_of(mallory, "nm1")
     hello = Hello.decode(hello_wire, sizes_of(17))
     y_D = suite.random_scalar(entropy)
@@ -161,7 +161,7 @@ def _join_again(when: str) -> Attempt:
         mallory = Mallory(scene)
         if when == "before DONE":
             mallory.hold(9)
-        prs = scene.label("d1")
+        prs = label(scene, "d1")
         scene.greet("d1")
         scene.sim.run_for(1.0)
         mallory.release()
@@ -187,7 +187,7 @@ def _lost_credential(effort: Effort) -> Outcome:
     scene = meeting(effort, enrolled=False)
     mallory = Mallory(scene)
     mallory.hold(Cred.mt)
-    scene.label("d1")
+    label(scene, "d1")
     scene.greet("d1")
     first = mallory.take(Cred.mt)
     answered = scene.sim.run_until(lambda: bool(mallory.held), 10.0)

@@ -18,7 +18,7 @@ from keymote.engine.pairwise.states import AwaitA1, AwaitA2
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Fails, Outcome, Succeeds, held
 from keymote.lab.attacks.impostors import FalseManager, answer_of
 from keymote.lab.attacks.paper import paper
-from keymote.lab.attacks.stage import Mallory, Reaction, meeting
+from keymote.lab.attacks.stage import Mallory, Reaction, label, meeting
 from keymote.lab.published.pairwise import Letter, enrol
 from keymote.lab.published.weierstrass import P256, Affine, Curve
 from keymote.wire.enrolment import Share
@@ -126,7 +126,7 @@ def _suite_from_the_air(effort: Effort) -> Outcome:
     """Offer a real device a suite number that stands for Mallory's curve; she is an insider and knows its code."""
     scene = meeting(effort, enrolled=False)
     mallory = Mallory(scene)
-    prs = scene.label("d1")
+    prs = label(scene, "d1")
     manager = FalseManager(mallory, "d1", prs, effort.entropy("A-05"), AIR_SUITE, AIR_SIZES)
     reaction = manager.greet((AIR_SUITE.id,))
     stopped = reaction.stopped()
@@ -144,7 +144,7 @@ def _curve_beside_the_offer(effort: Effort) -> Outcome:
     """Append a and b of the cusp to an otherwise sound OFFER."""
     scene = meeting(effort, enrolled=False)
     mallory = Mallory(scene)
-    prs = scene.label("d1")
+    prs = label(scene, "d1")
     manager = FalseManager(mallory, "d1", prs, effort.entropy("A-05"), scene.suite, Sizes(32))
     manager.greet()
     offer = manager.opened_run(scene.suite.random_point(effort.entropy("e")))

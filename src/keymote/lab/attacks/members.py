@@ -12,7 +12,7 @@ from keymote.lab.attacks.codes import printed
 from keymote.lab.attacks.impostors import Newcomer
 from keymote.lab.attacks.paper import paper
 from keymote.lab.attacks.signatures import UNIVERSAL_KEY, UNIVERSAL_SIGNATURE, openssl_accepts
-from keymote.lab.attacks.stage import Mallory, meeting
+from keymote.lab.attacks.stage import Mallory, label, meeting
 from keymote.lab.published.pairwise import Device, Letter, enrol
 from keymote.lab.scenes import identity
 from keymote.wire.enrolment import Bind, BindBody
@@ -48,7 +48,7 @@ def _exchange_in_bind(*, insider: bool) -> Attempt:
         scene = meeting(effort, enrolled=False)
         mallory, suite = Mallory(scene), scene.suite
         mallory.hold(Bind.mt)
-        scene.label("d1")
+        label(scene, "d1")
         scene.greet("d1")
         wire = mallory.take(Bind.mt)
         mallory.release()
@@ -97,7 +97,7 @@ def _universal_key_in_share(effort: Effort) -> Outcome:
     """Enrol with a right code and the identity as signature key, so as to deny everything afterwards."""
     scene = meeting(effort, enrolled=False)
     mallory = Mallory(scene)
-    newcomer = Newcomer(mallory, "nm1", identity("d1"), scene.label("d1"), effort.entropy("A-12"))
+    newcomer = Newcomer(mallory, "nm1", identity("d1"), label(scene, "d1"), effort.entropy("A-12"))
     newcomer.join()
     stopped = newcomer.share(sig_pk=UNIVERSAL_KEY).stopped()
     if stopped is not None:

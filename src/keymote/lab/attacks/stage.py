@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Final
 
+from keymote import cbor
 from keymote.crypto.secret import Secret
 from keymote.engine.base import CellKey, Peer, Refused, Send, Told
-from keymote.engine.faces import SessionClosed, SessionKeys
+from keymote.engine.faces import ExpectDevice, SessionClosed, SessionKeys, enrolment_of
 from keymote.engine.link import SealBody
 from keymote.errors import PeerFault
 from keymote.lab.attacks.catalogue import Effort
-from keymote.lab.scenes import HOMES, Scene, two_operators
+from keymote.lab.scenes import HOMES, Scene, identity, two_operators
 from keymote.lab.simulator import Datagram
 from keymote.wire.registry import peek
 
@@ -29,6 +30,20 @@ Rule = Callable[[Datagram], Iterable[Datagram] | None]
 def meeting(effort: Effort, *, suite: int = 1, homes: Mapping[str, str] = HOMES, enrolled: bool = True) -> Scene:
     """Return a world of two operators with the devices of `homes`."""
     return two_operators(effort.seed, suite=suite, homes=homes, enrolled=enrolled)
+
+
+def label(scene: Scene, name: str) -> Secret:
+    """Give a device a label and return PRS: what whoever read the label knows."""
+    prs = scene.label(name)
+    assert prs is not None, "the world's managers are up"
+    return prs
+
+
+def expect(scene: Scene, name: str, code: bytes, *, weak: bool = False) -> Secret:
+    """Let a device's manager expect `code`, of which the device itself knows nothing; return PRS."""
+    prs = Secret(cbor.encode([code, b""]))
+    scene.sim.command(scene.homes[name], enrolment_of(identity(name)), ExpectDevice(identity(name), prs, weak))
+    return prs
 
 
 def type_of(data: bytes) -> int:

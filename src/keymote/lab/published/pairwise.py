@@ -103,6 +103,12 @@ class Manager:
         self.coordinator.register[name] = Credentials(self.curve, E1, E2)
         self.W[name] = W
 
+    def hears_revocation(self, letter: Letter) -> None:
+        """End a session because a key revocation message says so (3.4.4); nothing in it shows who sent it."""
+        names = letter.fields["names"]
+        assert isinstance(names, tuple)
+        self.sessions.discard(frozenset(names))
+
     def share(self, name: str) -> Affine:
         """Return b·W of a device: this manager's share of a key."""
         return self.curve.mul(random_scalar(self.entropy), self.W[name])
