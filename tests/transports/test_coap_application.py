@@ -16,7 +16,8 @@ from aiocoap import oscore
 from keymote.crypto.secret import Secret
 from keymote.engine.exports import OscoreParameters
 from keymote.errors import CallerFault, Unavailable
-from keymote.transports.coap.application import Answered, Asked, CoapApplication
+from keymote.host.resources import Answered, Asked
+from keymote.transports.coap.application import CoapApplication
 
 PSID = bytes.fromhex("0011223344556677")
 MS, SALT = Secret(bytes(range(16))), bytes(range(8))

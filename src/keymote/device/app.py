@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.secret import Secret
@@ -14,13 +14,23 @@ from keymote.crypto.suite import SigningKey, Suite
 from keymote.crypto.suites import SUITES, suite_by_id
 from keymote.device.agent import Agent
 from keymote.device.config import DeviceConfig, read_secret_text
+from keymote.device.doors import Doors
 from keymote.device.node import DeviceNode, Settled
 from keymote.device.sdk import Device
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.chain import Pin, Trust
 from keymote.engine.context import DeviceContext
 from keymote.engine.enrolment.device import Registered
-from keymote.engine.faces import OWN_ENROLMENT, Enrolled, EnrolmentFailed, KeyReady, Provision, SessionClosed
+from keymote.engine.faces import (
+    OWN_ENROLMENT,
+    CloseSession,
+    Enrolled,
+    EnrolmentFailed,
+    KeyReady,
+    Provision,
+    SessionClosed,
+    session_of,
+)
 from keymote.engine.label import parse_code
 from keymote.engine.link import OWN_LINK
 from keymote.engine.node import device_node
@@ -28,6 +38,7 @@ from keymote.errors import CallerFault, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
 from keymote.host.driver import Driver
 from keymote.host.ports import Store, Write
+from keymote.host.resources import Answered, Asked, Handler
 from keymote.storage.file import FileStore
 from keymote.storage.seal import open_key
 from keymote.transports.coap.endpoint import CoapEndpoint
@@ -36,8 +47,16 @@ from keymote.transports.control import ControlServer
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
+if TYPE_CHECKING:
+    from keymote.transports.coap.application import CoapApplication  # loaded when a resource is served or asked for
+    from keymote.transports.dtls import DtlsServer
+
 SIGNING_SEED: Final = CellKey("identity", b"")
 """Row of the device's own store that holds the seed of its signature key; no cell of the protocols has this kind."""
+
+MAX_RESOURCE: Final = 1 << 16
+"""Bytes that a served file is read to."""
+_TEXT_PLAIN: Final = 0
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +182,7 @@ class DeviceRuntime:
     def send(self, peer: Peer, data: bytes) -> None:
         self.endpoint.send(peer, data, None)
 
-    def resources(self) -> CoapApplication:
+    def resources(self) -> "CoapApplication":
         """Return the resources on the device's socket; aiocoap is loaded when somebody needs them first."""
         if self._resources is None:
             from keymote.transports.coap.application import CoapApplication
@@ -281,7 +300,7 @@ def _suite(suite_id: int) -> Suite:
         raise CallerFault(f"suite {suite_id} is not run here", do=f"choose one of {sorted(SUITES)}") from fault
 
 
-async def _open_dtls(bind: tuple[str, int], doors: Doors, resources: CoapApplication) -> DtlsServer:
+async def _open_dtls(bind: tuple[str, int], doors: Doors, resources: "CoapApplication") -> "DtlsServer":
     """Serve the same resources to clients that prove a session's pre-shared key."""
     from keymote.transports.dtls import DtlsPeer, DtlsServer
 
@@ -291,7 +310,7 @@ async def _open_dtls(bind: tuple[str, int], doors: Doors, resources: CoapApplica
             resources.heard_secured(payload, peer, peer.remote, party)
 
     def ended(peer: DtlsPeer) -> None:
-        resources.lost_secured(peer, peer.remote, peer.identity)
+        resources.lost_secured(peer, peer.remote)
 
     server = await DtlsServer.open(bind, doors.key_of, heard)
     server.ended = ended
@@ -306,7 +325,7 @@ def reader_of(file: Path) -> Handler:
             return Answered(code="4.05")
         try:
             with file.open("rb") as opened:
-                return Answered(opened.read(MAX_RESOURCE), TEXT_PLAIN)
+                return Answered(opened.read(MAX_RESOURCE), _TEXT_PLAIN)
         except OSError:
             return Answered(code="5.03")
 

@@ -3,10 +3,12 @@
 import os
 import stat
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from keymote.engine.exports import PskForm
 from keymote.errors import CallerFault
 
 GROUP: Final = ("224.0.1.187", 5683)
@@ -18,7 +20,8 @@ class DeviceConfig:
     """`code_file` is needed until the device is enrolled; `manager` empty: the device asks the group for a HELLO.
 
     `key_uri` names the key-encryption key of `state`; `poll_s` above 0 fetches from the manager's inbox that often, for a
-    device that cannot be reached.
+    device that cannot be reached. `dtls` is where clients with a session's pre-shared key, of this `psk_form`, connect
+    (extra `dtls`). `serve` names files that become CoAP resources, read at each request under a session's key.
     """
 
     id: bytes
@@ -35,6 +38,9 @@ class DeviceConfig:
     poll_s: float = 0.0
     accept_compact: bool = False
     has_clock: bool = False
+    dtls: tuple[str, int] | None = None
+    psk_form: PskForm = PskForm.TEXT32
+    serve: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def socket(self) -> Path:
@@ -91,6 +97,9 @@ class _Table:
             poll_s=float(self.number("poll_s", 0)),
             accept_compact=self.flag("accept_compact"),
             has_clock=self.flag("has_clock"),
+            dtls=self.address("dtls", ("", 0)) if "dtls" in self.table else None,
+            psk_form=self.psk_form(),
+            serve=self.serve(),
         )
 
     def id(self) -> bytes:
@@ -108,6 +117,18 @@ class _Table:
             return f"file:{state / 'kek'}"
         scheme, _, name = uri.partition(":")
         return f"file:{self.path.absolute().parent / name}" if scheme == "file" else uri
+
+    def psk_form(self) -> PskForm:
+        try:
+            return PskForm(self.text("psk_form", PskForm.TEXT32))
+        except ValueError:
+            raise self.wrong("psk_form", f"one of {', '.join(PskForm)}") from None
+
+    def serve(self) -> dict[str, Path]:
+        files = self.table.get("serve", {})
+        if not isinstance(files, dict) or not all(isinstance(name, str) and name for name in files.values()):
+            raise self.wrong("serve", 'a table of PATH = "FILE"')
+        return {path: self.path.absolute().parent / Path(name).expanduser() for path, name in files.items()}
 
     def file(self, key: str) -> Path | None:
         name = self.text(key, "")

@@ -18,6 +18,10 @@ class Expired(CallerFault):
     """The session is over (closed, used up, or ended by a restart): pair again for a new key."""
 
 
+class Exported(Expired):
+    """The session's key was handed over to other software: we never use it again."""
+
+
 class NotReady(Unavailable):
     """Not enrolled yet, or the managers or the peer do not answer now: try again later."""
 

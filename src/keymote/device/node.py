@@ -158,7 +158,9 @@ class DeviceNode:
 
     def shut_doors(self, psid: bytes) -> None:
         if self.doors.was_used(psid):
-            raise Exported("the session's OSCORE context is in use here", do="pair again, and export before any request")
+            raise Exported(
+                "the session's OSCORE context is in use here", do="pair again, and export before any request"
+            )
         self.doors.shut(psid)
 
     async def close_session(self, psid: bytes) -> None:

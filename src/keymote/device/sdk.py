@@ -291,9 +291,7 @@ class SyncSession:
 
     def request(self, method: str, path: str, payload: bytes = b"", *, content_format: int | None = None) -> "Answered":
         """As `Session.request`."""
-        answered: Answered = self._run(
-            self._session.request(method, path, payload, content_format=content_format)
-        )
+        answered: Answered = self._run(self._session.request(method, path, payload, content_format=content_format))
         return answered
 
     def close(self) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from keymote.device.faults import Expired, NotReady, closed_because
+from keymote.device.faults import Exported, NotReady, closed_because
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 
 if TYPE_CHECKING:
     from keymote.engine.faces import KeyReady, SessionKeys  # loaded when a device opens, not when it is imported
+    from keymote.host.resources import Answered
 
 MAX_PLAINTEXT: Final = 1024
 """Bytes of one record (Triad-1 2.8)."""
@@ -50,6 +51,14 @@ class Node(Protocol):
 
     def carry(self, psid: bytes, record: bytes) -> None:
         """Send a record to the peer by the node's own link."""
+
+    async def request(
+        self, psid: bytes, method: str, path: str, payload: bytes, content_format: int | None
+    ) -> "Answered":
+        """Ask the peer for a resource; raises as `Session.request`."""
+
+    def shut_doors(self, psid: bytes) -> None:
+        """Let nobody use the session's key through this device any more; Exported when we have used its OSCORE context."""
 
     async def close_session(self, psid: bytes) -> None: ...
 
@@ -125,6 +134,19 @@ class Session:
             yield message
         self._waiting.put_nowait(None)  # for whoever else iterates
 
+    async def request(
+        self, method: str, path: str, payload: bytes = b"", *, content_format: int | None = None
+    ) -> "Answered":
+        """Ask the peer's device for one of its resources (`Device.serve`), protected by OSCORE under this session's key.
+
+        Raises:
+            NotReady: the peer's address is not known.
+            Unavailable: it does not answer, or not under this key.
+            Revoked, Expired: the session is over.
+        """
+        self._usable()
+        return await self._node.request(self.psid, method, path, payload, content_format)
+
     async def close(self) -> None:
         """End the session on both sides; nothing happens when it is over already."""
         if self._end is None:
@@ -146,18 +168,22 @@ class Session:
         await self._ended.wait()
 
     def keys(self) -> "SessionKeys":
-        """Return the exports of the session's key, for our own OSCORE contexts and DTLS sessions."""
+        """Return the exports of the session's key, for one who reads along (`pair export --to wireshark`)."""
         self._usable()
-        if self._keys is None:
-            raise Expired("the session's key was handed over before", do="pair again for another key")
+        assert self._keys is not None  # gone only with the session, or with `hand_over`
         return self._keys
 
     def hand_over(self) -> "SessionKeys":
         """Return the exports and never use the session's key again, nor hand it out a second time.
 
         Two users of one OSCORE context would use one nonce twice. The session can still be closed and revoked.
+
+        Raises:
+            Exported: it was handed over before, or its OSCORE context is in use here.
+            Revoked, Expired: the session is over.
         """
         keys = self.keys()
+        self._node.shut_doors(self.psid)
         self._handed_over = True
         self._keys = None
         return keys
@@ -183,4 +209,4 @@ class Session:
         if self._end is not None:
             raise self._end.error()
         if self._handed_over:
-            raise Expired("the session was handed over to other software", do="pair again for another key")
+            raise Exported("the session was handed over to other software", do="pair again for another key")

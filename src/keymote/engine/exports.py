@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keymote.crypto.secret import Secret
-from keymote.engine.faces import SessionKeys
+
+if TYPE_CHECKING:
+    from keymote.engine.faces import SessionKeys  # a device's configuration imports this file, the protocols come later
 
 OSCORE_ALGORITHM: Final = "AES-CCM-16-64-128"
 """The AEAD of our OSCORE contexts, the one that RFC 8613 makes mandatory; the hash is SHA-256."""
@@ -32,18 +34,18 @@ class OscoreParameters:
     recipient_id: bytes
 
 
-def oscore_parameters(psid: bytes, keys: SessionKeys, *, initiator: bool) -> OscoreParameters:
+def oscore_parameters(psid: bytes, keys: "SessionKeys", *, initiator: bool) -> OscoreParameters:
     """Return the context of one side of a session."""
     sender, recipient = (INITIATOR_ID, RESPONDER_ID) if initiator else (RESPONDER_ID, INITIATOR_ID)
     return OscoreParameters(psid, keys.oscore_ms, keys.oscore_salt, sender, recipient)
 
 
-def psk_identity(psid: bytes, keys: SessionKeys) -> str:
+def psk_identity(psid: bytes, keys: "SessionKeys") -> str:
     """Return hex(psid)||hex(key_id), 32 ASCII characters (Triad-1 8)."""
     return psid.hex() + keys.key_id.hex()
 
 
-def psk(keys: SessionKeys, form: PskForm = PskForm.TEXT32) -> Secret:
+def psk(keys: "SessionKeys", form: PskForm = PskForm.TEXT32) -> Secret:
     """Return dtls_psk[0:16] in one of its two forms (Triad-1 8): 32 or 16 bytes."""
     raw = keys.dtls_psk.expose()[:PSK_SIZE]
     match form:

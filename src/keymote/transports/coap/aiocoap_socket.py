@@ -41,8 +41,8 @@ class RemoteAddress(interfaces.EndpointAddress):  # type: ignore[misc]  # untype
         return f"<{self.uri_base}>"
 
     @property
-    def _key(self) -> tuple[str, tuple[str, int], object]:
-        return self.scheme, self.address, self.party
+    def _key(self) -> tuple[Wire, tuple[str, int]]:
+        return self.wire, self.address
 
     def send(self, data: bytes) -> None:
         self.wire.transmit_raw(data, self.address)
@@ -64,7 +64,7 @@ class RemoteAddress(interfaces.EndpointAddress):  # type: ignore[misc]  # untype
         return self.wire.address
 
     @property
-    def blockwise_key(self) -> tuple[str, tuple[str, int], object]:
+    def blockwise_key(self) -> tuple[Wire, tuple[str, int]]:
         return self._key
 
 
@@ -79,10 +79,10 @@ class SharedSocket(GenericMessageInterface):  # type: ignore[misc]  # untyped li
         if self._mman is not None:
             self._received_datagram(remote, data)
 
-    def lose(self, remote: RemoteAddress) -> None:
-        """End what is under way with a peer that nothing reaches any more."""
+    def lose(self, wire: Wire, address: tuple[str, int]) -> None:
+        """End what is under way over a wire that reaches nobody any more."""
         if self._mman is not None:
-            self._received_exception(remote, error.NetworkError("the connection is closed"))
+            self._received_exception(RemoteAddress(wire, address), error.NetworkError("the connection is closed"))
 
     async def recognize_remote(self, remote: object) -> bool:
         return isinstance(remote, RemoteAddress)

@@ -2,9 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import aiocoap
 import aiocoap.error
@@ -17,6 +15,7 @@ from aiocoap.transports.oscore import OSCOREAddress, TransportOSCORE
 from keymote.engine.base import Peer
 from keymote.engine.exports import OscoreParameters
 from keymote.errors import CallerFault, Unavailable
+from keymote.host.resources import Answered, Asked, Handler, Party
 from keymote.transports.coap.aiocoap_socket import RemoteAddress, SharedSocket, Wire
 from keymote.transports.coap.endpoint import CoapEndpoint, address_of
 from keymote.transports.coap.message import LINK_FORMAT
@@ -24,36 +23,6 @@ from keymote.transports.coap.oscore import Contexts, ProtectedAddress, Protected
 from keymote.transports.coap.responses import CORE_LINKS
 
 _LOG: Final = "keymote.coap"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request as a handler gets it. `peer` and `psid` tell by whose session it came; both empty: unprotected."""
-
-    method: str
-    payload: bytes
-    content_format: int | None
-    peer: str
-    psid: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A handler's answer; `code` is a CoAP response code such as 2.05 or 4.04."""
-
-    payload: bytes = b""
-    content_format: int | None = None
-    code: str = "2.05"
-
-
-Handler = Callable[[Asked], Answered | Awaitable[Answered]]
-
-
-class Party(NamedTuple):
-    """Who proved a session's key: the session, and the other device's id."""
-
-    psid: bytes
-    peer: str
 
 
 class _Resource(aiocoap.resource.Resource):  # type: ignore[misc]  # untyped library
@@ -198,9 +167,9 @@ class CoapApplication:
         """Take a message that came over a connection on which `party` has proved its session's key (DTLS)."""
         self._socket.take(data, RemoteAddress(wire, address, "coaps", party))
 
-    def lost_secured(self, wire: Wire, address: tuple[str, int], party: Party) -> None:
+    def lost_secured(self, wire: Wire, address: tuple[str, int]) -> None:
         """Forget a connection that is closed: observations and requests under way over it end."""
-        self._socket.lose(RemoteAddress(wire, address, "coaps", party))
+        self._socket.lose(wire, address)
 
     async def close(self) -> None:
         """End every context and all that is under way."""
