@@ -54,6 +54,26 @@ async def test_errors_keep_root_words_and_exit_code(tmp_path: Path, fault: Keymo
         await server.close()
 
 
+async def test_a_class_of_ones_own_arrives_as_the_root_below_which_it_stands(tmp_path: Path) -> None:
+    class Revoked(RefusedByPolicy):
+        pass
+
+    class Replayed(PeerFault):
+        pass
+
+    async def fails(request):
+        raise Revoked("w") if request["which"] == "revoked" else Replayed(ErrorCode.E_REPLAY, "w")
+
+    server = await ControlServer.open(tmp_path / "s", {"fails": fails})
+    try:
+        with pytest.raises(RefusedByPolicy):
+            await asyncio.to_thread(asked, tmp_path / "s", "fails", which="revoked")
+        with pytest.raises(PeerFault):
+            await asyncio.to_thread(asked, tmp_path / "s", "fails", which="replayed")
+    finally:
+        await server.close()
+
+
 async def test_what_is_not_understood_is_not_repeated(tmp_path: Path) -> None:
     server = await ControlServer.open(tmp_path / "s", {"echo": echo})
     try:

@@ -89,7 +89,7 @@ class ControlServer:
             reply: dict[str, object] = {"ok": True, "result": await handler(request)}
         except KeymoteError as fault:
             code = fault.code.name if isinstance(fault, PeerFault) else ""
-            reply = {"ok": False, "root": type(fault).__name__, "code": code, "what": fault.what, "do": fault.do}
+            reply = {"ok": False, "root": _root_of(fault), "code": code, "what": fault.what, "do": fault.do}
         except (KeyError, TypeError, ValueError):
             # arguments may hold a code: neither they nor the exception's text are repeated
             reply = {"ok": False, "root": "CallerFault", "code": "", "what": "request not understood", "do": ""}
@@ -133,6 +133,11 @@ class ControlClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _root_of(fault: KeymoteError) -> str:
+    """Return the name of the nearest class that the other side knows."""
+    return next((kind.__name__ for kind in type(fault).__mro__ if kind.__name__ in _ROOTS), PeerFault.__name__)
 
 
 def _raised(reply: Mapping[str, str]) -> KeymoteError:
