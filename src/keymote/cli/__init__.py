@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "manager": Entry("keymote.cli.manager:app", "Enrol devices and add a share to each of their keys."),
     "device": Entry("keymote.cli.device:app", "Labels, devices and their revocation; run a device."),
     "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
+    "lab": Entry("keymote.cli.lab:app", "Run the attack catalogue against the published schemes and Triad-1."),
     "selftest": Entry("keymote.cli.selftest:selftest", "Recompute known answers and vector files."),
 }
 
