@@ -1,0 +1,122 @@
+"""The messages as CDDL (RFC 8610), printed from the very declarations that encode and decode them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from keymote import cbor
+from keymote.errors import ErrorCode
+from keymote.wire import enrolment, pairwise
+from keymote.wire.cose import PROTECTED, InlineSign1
+from keymote.wire.fields import CodeNumber, FieldType, Octets, OneOf, Sized, Sizes, Uint, UintList, sizes_of
+from keymote.wire.message import Body
+from keymote.wire.registry import MESSAGES
+
+BODIES: Final[tuple[tuple[type[Body], str], ...]] = (
+    (enrolment.HelloClaims, "payload of the signed HELLO"),
+    (enrolment.ShareBody, "plaintext of SHARE"),
+    (enrolment.VptBody, "plaintext of VPT"),
+    (enrolment.BindBody, "plaintext of BIND"),
+    (enrolment.CredBody, "plaintext of CRED"),
+    (pairwise.ShareClaims, "payload of ShareObj"),
+    (pairwise.RevnoteClaims, "payload of REVNOTE"),
+)
+"""Inner arrays, and where they travel; what is sealed in KEYREQ and KEYRESP is the raw point."""
+
+
+def cddl(suites: Sequence[int]) -> str:
+    """Return the rules for these suites; a length that they disagree on becomes a choice. E_SUITE for an unknown one."""
+    sizes = list(dict.fromkeys(map(sizes_of, suites)))
+    algorithms = _choice(str(_algorithm(suite)) for suite in suites)
+    codes = [f"{code.value} ; {code.name}" for code in ErrorCode]
+    lines = [
+        "; Triad-1, protocol A, in the deterministic encoding of RFC 8949 section 4.2.1.",
+        f"; Lengths are those of {'suites' if len(suites) > 1 else 'suite'} {', '.join(map(str, suites))}.",
+        "",
+        "message = " + " /\n          ".join(map(_rule, MESSAGES)),
+        "",
+    ]
+    for message in MESSAGES:
+        lines += _array(message, _said(message), [str(message.mt)], sizes)
+    lines += ["; What travels inside, signed or encrypted", ""]
+    for body, where in BODIES:
+        lines += _array(body, where, [], sizes)
+    lines += [
+        "credential = [protected, no-kid, bstr .cbor claims, signature]",
+        "claims = { 1 => id, 2 => id, 4 => uint .size 4, 6 => uint .size 4, 7 => id, -70001 => keys }",
+        "keys = [suite: uint .size 1, nc_id: id, E1: point / nil, E2: point / nil, sig_pk: point,",
+        "        status_epoch: uint .size 4, role: 0..5]",
+        "",
+        "sign1-kid = [protected, kid, payload: bstr, signature]",
+        "protected = bstr .cbor header",
+        f"header = {{ 1 => {algorithms} }}",
+        "kid = { 4 => id }",
+        "no-kid = {}",
+        "signature = bstr .size 64",
+        f"point = {_choice(f'bstr .size {size.point}' for size in sizes)}",
+        "id = bstr .size 8",
+        "error-code = " + "\n           / ".join(codes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _algorithm(suite: int) -> object:
+    """Return the COSE algorithm that the suite's protected header names, its only entry."""
+    header = cbor.decode(PROTECTED[suite])
+    assert isinstance(header, dict)
+    return header[1]
+
+
+def _array(kind: type[Body], comment: str, head: list[str], sizes: Sequence[Sizes]) -> list[str]:
+    """Return the rule of one array and an empty line."""
+    fields = [f"{'? ' if optional else ''}{name}: {_form(form, sizes)}" for name, form, optional in _declared(kind)]
+    return [*([f"; {comment}"] if comment else []), f"{_rule(kind)} = [{', '.join(head + fields)}]", ""]
+
+
+def _said(kind: type[Body]) -> str:
+    """Return the first line of a declaration's own words; one without any was given its signature instead."""
+    line = (kind.__doc__ or "").split("\n")[0]
+    return "" if line.startswith(f"{kind.__name__}(") else line
+
+
+def _declared(kind: type[Body]) -> Iterator[tuple[str, FieldType, bool]]:
+    """Yield name, form and whether it may be left out, of each field in order."""
+    names, types, required = kind._names, kind._types, kind._required  # noqa: SLF001  # message.py's other reader
+    for at, (name, form) in enumerate(zip(names, types, strict=True)):
+        yield name, form, at >= required
+
+
+def _rule(kind: type[Body]) -> str:
+    """Return the rule's name: PeercredCompact becomes PEERCRED-COMPACT."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).upper()
+
+
+def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
+    match form:
+        case Uint(bits) if bits % 8 == 0:
+            return f"uint .size {bits // 8}"
+        case Uint(bits):
+            return f"0..{(1 << bits) - 1}"
+        case CodeNumber():
+            return "error-code"
+        case UintList(most):
+            return f"[1*{most} uint .size 1]"
+        case Octets(8, 0):
+            return "id"
+        case Octets(least, 0):
+            return f"bstr .size {least}"
+        case Octets(least, most):
+            return f"bstr .size ({least}..{most})"
+        case OneOf(lengths):
+            return _choice(f"bstr .size {length}" for length in lengths)
+        case Sized(length):
+            wanted = [length(size) for size in sizes]
+            return "point" if wanted == [size.point for size in sizes] else _choice(f"bstr .size {n}" for n in wanted)
+        case InlineSign1(kid=True):
+            return "sign1-kid"
+        case _:
+            raise TypeError(f"{type(form).__name__} has no CDDL form yet")
+
+
+def _choice(forms: Iterator[str]) -> str:
+    return " / ".join(dict.fromkeys(forms))
