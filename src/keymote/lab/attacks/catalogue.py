@@ -152,6 +152,18 @@ class Catalogue:
 
     attacks: dict[str, Attack] = field(default_factory=dict)
 
+    def table(self) -> list[str]:
+        """Return the Markdown table of docs/attacks.md: what a run must show, entry by entry."""
+        lines = [
+            "| id | attack | adversary | as published | Triad-1: attempt, and what stops it |",
+            "|---|---|---|---|---|",
+        ]
+        for attack in self.attacks.values():
+            published = "not applicable" if attack.published is None else "succeeds"
+            attempts = "; ".join(f"{attempt.name}: {attempt.by}" for attempt in attack.attempts)
+            lines.append(f"| {attack.id} | {attack.name} | {attack.adversary} | {published} | {attempts} |")
+        return lines
+
     @classmethod
     def of(cls, groups: Iterable[Iterable[Attack]]) -> "Catalogue":
         """Collect groups of attacks; an id may stand once."""
