@@ -143,6 +143,10 @@ class DeviceRuntime:
         return self.endpoint.address
 
     @property
+    def traffic(self) -> tuple[int, int]:
+        return self.endpoint.traffic.messages, self.endpoint.traffic.octets
+
+    @property
     def driver(self) -> Driver:
         return self._host.driver
 
@@ -203,7 +207,7 @@ class DeviceRuntime:
         for path, file in self._config.serve.items():
             self.resources().serve(path, reader_of(file))
         if self._config.dtls is not None:
-            self._dtls = await _open_dtls(self._config.dtls, doors, self.resources())
+            self._dtls = await open_dtls(self._config.dtls, doors, self.resources())
             doors.attach_connections(self._dtls)
 
     def _close_session(self, psid: bytes) -> None:
@@ -300,7 +304,7 @@ def _suite(suite_id: int) -> Suite:
         raise CallerFault(f"suite {suite_id} is not run here", do=f"choose one of {sorted(SUITES)}") from fault
 
 
-async def _open_dtls(bind: tuple[str, int], doors: Doors, resources: "CoapApplication") -> "DtlsServer":
+async def open_dtls(bind: tuple[str, int], doors: Doors, resources: "CoapApplication") -> "DtlsServer":
     """Serve the same resources to clients that prove a session's pre-shared key."""
     from keymote.transports.dtls import DtlsPeer, DtlsServer
 

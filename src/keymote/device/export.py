@@ -35,8 +35,8 @@ def aiocoap_files(psid: bytes, keys: SessionKeys, *, initiator: bool, peer: str,
     """
     parameters = oscore_parameters(psid, keys, initiator=initiator)
     context = f"context-{psid.hex()}"
-    base = str(directory / context)
-    credentials = {f"{peer}/*": {"oscore": {"basedir": base}}, f":{psid.hex()}": {"oscore": {"basedir": base}}}
+    # named once: aiocoap takes a lock on the directory for each mention of it
+    credentials = {f"{peer}/*": {"oscore": {"basedir": str(directory / context)}}}
     settings = {
         "sender-id_hex": parameters.sender_id.hex(),
         "recipient-id_hex": parameters.recipient_id.hex(),
