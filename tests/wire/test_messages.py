@@ -55,7 +55,7 @@ FORMS: dict[type[Message], str] = {
     pairwise.Shresp: "25 id point sign1 32? 32?",
     pairwise.Fin1: "26 id 16",
     pairwise.Fin2: "27 id 16",
-    pairwise.Revoke: "28 id id u8 id u32",
+    pairwise.Revoke: "28 id id reason id u32",
     pairwise.Close: "29 id 16",
     pairwise.Revnote: "30 sign1",
     pairwise.Srec: "31 id u32 8..1040",
@@ -101,6 +101,8 @@ def fits(form: str, value: object, suite: int) -> bool:
             return type(value) is int and 0 <= value < 1 << int(form[1:])
         case "code":
             return type(value) is int and 1 <= value <= 25
+        case "reason":
+            return type(value) is int and 0 <= value <= 4
         case "suites":
             return type(value) is list and 0 < len(value) <= 8 and all(fits("u8", entry, suite) for entry in value)
         case "sign1":
@@ -128,6 +130,8 @@ def sample(form: str, suite: int, salt: int) -> Any:
             return 1000 + salt
         case "code":
             return 14
+        case "reason":
+            return 2
         case "suites":
             return [suite, 2]
         case "sign1":
@@ -459,6 +463,23 @@ def test_points_of_the_other_suite_are_refused(kind: type[Message], suite: int) 
         refused(kind, encoded(items(kind, 18 - suite, whole=False)), suite)
 
 
+def test_RV03_only_the_five_reasons_of_the_text_are_read() -> None:
+    content, note = items(pairwise.Revoke, 1, whole=True), [bytes(8), bytes(8), 0, bytes(8), 0]
+    for reason in range(-1, 300):
+        revoke, claims = encoded([*content[:3], reason, *content[4:]]), encoded([*note[:2], reason, *note[3:]])
+        if 0 <= reason <= 4:
+            assert pairwise.Revoke.decode(revoke, sizes_of(1)).reason == reason
+            assert pairwise.RevnoteClaims.decode(claims, sizes_of(1)).reason == reason
+        else:
+            refused(pairwise.Revoke, revoke, 1)
+            with pytest.raises(PeerFault, match="E_FORMAT"):
+                pairwise.RevnoteClaims.decode(claims, sizes_of(1))
+
+
+def test_CM13_error_codes_leave_no_gap() -> None:
+    assert [int(code) for code in ErrorCode] == list(range(1, 26))
+
+
 def test_CM24_no_message_has_room_for_curve_parameters() -> None:
     """What stands in a message is listed above; the only mention of a group is the suite's number."""
     names = {name for kind in MESSAGES for name in kind.__dataclass_fields__}
@@ -475,6 +496,8 @@ def values(form: str, suite: int) -> st.SearchStrategy[Any]:
             return st.integers(0, (1 << int(form[1:])) - 1)
         case "code":
             return st.integers(1, 25)
+        case "reason":
+            return st.integers(0, 4)
         case "suites":
             return st.lists(st.integers(0, 255), min_size=1, max_size=8)
         case "sign1":
@@ -636,7 +659,7 @@ BODIES: dict[type[Body], str] = {
     enrolment.BindBody: "point 32 32 64",
     enrolment.CredBody: "64..256 64..256 64..256?",
     pairwise.ShareClaims: "id point sealed-point",
-    pairwise.RevnoteClaims: "id id u8 id u32",
+    pairwise.RevnoteClaims: "id id reason id u32",
 }
 
 

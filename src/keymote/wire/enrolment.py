@@ -4,13 +4,13 @@ from typing import Annotated
 
 from keymote.wire.cose import InlineSign1, Sign1
 from keymote.wire.fields import (
+    CODE,
     ID,
     MAC,
     POINT,
     SCALAR,
     SIGNATURE,
     TAG,
-    CodeNumber,
     Octets,
     Sized,
     Uint,
@@ -167,7 +167,7 @@ class Error(Message):
     """
 
     offending: Annotated[int, Uint(8)]
-    code: Annotated[int, CodeNumber()]
+    code: Annotated[int, CODE]
     psid: Annotated[bytes, ID] | None = None
 
 

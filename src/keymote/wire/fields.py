@@ -20,7 +20,6 @@ class Sizes:
 SIZES: Final = {1: Sizes(32), 2: Sizes(32), 3: Sizes(32), 17: Sizes(33)}
 """Suite id -> lengths."""
 
-_CODES: Final = frozenset(int(code) for code in ErrorCode)
 TAG: Final = 16
 """Bytes that a key-establishment AEAD adds."""
 
@@ -146,23 +145,26 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
-class CodeNumber:
-    """One of the error codes of Triad-1 1.11."""
+class Number:
+    """An unsigned integer from `least` to `most`, below 256, for fields whose other values mean nothing."""
+
+    least: int
+    most: int
 
     def accept(self, item: object, sizes: Sizes) -> object:
-        if type(item) is int and item in _CODES:
+        if type(item) is int and self.least <= item <= self.most:
             return item
-        raise _refuse("an error code", item)
+        raise _refuse(f"a number from {self.least} to {self.most}", item)
 
     def emit(self, value: object) -> object:
-        return int(value)  # type: ignore[call-overload]  # an ErrorCode or its number
+        return int(value)  # type: ignore[call-overload]  # a number or its name in an IntEnum
 
     def part(self, sizes: Sizes) -> Part:
         take = layout.uint(8)
 
         def take_known(data: bytes, at: int, values: list[Any]) -> int:
             end = take(data, at, values)
-            return end if end < 0 or values[-1] in _CODES else MISMATCH
+            return end if end < 0 or self.least <= values[-1] <= self.most else MISMATCH
 
         return take_known
 
@@ -209,6 +211,8 @@ class UintList:
         return cbor.encode(value)
 
 
+CODE: Final = Number(min(ErrorCode), max(ErrorCode))
+"""One of the error codes of Triad-1 1.11, which leave no gap."""
 ID: Final = Octets(8)
 HASH: Final = Octets(32)
 MAC: Final = Octets(TAG)

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from keymote import cbor
 from keymote.wire.cose import InlineSign1, Sign1
-from keymote.wire.fields import HASH, ID, MAC, POINT, TAG, Octets, OneOf, Uint, sealed
+from keymote.wire.fields import HASH, ID, MAC, POINT, TAG, Number, Octets, OneOf, Uint, sealed
 from keymote.wire.message import Body, Message, body, message
 
 CREDENTIAL = Octets(64, 256)
+REASON = Number(0, 4)
+"""Of a revocation: unspecified, key lost, compromise suspected, superseded, retired (Triad-1 8)."""
 KAPPA = OneOf((0, 32))
 """A manager's post-quantum share; empty outside the post-quantum profile."""
 MAX_RECORD = 1024
@@ -131,7 +133,7 @@ class Revoke(Message):
 
     psid: Annotated[bytes, ID]
     key_id: Annotated[bytes, ID]
-    reason: Annotated[int, Uint(8)]
+    reason: Annotated[int, REASON]
     kid_accused: Annotated[bytes, ID]
     ctr: Annotated[int, Uint()]
 
@@ -147,7 +149,7 @@ class Revnote(Message):
 class RevnoteClaims(Body):
     psid: Annotated[bytes, ID]
     key_id: Annotated[bytes, ID]
-    reason: Annotated[int, Uint(8)]
+    reason: Annotated[int, REASON]
     kid_accused: Annotated[bytes, ID]
     ts: Annotated[int, Uint()]
 

@@ -8,7 +8,7 @@ from keymote import cbor
 from keymote.errors import ErrorCode
 from keymote.wire import enrolment, pairwise
 from keymote.wire.cose import PROTECTED, InlineSign1
-from keymote.wire.fields import CodeNumber, FieldType, Octets, OneOf, Sized, Sizes, Uint, UintList, sizes_of
+from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, Sizes, Uint, UintList, sizes_of
 from keymote.wire.message import Body
 from keymote.wire.registry import MESSAGES
 
@@ -97,8 +97,10 @@ def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
             return f"uint .size {bits // 8}"
         case Uint(bits):
             return f"0..{(1 << bits) - 1}"
-        case CodeNumber():
+        case Number() if form == CODE:
             return "error-code"
+        case Number(least, most):
+            return f"{least}..{most}"
         case UintList(most):
             return f"[1*{most} uint .size 1]"
         case Octets(8, 0):
