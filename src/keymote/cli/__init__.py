@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "device": Entry("keymote.cli.device:app", "Labels, devices and their revocation; run a device."),
     "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
     "lab": Entry("keymote.cli.lab:app", "Run the attack catalogue against the published schemes and Triad-1."),
+    "schema": Entry("keymote.cli.schema:schema", "Print the messages in CDDL."),
     "selftest": Entry("keymote.cli.selftest:selftest", "Recompute known answers and vector files."),
 }
 
