@@ -21,16 +21,14 @@ async def test_it_reads_the_peers_resource(street, run, client):
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_two_hundred_sessions_in_a_row(street, run, client, record_property):
-    began = time.monotonic()
+async def test_two_hundred_sessions_in_a_row(street, run, client):
     pairs = [street.pair() for _ in range(200)]
     assert len({mine.identity for mine in pairs}) == len({mine.key for mine in pairs}) == 200
-    opened = time.monotonic()
+    began = time.monotonic()
     for mine in pairs:
         got = await run(client, "-B", "5", "-u", mine.identity, "-k", mine.key.decode(), f"{street.dtls}/temperature")
         assert got.said == b"21.5 C\n", got.complained
-    record_property("pairs_s", opened - began)
-    record_property("requests_s", time.monotonic() - opened)
+    print(f"200 requests, each a process and a handshake of its own: {time.monotonic() - began:.1f} s")
     assert [asked.psid for asked in street.asked] == [mine.psid for mine in pairs]
 
 
