@@ -38,7 +38,7 @@ from keymote.engine.faces import (
 )
 from keymote.engine.node import device_node, registrar_node
 from keymote.errors import CallerFault
-from keymote.lab.simulator import EPOCH, Channel, Simulator
+from keymote.lab.simulator import EPOCH, Build, Channel, Simulator
 from keymote.lab.simulator.registry import Coordinator, Federation, Managed
 from keymote.lab.simulator.witness import Witness, WitnessedSuite
 from keymote.wire.credential import Claims, Role, issue
@@ -66,7 +66,7 @@ class Operator:
 
 @dataclass(slots=True)
 class Scene:
-    """A world ready to act in. `codes`: PRS of the newest label of each device."""
+    """A world ready to act in. `codes`: PRS of the newest label of each device; `tallies`: counters beside the cells."""
 
     sim: Simulator
     suite: Suite
@@ -75,6 +75,7 @@ class Scene:
     homes: Mapping[str, str]
     devices: dict[str, DeviceContext]
     managers: dict[str, RegistrarContext]
+    tallies: dict[str, Tally]
     codes: dict[str, Secret] = field(default_factory=dict)
     _serial: int = 0
 
@@ -178,6 +179,12 @@ class Scene:
 
     # ------------------------------------------------------------------ hard times
 
+    def fork(self, label: str) -> "Scene":
+        """Return a copy of this world, registers included, whose future is its own."""
+        sim, federation = self.sim.fork(label), self.federation.copy()
+        sim.answer, sim.hear = federation.answer, federation.hear
+        return replace(self, sim=sim, federation=federation, codes=dict(self.codes))
+
     def restore(self, manager: str, disk: Mapping[Any, Any]) -> None:
         """Start a manager from a backup of its disk, as the generation after the present one."""
         context = self.managers[manager]
@@ -208,6 +215,7 @@ def two_operators(
     sim.hear = federation.hear
     sim.witness = witness
     managers: dict[str, RegistrarContext] = {}
+    tallies: dict[str, Tally] = {}
     for manager in sorted(set(homes.values())):
         number = manager.removeprefix("nm")
         operator = operators[f"nc{number}"]
@@ -225,13 +233,13 @@ def two_operators(
         )
         managers[manager] = context
         federation.coordinators[int(number) - 1].managers[manager] = Managed(context.chain[0], manager)
-        sim.add(manager, _registrar(managers, manager), segment=manager, at_boot=((GATE, OpenDoor()),))
+        sim.add(manager, _registrar(managers, manager, tallies), segment=manager, at_boot=((GATE, OpenDoor()),))
     devices: dict[str, DeviceContext] = {}
     for name, home in homes.items():
         signing = ours.generate_signing_key(entropy.fork(name))
         devices[name] = DeviceContext(identity(name), ours, signing, trust, accept_compact=accept_compact)
-        sim.add(name, _device(devices, name), segment=home)
-    scene = Scene(sim, ours, federation, witness, dict(homes), devices, managers)
+        sim.add(name, _device(devices, name, tallies), segment=home)
+    scene = Scene(sim, ours, federation, witness, dict(homes), devices, managers, tallies)
     if enrolled:
         scene.enrol(*homes)
     if channel is not None:
@@ -242,16 +250,18 @@ def two_operators(
 # Nodes are made anew at each boot, with fresh counters, from what the scene holds at that moment.
 
 
-def _registrar(managers: Mapping[str, RegistrarContext], name: str) -> Any:
+def _registrar(managers: Mapping[str, RegistrarContext], name: str, tallies: dict[str, Tally]) -> Build:
     def build() -> Node:
-        return registrar_node(replace(managers[name], tally=Tally()))
+        tallies[name] = Tally()
+        return registrar_node(replace(managers[name], tally=tallies[name]))
 
     return build
 
 
-def _device(devices: Mapping[str, DeviceContext], name: str) -> Any:
+def _device(devices: Mapping[str, DeviceContext], name: str, tallies: dict[str, Tally]) -> Build:
     def build() -> Node:
-        return device_node(replace(devices[name], tally=Tally()))
+        tallies[name] = Tally()
+        return device_node(replace(devices[name], tally=tallies[name]))
 
     return build
 

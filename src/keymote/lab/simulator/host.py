@@ -69,6 +69,14 @@ class Row:
     wake_at: int | None
 
 
+def _nowhere(_peer: Peer, _data: bytes) -> Sequence[CellKey]:
+    raise PeerFault(ErrorCode.E_UNKNOWN_ID, "the node is off")
+
+
+_OFF: Final = Node({}, _nowhere)
+"""What a host runs before its first boot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fuse:
     """Cuts the power at the `left`-th commit from now; `after` tells whether the disk still gets it."""
@@ -99,7 +107,7 @@ class Host:
         self._aliases: dict[CellKey, CellKey] = {}
         self._entropy = entropy
         self._booted_at = 0.0
-        self.node: Node = build()
+        self.node = _OFF
         self._stream = entropy
 
     # ------------------------------------------------------------------ clocks

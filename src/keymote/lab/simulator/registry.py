@@ -5,7 +5,7 @@ and looks devices up at its peers. What a real manager posts later (revocations,
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keymote.engine.base import Peer, Report
 from keymote.engine.faces import DeviceRevoked
@@ -64,12 +64,23 @@ class Coordinator:
         self.devices[claims.sub] = Entry(credential, manager)
         return Receipt()
 
+    def copy(self) -> "Coordinator":
+        """Return this register as it is now, with a future of its own."""
+        devices = {dev_id: replace(entry) for dev_id, entry in self.devices.items()}
+        return replace(
+            self, managers=dict(self.managers), devices=devices, serials=set(self.serials), notes=list(self.notes)
+        )
+
 
 class Federation:
     """Coordinators that look devices up for each other; `answer` and `hear` are the services of a `Simulator`."""
 
     def __init__(self, coordinators: Iterable[Coordinator]) -> None:
         self.coordinators = tuple(coordinators)
+
+    def copy(self) -> "Federation":
+        """Return these registers as they are now, with a future of their own."""
+        return Federation(each.copy() for each in self.coordinators)
 
     def home_of(self, manager: str) -> Coordinator | None:
         """Return the coordinator at which the node with this name is registered."""
