@@ -5,7 +5,7 @@ Cells of a registrar (a manager; a coordinator towards its managers): `gate` and
 (one per dev_id), `link` (one per device and per other manager), `nmauth` and `session` (one per psid).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from keymote.crypto.secret import Secret
@@ -62,7 +62,7 @@ class OpenSession(Command):
 class Protect(Command):
     """To a session: seal up to 1024 bytes; answered by `Protected` in the same step."""
 
-    plaintext: bytes
+    plaintext: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class Opened(Report):
 
     psid: bytes
     seq: int
-    plaintext: bytes
+    plaintext: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

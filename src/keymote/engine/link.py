@@ -6,7 +6,7 @@ falls there is refused and answered by a step of the link epoch, which both side
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from keymote import cbor
@@ -71,7 +71,7 @@ class Install:
 class SealBody:
     """Send `body` as the next record."""
 
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class LinkBody:
     link: CellKey
     peer_id: bytes
     peer: Peer
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 OWN_LINK: Final = CellKey("link", b"")
@@ -193,7 +193,7 @@ class LinkCell:
     previous_window: Window = Window()
     doubtful: bool = False
     resumed: bool = False
-    unanswered: tuple[tuple[float, bytes], ...] = ()
+    unanswered: tuple[tuple[float, bytes], ...] = field(default=(), repr=False)
 
 
 # ------------------------------------------------------------------ the cell

@@ -1,6 +1,6 @@
 """NMAUTH: two managers authenticate with their credentials and key a link between them (Triad-1 2.5)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
@@ -48,7 +48,7 @@ class AwaitNm2:
 
     connect: Connect
     x_I: Secret
-    N_I: Point
+    N_I: Point = field(repr=False)
     handshake: Handshake
     repeat: Repeat
 

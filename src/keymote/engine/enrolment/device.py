@@ -4,7 +4,7 @@ Up to BIND everything is memory only. From BIND on the run is part of the record
 made a credential of it; after CRED only the membership is left.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keymote import cbor
@@ -118,7 +118,7 @@ class AwaitVpt:
     d: Secret
     W: Point
     e_NM: Point
-    e_D: Point
+    e_D: Point = field(repr=False)
     repeat: Repeat
 
 

@@ -1,6 +1,6 @@
 """Who takes part in a session, as one of its devices knows it, and what all its states share."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keymote.crypto import seal
@@ -92,10 +92,10 @@ def introduced(
 class Shares:
     """Both managers' shares, opened and checked, and their post-quantum contributions (h'' outside that profile)."""
 
-    own: Point
-    foreign: Point
-    kappa1: bytes
-    kappa2: bytes
+    own: Point = field(repr=False)
+    foreign: Point = field(repr=False)
+    kappa1: bytes = field(repr=False)
+    kappa2: bytes = field(repr=False)
 
 
 def opened_shares(suite: Suite, parties: Parties, answer: Shresp) -> Shares:

@@ -48,8 +48,8 @@ class Shares:
 
     k_nm: Secret | None = None
     foreign: Sign1 | None = None
-    kappa1: bytes = b""
-    kappa2: bytes = b""
+    kappa1: bytes = field(default=b"", repr=False)
+    kappa2: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Called:
     dev_id: bytes
     via: CellKey
     manager: tuple[bytes, bytes, bytes]
-    kappa: bytes
+    kappa: bytes = field(repr=False)
     vouched: int
     until: float
     number: int | None = None

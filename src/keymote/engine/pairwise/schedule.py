@@ -1,6 +1,6 @@
 """What the parties of a session compute alike (Triad-1 2.5, 2.6, 2.8); no state, no network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from keymote import cbor
@@ -16,7 +16,7 @@ from keymote.wire.pairwise import Auth2, NmAuth2
 class Challenge:
     """A random point N under somebody's (E1, E2): only the holder of d recovers it."""
 
-    N: Point
+    N: Point = field(repr=False)
     C1: Point
     C2: Point
 

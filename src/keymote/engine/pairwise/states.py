@@ -1,6 +1,6 @@
 """The states of a session at a device, each named for what it waits for. All are volatile: a reboot ends them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
@@ -20,7 +20,7 @@ class AwaitPeer:
     own: Membership
     wish: OpenSession
     repeat: Repeat
-    early: Shresp | None = None
+    early: Shresp | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class AwaitA2:
     parties: Parties
     peer: Peer
     x_I: Secret
-    N_I: Point
+    N_I: Point = field(repr=False)
     handshake: Handshake
     shares: Shares | None
     repeat: Repeat
@@ -44,7 +44,7 @@ class AwaitA4:
     parties: Parties
     peer: Peer
     channel: Channel
-    aV: Point
+    aV: Point = field(repr=False)
     shares: Shares | None
     repeat: Repeat
     replies: Replies
@@ -91,7 +91,7 @@ class AwaitShares:
     parties: Parties
     peer: Peer
     channel: Channel
-    aV: Point
+    aV: Point = field(repr=False)
     repeat: Repeat
     replies: Replies
     fin: bytes | None = None
@@ -125,12 +125,12 @@ class Open:
     key_id: bytes
     send: Secret
     receive: Secret
-    closing_own: bytes
-    closing_peer: bytes
+    closing_own: bytes = field(repr=False)
+    closing_peer: bytes = field(repr=False)
     replies: Replies
     replies_until: float
     tx_next: int = 0
-    window: Window = Window()
+    window: Window = field(default_factory=Window)
     failures: int = 0
 
 
