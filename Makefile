@@ -16,9 +16,11 @@ help:  ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(STAMPS)/run  ## set up what running needs, then watch two devices get a key and lose it
+	$(call compile,src)
 	$(BIN)/keymote demo
 
 test: lint  ## set up, check style, types and arrows, run the tests that need nothing but Python
+	$(call compile,src)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 lint: $(STAMPS)/dev  ## ruff, mypy --strict, import contracts
@@ -64,6 +66,13 @@ define install
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --no-build -r $(1) || \
 	  $(BIN)/pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r $(1)
 	$(BIN)/uv pip install -q --python $(BIN)/python --offline --no-deps -e .
+	$(call compile,$(VENV)/lib)
+endef
+
+# Each role is a process of its own: without byte code each would compile its libraries anew, where the environment says
+# PYTHONDONTWRITEBYTECODE (container images often do).
+define compile
+	@$(BIN)/python -m compileall -q -j 0 $(1) >/dev/null || true
 endef
 
 $(STAMPS)/run: requirements.lock pyproject.toml | $(STAMPS)/setup

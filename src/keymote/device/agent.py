@@ -38,12 +38,15 @@ class Agent:
 
     async def _status(self, _request: Mapping[str, Any]) -> object:
         device = self._device
+        messages, octets = device.node.runtime.traffic
         return {
             "id": device.id,
             "pid": os.getpid(),
             "address": device.address,
             "enrolled": device.is_enrolled,
             "sessions": len(device.sessions()),
+            "messages": messages,
+            "bytes": octets,
         }
 
     async def _enrolled(self, request: Mapping[str, Any]) -> object:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,3 +124,11 @@ def _environment() -> dict[str, str]:
 
 def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-_TAIL:].strip() or "it said nothing"
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses now, for roles that must know each other's address before they start."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from errno import EADDRNOTAVAIL
 from functools import lru_cache, partial
 from typing import Final, Protocol, Self, cast
@@ -57,6 +58,19 @@ class Application(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class Traffic:
+    """UDP payloads of one endpoint since it was opened, acknowledgements and repetitions included."""
+
+    messages: int = 0
+    octets: int = 0
+
+    def count(self, data: bytes) -> None:
+        """Count one payload, sent or received."""
+        self.messages += 1
+        self.octets += len(data)
+
+
 class CoapEndpoint(asyncio.DatagramProtocol):
     """A reliable `Link`: confirmable, and `failed` is called within 10 s when a peer does not answer.
 
@@ -79,6 +93,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         self._polls: set[asyncio.Task[None]] = set()
         self._transport: asyncio.DatagramTransport | None = None
         self.inbox: Final = Inbox()
+        self.traffic: Final = Traffic()
         self._requests = Requests(self._transmit, self._next_mid, timing)
         self._responses = Responses(
             self._transmit,
@@ -202,6 +217,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
     def transmit_raw(self, data: bytes, address: tuple[str, int]) -> None:
         """Send the application's datagram from our socket."""
         if self._transport is not None:
+            self.traffic.count(data)
             self._transport.sendto(data, address)
 
     def close(self) -> None:
@@ -221,6 +237,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)  # asyncio's own class is none by inheritance
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.traffic.count(data)
         try:
             message = CoapMessage.decode(data)
         except PeerFault:
@@ -258,6 +275,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
 
     def _transmit(self, peer: Peer, data: bytes) -> None:
         if self._transport is not None:
+            self.traffic.count(data)
             self._transport.sendto(data, address_of(peer))
 
     def _announce(self, data: bytes) -> None:

@@ -1,0 +1,318 @@
+"""Scenario `pair`: two devices of two operators get one key, use it with other people's software, and lose it."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from keymote.errors import Unavailable
+from keymote.stories.processes import Cast, Role, free_port
+from keymote.transports.control import ControlClient
+
+READING: Final = "21.5 C"
+RESOURCE: Final = "temperature"
+_WATCH_S: Final = 5.0
+_LOOK_EVERY_S: Final = 0.01
+_CLIENT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the timeline. `messages` and `bytes` are UDP payloads at the two devices, acknowledgements included."""
+
+    name: str
+    ms: float
+    messages: int
+    bytes: int
+    says: str = ""
+
+    def view(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "ms": round(self.ms, 1),
+            "messages": self.messages,
+            "bytes": self.bytes,
+            "says": self.says,
+        }
+
+
+Teller = Callable[[Step], None]
+
+
+@dataclass(slots=True)
+class Operator:
+    """One operator's part of the world: directories and running roles."""
+
+    name: str
+    folder: Path
+    port: int
+    coordinator: Role | None = None
+    manager: Role | None = None
+    device: Role | None = None
+    dev_id: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "device.toml"
+
+    def ask(self, do: str, **arguments: object) -> Any:
+        """Ask this operator's device over its control socket, as `keymote pair` does."""
+        with ControlClient(self.folder / "device.state" / "control.sock") as device:
+            return device.ask(do, **arguments)
+
+
+@dataclass(slots=True)
+class Story:
+    """The state of the telling."""
+
+    cast: Cast
+    tell: Teller
+    steps: list[Step] = field(default_factory=list)
+    north: Operator = field(init=False)
+    south: Operator = field(init=False)
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        folder = self.cast.folder
+        self.north = Operator("north", folder / "north", free_port())
+        self.south = Operator("south", folder / "south", free_port())
+        self.group = f"224.0.1.187:{free_port()}"
+
+    @property
+    def operators(self) -> tuple[Operator, Operator]:
+        return self.north, self.south
+
+    def traffic(self) -> tuple[int, int]:
+        """Return UDP payloads and bytes at both devices so far."""
+        messages = octets = 0
+        for operator in self.operators:
+            if operator.device is not None:
+                status = operator.ask("status")
+                messages, octets = messages + status["messages"], octets + status["bytes"]
+        return messages, octets
+
+    @contextlib.asynccontextmanager
+    async def step(self, name: str, says: Callable[[], str] = lambda: "") -> AsyncIterator[None]:
+        """Time what happens inside and tell it."""
+        before, began = self.traffic(), time.perf_counter()
+        yield
+        spent = (time.perf_counter() - began) * 1000
+        after = self.traffic()
+        done = Step(name, spent, after[0] - before[0], after[1] - before[1], says())
+        self.steps.append(done)
+        self.tell(done)
+
+
+async def pair(folder: Path, tell: Teller) -> dict[str, object]:
+    """Play the scenario in `folder` and return its part of the demo's result."""
+    facts: dict[str, object] = {}
+    async with Cast(folder) as cast:
+        story = Story(cast, tell)
+        await _institutions(story)
+        await _managers(story)
+        await _devices(story)
+        facts["roles"] = [role.facts() for role in cast.roles]
+        await _agree(story, facts)
+        await _talk(story, facts)
+        await _revoke(story, facts)
+        steps = [step.view() for step in story.steps]
+    ok = (
+        facts["key_id_initiator"] == facts["key_id_responder"]
+        and facts["oscore_ok"] is True
+        and facts["refused_after_revocation"] is True
+        and facts["oscore_refused_after_revocation"] is True
+    )
+    return {"name": "pair", "ok": ok, "steps": steps, "facts": facts}
+
+
+async def _both(story: Story, work: Callable[[Operator], Awaitable[object]]) -> None:
+    await asyncio.gather(*(work(operator) for operator in story.operators))
+
+
+# ------------------------------------------------------------------ the world is set up as an operator would
+
+
+async def _institutions(story: Story) -> None:
+    cast, folder = story.cast, story.cast.folder
+    authority = str(folder / "authority")
+
+    async def found(operator: Operator) -> None:
+        data = str(operator.folder / "coordinator")
+        await cast.run("coordinator", "init", "--name", operator.name, "--host", "127.0.0.1", "--data", data)
+
+    async def certify(operator: Operator) -> None:
+        data = operator.folder / "coordinator"
+        request, credential = str(data / "nc.req"), str(data / "nc.cred")
+        await cast.run("authority", "certify", "--data", authority, "--request", request, "--out", credential)
+
+    async def open_office(operator: Operator) -> None:
+        other = story.south if operator is story.north else story.north
+        operator.coordinator = await cast.start(
+            f"coordinator-{operator.name}",
+            *("coordinator", "run", "--data", str(operator.folder / "coordinator")),
+            *("--port", str(operator.port), "--peer", other.url),
+            address="url",
+        )
+
+    async with story.step("authority and coordinators", lambda: "one offline root certifies two coordinators"):
+        for operator in story.operators:
+            operator.folder.mkdir(mode=0o700)
+        await asyncio.gather(cast.run("authority", "init", "--data", authority), _both(story, found))
+        await _both(story, certify)
+        await _both(story, open_office)
+
+
+async def _managers(story: Story) -> None:
+    cast = story.cast
+
+    async def appoint(operator: Operator) -> None:
+        label, data = str(operator.folder / "manager.label"), str(operator.folder / "manager")
+        office = ("--data", str(operator.folder / "coordinator"), "--url", operator.url)
+        await cast.run("coordinator", "manager", "add", f"{operator.name}-street", "--out", label, *office)
+        await cast.run("manager", "enrol", "--label", label, "--data", data)
+        operator.manager = await cast.start(
+            f"manager-{operator.name}",
+            *("manager", "run", "--data", data, "--port", "0", "--group", ""),
+            address="address",
+        )
+
+    async with story.step("managers enrol", lambda: "the procedure of devices, at their coordinators"):
+        await _both(story, appoint)
+
+
+async def _devices(story: Story) -> None:
+    cast = story.cast
+    root = story.cast.folder / "authority" / "root.pin"
+
+    async def expect(operator: Operator) -> None:
+        labels = operator.folder / "labels.csv"
+        await cast.run("device", "labels", "--count", "1", "--to", str(labels))
+        operator.dev_id, code = labels.read_text().splitlines()[1].split(",")[:2]
+        _private(operator.folder / "device.code", code)
+        reading = operator.folder / "reading"
+        reading.write_text(READING)
+        assert operator.manager is not None
+        operator.config.write_text(
+            f'id = "{operator.dev_id}"\nroot = "{root}"\ncode_file = "device.code"\n'
+            f'manager = "{operator.manager.address}"\n[serve]\n{RESOURCE} = "reading"\n'
+        )
+        await cast.run("device", "import", str(labels), "--data", str(operator.folder / "manager"))
+
+    async def enrol(operator: Operator) -> None:
+        operator.device = await cast.start(
+            f"device-{operator.name}", "device", "run", "--config", str(operator.config), address="address"
+        )
+        await asyncio.to_thread(operator.ask, "enrolled", timeout_s=15)
+
+    async with story.step("devices enrol", lambda: "a one-time code each, never on the air"):
+        await _both(story, expect)
+        await _both(story, enrol)
+
+
+def _private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+# ------------------------------------------------------------------ the key
+
+
+async def _agree(story: Story, facts: dict[str, object]) -> None:
+    north, south = story.operators
+    async with story.step("one key", lambda: f"key_id {facts['key_id_initiator']} on both sides"):
+        opened = await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=15)
+        listed = await _until(lambda: south.ask("pair.list"), lambda rows: bool(rows))
+    facts["key_id_initiator"], facts["psid"] = opened["key_id"], opened["psid"]
+    facts["key_id_responder"] = next((row["key_id"] for row in listed if row["psid"] == opened["psid"]), None)
+
+
+async def _talk(story: Story, facts: dict[str, object]) -> None:
+    """Let the stock client of aiocoap, a process of its own, read the peer's resource with the exported context."""
+    north, south = story.operators
+    assert south.device is not None
+    keys = story.cast.folder / "keys"
+    uri = f"{south.device.address}/{RESOURCE}"
+    async with story.step(
+        "talk by OSCORE", lambda: f"aiocoap-client reads {facts['oscore_reading']!r} of the other device"
+    ):
+        await asyncio.to_thread(
+            north.ask,
+            "pair.export",
+            psid=facts["psid"],
+            to="aiocoap",
+            directory=str(keys),
+            peer=south.device.address,
+        )
+        said = await _client("--credentials", str(keys / "credentials.json"), uri)
+        facts["oscore_reading"] = said
+        facts["oscore_ok"] = said == READING
+    facts["refused_without_oscore"] = await _client(uri) != READING
+    facts["uri"] = uri
+
+
+async def _revoke(story: Story, facts: dict[str, object]) -> None:
+    """Revoke the south's device at its coordinator and watch the north lose what it shared with it."""
+    north, south = story.operators
+    # a second session shows the end at a peer that still holds it: the first was handed over to aiocoap-client
+    opened = await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=15)
+    office = ("--coordinator", str(south.folder / "coordinator"), "--url", south.url)
+    async with story.step(
+        "revoke", lambda: f"the peer's session ended {facts['revoked_after_ms']} ms after the command"
+    ):
+        began = time.perf_counter()
+        told = asyncio.create_task(story.cast.run("device", "revoke", south.dev_id, "--reason", "2", *office))
+        gone = asyncio.create_task(
+            _until(lambda: north.ask("pair.list"), lambda rows: all(row["psid"] != opened["psid"] for row in rows))
+        )
+        answer, _ = await asyncio.gather(told, gone)
+        facts["revoke_command_ms"] = round((time.perf_counter() - began) * 1000)
+    facts["revoked_state"] = answer.get("state")
+    async with story.step("refused", lambda: str(facts["refusal"])):
+        try:
+            await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=10)
+            facts["refused_after_revocation"], facts["refusal"] = False, "a new session opened"
+        except Exception as refusal:  # noqa: BLE001  whatever the device says is what the story tells
+            facts["refused_after_revocation"], facts["refusal"] = True, str(refusal)
+        keys = story.cast.folder / "keys" / "credentials.json"
+        credentials = ("--credentials", str(keys)) if keys.exists() else ()
+        facts["oscore_refused_after_revocation"] = await _client(*credentials, str(facts["uri"])) != READING
+
+
+async def _until(look: Callable[[], Any], seen: Callable[[Any], bool]) -> Any:
+    """Look until it is as wanted; Unavailable when it stays otherwise."""
+    deadline = time.monotonic() + _WATCH_S
+    while True:
+        found = await asyncio.to_thread(look)
+        if seen(found):
+            return found
+        if time.monotonic() > deadline:
+            raise Unavailable("what the story waits for did not happen")
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _client(*arguments: str) -> str:
+    """Return what aiocoap's stock client prints, "" when it fails or is not answered."""
+    program = Path(sys.executable).with_name("aiocoap-client")
+    process = await asyncio.create_subprocess_exec(
+        str(program), "-q", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(_CLIENT_S):
+            out, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    return out.decode(errors="replace").strip() if process.returncode == 0 else ""
+
+
+SCENARIOS: Final = (pair,)
+"""The demo's scenarios in the order of their telling: `(folder, teller) -> part of the demo's result`."""
