@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from keymote.crypto.secret import Secret
-from keymote.engine.queries import DeviceFound
+from keymote.engine.queries import DeviceFound, ManagerFound
 
 
 class PeerLink(Protocol):
@@ -16,6 +16,10 @@ class PeerLink(Protocol):
             PeerFault: E_UNKNOWN_ID when it does not know it, E_NOSHARE when it may not be used now.
             Unavailable: it does not answer.
         """
+        ...
+
+    async def find_manager(self, nm_id: bytes) -> ManagerFound:
+        """Return who a manager of that coordinator is; errors as `find`, E_CRED when it is revoked."""
         ...
 
 

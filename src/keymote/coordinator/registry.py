@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from keymote.coordinator import rules
 from keymote.coordinator.desk import COORDINATOR, Desk, by_manager
 from keymote.engine.chain import Trust
-from keymote.engine.queries import DeviceFound
+from keymote.engine.queries import DeviceFound, ManagerFound
 from keymote.errors import ErrorCode, PeerFault, Unavailable
 from keymote.host.ledger import Transaction
 from keymote.host.register import (
@@ -74,6 +74,14 @@ class Registry:
             Unavailable: its manager has not said where it listens.
         """
         return await self._desk.ledger.read(lambda tx: self._found(tx, dev_id))
+
+    async def find_manager(self, nm_id: bytes) -> ManagerFound:
+        """Return who a manager of this coordinator is, for another manager that it calls.
+
+        Raises:
+            PeerFault: E_UNKNOWN_ID; E_CRED when it is revoked.
+        """
+        return await self._desk.ledger.read(lambda tx: self._found_manager(tx, nm_id))
 
     async def status(self, serial: bytes) -> tuple[str, int]:
         """Return (word, status epoch) of a credential; PeerFault E_UNKNOWN_ID."""
@@ -146,6 +154,15 @@ class Registry:
         if manager is None or credential is None or vouching is None or not manager.endpoint:
             raise Unavailable(f"the manager of device {dev_id.hex()} has not said where it listens")
         return DeviceFound(credential.raw, vouching.raw, self._desk.identity.credential.raw, manager.endpoint)
+
+    def _found_manager(self, tx: Transaction, nm_id: bytes) -> ManagerFound:
+        manager = tx.manager(nm_id)
+        credential = None if manager is None or manager.serial is None else tx.credential(manager.serial)
+        if manager is None or credential is None:
+            raise PeerFault(ErrorCode.E_UNKNOWN_ID, f"manager {nm_id.hex()} is not registered here")
+        if manager.state is not ManagerState.ACTIVE:
+            raise PeerFault(ErrorCode.E_CRED, f"manager {nm_id.hex()} is {manager.state}")
+        return ManagerFound(credential.raw, self._desk.identity.credential.raw, manager.endpoint or "")
 
 
 def verify_issued(trust: Trust, signed: SignedCredential, issuer: Registered, now: int) -> None:

@@ -9,7 +9,7 @@ import httpx
 
 from keymote.engine.chain import Pin
 from keymote.engine.introduction import introduced
-from keymote.engine.queries import DeviceFound
+from keymote.engine.queries import DeviceFound, ManagerFound
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, RefusedByPolicy, Unavailable
 from keymote.transports.tls import certificate_der, unverified_context
 from keymote.wire import admin
@@ -145,3 +145,8 @@ def found_of(view: admin.FoundView) -> DeviceFound:
     """Return a look-up's answer as the engines take it."""
     credential, cred_nm, cred_nc = map(admin.from_base64url, (view.credential, view.cred_nm, view.cred_nc))
     return DeviceFound(credential, cred_nm, cred_nc, view.manager)
+
+
+def manager_of(view: admin.FoundManagerView) -> ManagerFound:
+    """Return a manager's look-up as the engines take it."""
+    return ManagerFound(admin.from_base64url(view.cred_nm), admin.from_base64url(view.cred_nc), view.manager)

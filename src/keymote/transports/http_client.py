@@ -14,9 +14,17 @@ from typing import Final
 import httpx
 
 from keymote.crypto.secret import Secret
-from keymote.engine.queries import DeviceFound, FindDevice, Receipt, RegisterCredential, ReportRevocation
+from keymote.engine.queries import (
+    DeviceFound,
+    FindDevice,
+    FindManager,
+    ManagerFound,
+    Receipt,
+    RegisterCredential,
+    ReportRevocation,
+)
 from keymote.errors import Unavailable
-from keymote.transports.http_caller import HttpCaller, Introduced, found_of, introduce
+from keymote.transports.http_caller import HttpCaller, Introduced, found_of, introduce, manager_of
 from keymote.transports.tls import client_context
 from keymote.wire import admin
 
@@ -89,6 +97,11 @@ class CoordinatorClient:
     async def find(self, query: FindDevice) -> DeviceFound:
         """Return where a device is, at this coordinator or a federated one; the chain is for the engine to verify."""
         return found_of(await self._caller.get(f"{admin.API}/lookup/{query.dev_id.hex()}", admin.FoundView))
+
+    async def find_manager(self, query: FindManager) -> ManagerFound:
+        """Return who a manager is, of this coordinator or a federated one; the chain is for the engine to verify."""
+        path = f"{admin.API}/lookup/managers/{query.nm_id.hex()}"
+        return manager_of(await self._caller.get(path, admin.FoundManagerView))
 
     async def report(self, query: ReportRevocation) -> bool:
         """Hand in the signed note of a revoked session; again is once."""

@@ -229,6 +229,14 @@ class FoundView(View, frozen=True):
     manager: str
 
 
+class FoundManagerView(View, frozen=True):
+    """Who a manager is; `manager` is where it listens, empty while it has not said."""
+
+    cred_nm: Base64Url
+    cred_nc: Base64Url
+    manager: str
+
+
 class ManagerPage(View, frozen=True):
     """`next` is the value of `after` for the following page, null on the last."""
 

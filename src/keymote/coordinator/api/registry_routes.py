@@ -8,7 +8,7 @@ from litestar.params import Parameter
 from keymote.coordinator.api.callers import AfterId, Call, Limit, demand, demand_reader, page
 from keymote.coordinator.api.gate import ManagerCaller, Operator, Prover
 from keymote.coordinator.api.services import Services
-from keymote.coordinator.api.views import device_view, found_view, manager_view
+from keymote.coordinator.api.views import device_view, found_manager_view, found_view, manager_view
 from keymote.crypto.secret import Secret
 from keymote.engine.queries import DeviceFound
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault
@@ -22,6 +22,7 @@ from keymote.wire.admin import (
     DevicePage,
     DeviceView,
     Endpoint,
+    FoundManagerView,
     FoundView,
     IssueCertificate,
     ManagerPage,
@@ -121,13 +122,31 @@ async def lookup(request: Call, services: Services, dev_id: str) -> FoundView:
 @get("/federation/devices/{dev_id:str}", tags=["federation"])
 async def federated_lookup(request: Call, services: Services, dev_id: str) -> FoundView:
     """Answer another coordinator from the own register; `Authorization: Keymote <look-up>.<its credential>`."""
+    return found_view(await services.registry.find(_asked(request, services, dev_id)))
+
+
+@get("/lookup/managers/{nm_id:str}", tags=["federation"])
+async def lookup_manager(request: Call, services: Services, nm_id: str) -> FoundManagerView:
+    """Find a manager here or at the federated coordinators."""
+    demand_reader(request)
+    return found_manager_view(await services.federation.find_manager(id_of(nm_id)))
+
+
+@get("/federation/managers/{nm_id:str}", tags=["federation"])
+async def federated_manager(request: Call, services: Services, nm_id: str) -> FoundManagerView:
+    """Answer another coordinator from the own register; proved as a look-up of a device is."""
+    return found_manager_view(await services.registry.find_manager(_asked(request, services, nm_id)))
+
+
+def _asked(request: Call, services: Services, subject: str) -> bytes:
+    """Return the id that another coordinator asks about, after checking its signed question."""
     proof = demand(request, Prover).parts
     if len(proof) != 2:
         raise PeerFault(ErrorCode.E_AUTH, "the proof is a signed look-up and a credential, joined by a dot")
     _, wanted = services.desk.identity.asked_by(proof[0], proof[1], services.desk.now)
-    if wanted != id_of(dev_id):
-        raise PeerFault(ErrorCode.E_AUTH, "the look-up was signed for another device")
-    return found_view(await services.registry.find(wanted))
+    if wanted != id_of(subject):
+        raise PeerFault(ErrorCode.E_AUTH, "the look-up was signed for another id")
+    return wanted
 
 
 # ------------------------------------------------------------------ managers
@@ -197,6 +216,8 @@ ROUTES = [
     status,
     lookup,
     federated_lookup,
+    lookup_manager,
+    federated_manager,
     add_manager,
     list_managers,
     show_manager,

@@ -2,12 +2,13 @@
 
 from keymote.coordinator.rules import Safety
 from keymote.engine.audit import Entry, Link
-from keymote.engine.queries import DeviceFound
+from keymote.engine.queries import DeviceFound, ManagerFound
 from keymote.host.register import Device, Event, Head, Manager, Registered, Revocation
 from keymote.wire.admin import (
     AuditView,
     DeviceView,
     EventView,
+    FoundManagerView,
     FoundView,
     HeadView,
     ManagerView,
@@ -71,6 +72,10 @@ def audit_text(raw: bytes) -> str:
 
 def head_view(head: Head) -> HeadView:
     return HeadView(head.seq, head.h.hex(), head.ts, to_base64url(head.signed))
+
+
+def found_manager_view(found: ManagerFound) -> FoundManagerView:
+    return FoundManagerView(to_base64url(found.cred_NM), to_base64url(found.cred_NC), found.manager)
 
 
 def found_view(found: DeviceFound) -> FoundView:

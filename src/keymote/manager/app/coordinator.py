@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from keymote.crypto.suite import SigningKey
 from keymote.engine.base import CellKey, Peer
-from keymote.engine.queries import FindDevice, RegisterCredential, ReportRevocation
+from keymote.engine.queries import FindDevice, FindManager, RegisterCredential, ReportRevocation
 from keymote.errors import KeymoteError, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost
 from keymote.manager.app.directory import Directory
@@ -70,6 +70,8 @@ class CoordinatorLink:
                 self._spawn(self._client.register(query), answer)
             case FindDevice():
                 self._spawn(self._client.find(query), answer)
+            case FindManager():
+                self._spawn(self._client.find_manager(query), answer)
             case ReportRevocation(revnote):
                 self._own.add_note(revnote)
                 self._notes.set()
