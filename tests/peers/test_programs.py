@@ -14,6 +14,8 @@ pytestmark = pytest.mark.peers
         ("coap-client-gnutls", [], "CoAP implementation"),
         ("coap-client-notls", [], "CoAP implementation"),
         ("tshark", ["--version"], "TShark"),
+        ("dumpcap", ["--version"], "Dumpcap"),
+        ("openssl", ["version"], "OpenSSL"),
         ("aiocoap-client", ["--help"], "usage: aiocoap-client"),
     ],
 )
