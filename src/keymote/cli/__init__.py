@@ -25,6 +25,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "demo": Entry("keymote.cli.demo:demo", "Watch two devices get one key and lose it."),
+    "up": Entry("keymote.cli.up:up", "Run coordinators and managers in one process."),
     "authority": Entry("keymote.cli.authority:app", "Keep the offline root and certify coordinators."),
     "coordinator": Entry("keymote.cli.coordinator:app", "Run the registry, the revocation list and the REST API."),
     "audit": Entry("keymote.cli.audit:app", "Show the audit log and re-compute its chain."),

@@ -229,7 +229,7 @@ async def _agree(story: Story, facts: dict[str, object]) -> None:
     north, south = story.operators
     async with story.step("one key", lambda: f"key_id {facts['key_id_initiator']} on both sides"):
         opened = await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=15)
-        listed = await _until(lambda: south.ask("pair.list"), lambda rows: bool(rows))
+        listed = await _until(lambda: south.ask("pair.list"), bool)
     facts["key_id_initiator"], facts["psid"] = opened["key_id"], opened["psid"]
     facts["key_id_responder"] = next((row["key_id"] for row in listed if row["psid"] == opened["psid"]), None)
 
