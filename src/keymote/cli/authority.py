@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -14,7 +15,7 @@ from keymote.crypto.entropy import SystemEntropy
 from keymote.errors import CallerFault
 from keymote.host.hardening import harden
 from keymote.storage import private_files as files
-from keymote.storage.seal import open_key
+from keymote.storage.seal import KeyEncryptionKey, open_key
 from keymote.wire import admin
 
 app = typer.Typer(help="Keep the offline root and certify coordinators.")
@@ -42,11 +43,11 @@ def init(
     if own.exists():
         raise CallerFault(f"{folder} holds an authority already", do="choose another directory by --data")
     entropy = SystemEntropy()
-    key = open_key(key_uri or f"file:{folder / 'key'}", entropy, create=True)
+    key = _key(folder, key_uri, create=True)
     root = Root.create(suite, entropy)
     pin = pin_file(root)
     sealed = admin.to_base64url(key.wrap(root.key.seed, _SEED))
-    files.write_private(own, admin.write_file(admin.AuthorityFile(pin, key.uri, sealed)))
+    files.write_private(own, admin.write_file(admin.AuthorityFile(pin, key_uri, sealed)))
     files.write_private(folder / "root.pin", admin.write_file(pin), mode=0o644)
     note("Keep this directory off line, and a copy of its key file elsewhere.")
     show({"id": pin.id, "suite": suite, "root_pin": str(folder / "root.pin")}, output)
@@ -112,5 +113,10 @@ def load_root(folder: Path) -> Root:
         admin.AuthorityFile,
         str(path),
     )
-    key = open_key(held.key_uri, SystemEntropy())
+    key = _key(folder, held.key_uri)
     return Root.load(held.root.suite, key.unwrap(admin.from_base64url(held.sealed_seed), _SEED))
+
+
+def _key(folder: Path, uri: str, *, create: bool = False) -> KeyEncryptionKey:
+    """Return the key-encryption key; without a URI it is the file `key` of this directory, wherever that was moved."""
+    return open_key(uri or f"file:{quote(str(folder / 'key'))}", SystemEntropy(), create=create)

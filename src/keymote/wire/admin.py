@@ -299,7 +299,7 @@ class CredentialFile(Struct, frozen=True, tag_field="format", tag="keymote-crede
 
 
 class AuthorityFile(Struct, frozen=True, tag_field="format", tag="keymote-authority/1"):
-    """The authority's own file: its root, and the seed of its key sealed under the key that `key_uri` names."""
+    """The authority's own file: its root, and the seed of its key, sealed (`key_uri` empty: by the file `key`)."""
 
     root: RootPin
     key_uri: str

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import quote
 
 from keymote.coordinator.authority import new_request
 from keymote.coordinator.identity import Identity
@@ -62,7 +63,7 @@ class Directory:
         if own.exists():
             raise CallerFault(f"{folder} holds a coordinator already", do="choose another directory by --data")
         key = suite_by_id(suite).generate_signing_key(entropy)
-        kek = open_key(key_uri or f"file:{folder / 'key'}", entropy, create=True)
+        kek = _key(folder, key_uri, entropy, create=True)
         password = Secret(entropy.draw(SECRET_SIZE))
         nc_id = entropy.draw(8)
         held = admin.CoordinatorFile(
@@ -71,7 +72,7 @@ class Directory:
             suite,
             admin.to_base64url(key.public),
             list(hosts),
-            kek.uri,
+            key_uri,
             admin.to_base64url(kek.wrap(key.seed, _SEED)),
             admin.to_base64url(kek.wrap(password, _PASSWORD)),
         )
@@ -92,7 +93,7 @@ class Directory:
         path = folder / "coordinator.json"
         do = "make one with `keymote coordinator init`"
         held = admin.read_file(files.read_private(path, "coordinator", do=do), admin.CoordinatorFile, str(path))
-        kek = open_key(held.key_uri, entropy)
+        kek = _key(folder, held.key_uri, entropy)
         seed = kek.unwrap(admin.from_base64url(held.sealed_seed), _SEED)
         password = kek.unwrap(admin.from_base64url(held.sealed_password), _PASSWORD)
         return cls(folder, held, suite_by_id(held.suite).signing_key(seed), kek, password)
@@ -133,6 +134,11 @@ class Directory:
     def token(self) -> Secret:
         """Return the operator's bearer token."""
         return token_in(self.folder / "token")
+
+
+def _key(folder: Path, uri: str, entropy: Entropy, *, create: bool = False) -> KeyEncryptionKey:
+    """Return the key-encryption key; without a URI it is the file `key` of this directory, wherever that was moved."""
+    return open_key(uri or f"file:{quote(str(folder / 'key'))}", entropy, create=create)
 
 
 def token_in(path: Path) -> Secret:
