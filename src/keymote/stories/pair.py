@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from keymote.coordinator.app.directory import token_in
 from keymote.errors import Unavailable
 from keymote.stories.processes import Cast, Role, free_port
 from keymote.transports.control import ControlClient
+from keymote.transports.http_operator import OperatorClient
+from keymote.wire import admin
 
 READING: Final = "21.5 C"
 RESOURCE: Final = "temperature"
@@ -230,8 +233,8 @@ async def _agree(story: Story, facts: dict[str, object]) -> None:
     async with story.step("one key", lambda: f"key_id {facts['key_id_initiator']} on both sides"):
         opened = await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=15)
         listed = await _until(lambda: south.ask("pair.list"), bool)
-    facts["key_id_initiator"], facts["psid"] = opened["key_id"], opened["psid"]
-    facts["key_id_responder"] = next((row["key_id"] for row in listed if row["psid"] == opened["psid"]), None)
+        facts["key_id_initiator"], facts["psid"] = opened["key_id"], opened["psid"]
+        facts["key_id_responder"] = next((row["key_id"] for row in listed if row["psid"] == opened["psid"]), None)
 
 
 async def _talk(story: Story, facts: dict[str, object]) -> None:
@@ -263,18 +266,20 @@ async def _revoke(story: Story, facts: dict[str, object]) -> None:
     north, south = story.operators
     # a second session shows the end at a peer that still holds it: the first was handed over to aiocoap-client
     opened = await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=15)
-    office = ("--coordinator", str(south.folder / "coordinator"), "--url", south.url)
-    async with story.step(
-        "revoke", lambda: f"the peer's session ended {facts['revoked_after_ms']} ms after the command"
-    ):
+    office = south.folder / "coordinator"
+    operator = OperatorClient(south.url, office / "ca.pem", token_in(office / "token"))
+    await operator.get("/revocations", admin.RevocationPage)  # connected: what is timed below is the revocation alone
+
+    async def ended() -> float:
+        await _until(lambda: north.ask("pair.list"), lambda rows: all(row["psid"] != opened["psid"] for row in rows))
+        return time.perf_counter()
+
+    async with story.step("revoke", lambda: f"the peer's session ended after {facts['revoked_after_ms']} ms"):
+        watching = asyncio.create_task(ended())
         began = time.perf_counter()
-        told = asyncio.create_task(story.cast.run("device", "revoke", south.dev_id, "--reason", "2", *office))
-        gone = asyncio.create_task(
-            _until(lambda: north.ask("pair.list"), lambda rows: all(row["psid"] != opened["psid"] for row in rows))
-        )
-        answer, _ = await asyncio.gather(told, gone)
-        facts["revoke_command_ms"] = round((time.perf_counter() - began) * 1000)
-    facts["revoked_state"] = answer.get("state")
+        await operator.send("POST", "/revocations", admin.Revoke("device", south.dev_id, 2), admin.RevocationView)
+        facts["revoked_after_ms"] = round((await watching - began) * 1000)
+    await operator.close()
     async with story.step("refused", lambda: str(facts["refusal"])):
         try:
             await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=10)
