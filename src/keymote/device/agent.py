@@ -97,7 +97,11 @@ class Agent:
         files = self._files(session, session.keys(), target, form, directory, str(request.get("peer", "")))
         written = export.write_files(directory, files)
         if target is not export.Target.WIRESHARK:  # a capture is read with the key of a session that goes on
-            session.hand_over()
+            try:
+                session.hand_over()
+            except CallerFault:
+                export.remove_files(written)
+                raise
         self._exported.setdefault(session.psid, []).extend(written)
         return {"psid": session.psid.hex(), "files": [str(path) for path in written], "state": str(session.state)}
 
@@ -119,8 +123,7 @@ class Agent:
 
     def _remove_exports(self, psid: bytes) -> None:
         """Remove the files of a session that is over; who has read them keeps what he read."""
-        for path in self._exported.pop(psid, ()):
-            path.unlink(missing_ok=True)
+        export.remove_files(self._exported.pop(psid, ()))
 
     def _session(self, request: Mapping[str, Any]) -> Session:
         wanted = str(request["psid"])

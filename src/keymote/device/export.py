@@ -5,7 +5,7 @@ An OSCORE context and a PSK are handed over, not shared: the session that they c
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def wireshark_files(psid: bytes, keys: SessionKeys, form: PskForm) -> dict[str, 
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write `files` below `directory` (0700), each for its owner alone (0600); nothing is overwritten.
+    """Write `files` below `directory` (0700), each for its owner alone (0600) and whole or not at all; none is replaced.
 
     Raises:
         CallerFault: one of them exists, or cannot be written; what was written before is removed again.
@@ -75,17 +75,33 @@ def write_files(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
         for name, content in files.items():
             path = directory / name
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            _create(path, content)
             written.append(path)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
     except OSError as error:
-        for path in written:
-            path.unlink()
-        raise CallerFault(
-            f"cannot write {error.filename or directory}: {error.strerror}", do="name a directory of its own"
-        ) from error
+        remove_files(written)
+        what = error.filename2 or error.filename or directory
+        raise CallerFault(f"cannot write {what}: {error.strerror}", do="name a directory of its own") from error
     return written
+
+
+def remove_files(files: Iterable[Path]) -> None:
+    """Remove exported files; who has read them keeps what he read."""
+    for path in files:
+        path.unlink(missing_ok=True)
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Let `path` appear with all its content; FileExistsError when it is there already."""
+    part = path.with_name(f".{path.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(part, path)  # unlike a rename it never replaces
+    finally:
+        part.unlink()
 
 
 def _json(value: object) -> bytes:
