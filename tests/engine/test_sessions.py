@@ -117,7 +117,7 @@ def test_AU01_AU04_AU05_nmauth_keys_a_link_in_which_the_initiator_is_the_device(
     ours = scene.sim.hosts["nm1"].cells[link_to_manager(NM2, started_here=True)]
     theirs = scene.sim.hosts["nm2"].cells[link_to_manager(NM1, started_here=False)]
     assert ours.keys.K_link == theirs.keys.K_link
-    assert (ours.field_id, theirs.field_id, ours.own_part, theirs.own_part) == (NM1, NM1, 0, 1)
+    assert (ours.end.field_id, theirs.end.field_id, ours.end.own_part, theirs.end.own_part) == (NM1, NM1, 0, 1)
 
 
 def test_AU02_a_manager_that_the_coordinator_does_not_know_is_not_answered() -> None:

@@ -23,7 +23,6 @@ HASH_SIZE: Final = 32
 """Bytes of a transcript hash, of a pseudorandom key and of the longest one-block output."""
 
 _MAX_OUTPUT: Final = 255 * HASH_SIZE
-_SIZES: Final = tuple(cbor.encode(length) for length in range(65))
 _INFO_HEAD: Final = {label: b"\x83" + cbor.encode("TRIAD1/" + label) for label in LABELS}
 
 
@@ -55,7 +54,7 @@ def expand(prk: Secret, label: str, ctx: bytes, length: int) -> bytes:
         raise CallerFault(f"{label!r} is not a label of the protocol")
     if not 0 < length <= _MAX_OUTPUT:
         raise CallerFault(f"cannot derive {length} bytes, only 1 to {_MAX_OUTPUT}")
-    info = head + cbor.encode(ctx) + (_SIZES[length] if length < len(_SIZES) else cbor.encode(length))
+    info = head + cbor.bstr(ctx) + cbor.uint(length)
     key = prk.expose()
     block = hmac.digest(key, info + b"\x01", "sha256")  # T(1) of RFC 5869 2.3: all there is for up to 32 bytes
     if length <= HASH_SIZE:

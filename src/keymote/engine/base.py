@@ -147,6 +147,10 @@ def _nothing(_cell: Any) -> None:
     return None
 
 
+def _never_surely(_old: Any, _new: Any) -> bool:
+    return False
+
+
 def _no_aliases(_cell: Any) -> tuple[bytes, ...]:
     return ()
 
@@ -158,8 +162,9 @@ class Kind:
     `record` returns the durable part of a cell (at most 2 KiB; None: nothing to keep) and `load` makes a cell of it again
     after a restart; a step after which the record is equal is volatile and its outputs leave at once. `aliases` are further
     ids under which datagrams may name the cell (rotating pseudonyms, endpoints); `stored_aliases` are those that a record
-    keeps, all of them unless said otherwise. `deadline` is on the monotonic clock and
-    forgotten at restart, `wake_at` on the wall clock and stored.
+    keeps, all of them unless said otherwise. `deadline` is on the monotonic clock and forgotten at restart, `wake_at` on
+    the wall clock and stored. `same_record` tells of two states, cheaply, that everything stored of them is surely equal;
+    False when in doubt.
     """
 
     name: str
@@ -171,6 +176,7 @@ class Kind:
     stored_aliases: Callable[[Any], tuple[bytes, ...]] | None = None
     deadline: Callable[[Any], float | None] = _nothing
     wake_at: Callable[[Any], int | None] = _nothing
+    same_record: Callable[[Any, Any], bool] = _never_surely
 
 
 class Cells(Protocol):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from keymote import cbor
+from keymote.cbor import uint
 from keymote.crypto.entropy import Entropy
-from keymote.crypto.kdf import expand, lexp
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Suite
 from keymote.engine.base import (
@@ -32,6 +32,7 @@ from keymote.engine.base import (
 )
 from keymote.engine.base import Step as StepResult
 from keymote.engine.faces import LinkSeen
+from keymote.engine.link_keys import EpochKeys, LinkEnd
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of
@@ -49,6 +50,8 @@ JUMP: Final = 64
 UNANSWERED: Final = 4
 """Bodies sent most recently, sealed anew when the epoch steps."""
 UNANSWERED_S: Final = 15.0
+_NO_POINTS: Final = sizes_of(1)
+"""Neither LINK nor ERROR has a field whose length depends on the suite."""
 
 
 # ------------------------------------------------------------------ commands and what cells hear from a link
@@ -120,30 +123,6 @@ Dispatch = Callable[[bytes, bytes, int, bytes], CellKey]
 
 
 @dataclass(frozen=True, slots=True)
-class EpochKeys:
-    """One epoch of a link: K_link(le), and what follows from it."""
-
-    le: int
-    K_link: Secret
-    lid: bytes
-    send: Secret
-    receive: Secret
-
-    @classmethod
-    def derive(cls, K_link: Secret, le: int, field_id: bytes, own_part: int) -> "EpochKeys":
-        ctx = cbor.encode_array(field_id, le)
-        towards_n = lexp(K_link, "A/lnk-D", ctx)
-        towards_d = lexp(K_link, "A/lnk-N", ctx)
-        send, receive = (towards_n, towards_d) if own_part == 0 else (towards_d, towards_n)
-        return cls(le, K_link, expand(K_link, "A/lid", cbor.encode_array(le), 8), send, receive)
-
-    def next(self, field_id: bytes, own_part: int) -> "EpochKeys":
-        """Return the following epoch; the present K_link cannot be computed from it."""
-        le = self.le + 1
-        return EpochKeys.derive(lexp(self.K_link, "A/link-ratchet", cbor.encode_array(le)), le, field_id, own_part)
-
-
-@dataclass(frozen=True, slots=True)
 class Window:
     """Which sequence numbers were accepted: the highest and a bit map of the 32 below it."""
 
@@ -165,8 +144,8 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkCell:
-    """One end of a link. `id` is that of its key; `own_part` 0 sends D->N.
+class Standing:
+    """The epoch in which a link stands, and those before and after it.
 
     `trail`: epochs left behind in which the peer may still be, oldest first; empty once the peer was heard in the present
     one. `previous`: the receive key that stays good for 60 s after a step. `doubtful`: restored from a backup, nothing
@@ -174,26 +153,33 @@ class LinkCell:
     have been received before.
     """
 
-    id: bytes
-    peer_id: bytes
-    field_id: bytes
-    own_part: int
-    suite: Suite
     keys: EpochKeys
     ahead: EpochKeys
     trail: tuple[EpochKeys, ...]
-    tx_next: int
-    tx_reserved: int
-    window: Window
-    rx_reserved: int
-    peer: Peer
     stepped_at: float | None
     previous: EpochKeys | None = None
     previous_until: float = 0.0
     previous_window: Window = Window()
     doubtful: bool = False
     resumed: bool = False
-    unanswered: tuple[tuple[float, bytes], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCell:
+    """One end of a link: which, in which epoch, and how far the numbers of both directions have come."""
+
+    end: LinkEnd
+    standing: Standing
+    tx_next: int
+    tx_reserved: int
+    window: Window
+    rx_reserved: int
+    peer: Peer
+    unanswered: tuple[tuple[float, bytes], ...] = ()
+
+    @property
+    def keys(self) -> EpochKeys:
+        return self.standing.keys
 
 
 # ------------------------------------------------------------------ the cell
@@ -211,13 +197,13 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
             case Received(peer, data):
                 if cell is None:
                     raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no link has this pseudonym")
-                return _receive(cell, peer, Link.decode(data, sizes_of(cell.suite.id)), now, dispatch)
+                return _receive(cell, peer, Link.decode(data, _NO_POINTS), now, dispatch)
             case Told(SealBody(body)):
                 if cell is None:
                     return None, [Refused("", ErrorCode.E_UNKNOWN_ID, "no link to this peer")]
                 return _seal(cell, body, now)
             case Told(StepEpoch()) if cell is not None:
-                return _stepped(cell, cell.ahead, now, trail=(*cell.trail, cell.keys)), ()
+                return _stepped(cell, now), ()
             case Told(Forward(data)) if cell is not None:
                 return cell, [Send(cell.peer, data)]
             case Failed() | Due():
@@ -231,126 +217,119 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
         step,
         record=lambda cell: _record(cell, generation),
         load=lambda cell_id, record: _load(cell_id, record, suites, generation),
-        aliases=lambda cell: (*_lids(cell), *((cell.previous.lid,) if cell.previous is not None else ())),
+        aliases=lambda cell: _lids(cell) + ((previous.lid,) if (previous := cell.standing.previous) else ()),
         stored_aliases=_lids,
+        same_record=_same_record,
     )
 
 
 def _lids(cell: LinkCell) -> tuple[bytes, ...]:
     """Return the pseudonyms under which the peer may speak, now and after a restart."""
-    return cell.keys.lid, cell.ahead.lid, *(keys.lid for keys in cell.trail)
+    standing = cell.standing
+    return standing.keys.lid, standing.ahead.lid, *(keys.lid for keys in standing.trail)
 
 
 def _installed(command: Install, suite: Suite, now: Now) -> LinkCell:
-    keys = EpochKeys.derive(command.key, 0, command.field_id, command.own_part)
-    return LinkCell(
-        id=command.id,
-        peer_id=command.peer_id,
-        field_id=command.field_id,
-        own_part=command.own_part,
-        suite=suite,
-        keys=keys,
-        ahead=keys.next(command.field_id, command.own_part),
-        trail=(),
-        tx_next=0,
-        tx_reserved=BLOCK,
-        window=Window(),
-        rx_reserved=BLOCK,
-        peer=command.peer,
-        stepped_at=now.mono,
-    )
+    end = LinkEnd(command.id, command.peer_id, command.field_id, command.own_part, suite)
+    keys = end.epoch(command.key, 0)
+    return _fresh(end, Standing(keys, end.after(keys), (), now.mono), command.peer)
 
 
-def _aad(cell: LinkCell, le: int, direction: int, seq: int) -> bytes:
-    return cbor.encode_array("TRIAD1", 18, cell.suite.id, cell.field_id, le, direction, seq)
+def _fresh(end: LinkEnd, standing: Standing, peer: Peer, unanswered: tuple[tuple[float, bytes], ...] = ()) -> LinkCell:
+    """Return the end of a link that begins an epoch: numbers start at 0, nothing was received."""
+    return LinkCell(end, standing, 0, BLOCK, Window(), BLOCK, peer, unanswered)
 
 
 def _seal(cell: LinkCell, body: bytes, now: Now) -> StepResult:
-    aged = cell.stepped_at is not None and now.mono - cell.stepped_at > MAX_AGE_S and not cell.trail
-    if cell.doubtful:
+    standing = cell.standing
+    aged = standing.stepped_at is not None and now.mono - standing.stepped_at > MAX_AGE_S and not standing.trail
+    if standing.doubtful:
         cell = _jumped(cell, now)
     elif aged or cell.tx_next >= MAX_RECORDS:
-        cell = _stepped(cell, cell.ahead, now, trail=(*cell.trail, cell.keys))
-    cell, record = _sealed(cell, body)
-    recent = tuple(entry for entry in cell.unanswered if entry[0] > now.mono - UNANSWERED_S)[1 - UNANSWERED :]
-    return replace(cell, unanswered=(*recent, (now.mono, body))), [Send(cell.peer, record)]
+        cell = _stepped(cell, now)
+    recent = (*cell.unanswered[1 - UNANSWERED :], (now.mono, body))
+    cell, record = _sealed(cell, body, recent)
+    return cell, [Send(cell.peer, record)]
 
 
-def _sealed(cell: LinkCell, body: bytes) -> tuple[LinkCell, bytes]:
+def _sealed(cell: LinkCell, body: bytes, unanswered: tuple[tuple[float, bytes], ...]) -> tuple[LinkCell, bytes]:
     """Return the record with the next sequence number; the number is reserved by the record of the cell (LK-05)."""
-    seq = cell.tx_next
-    ct = cell.suite.seal_record(cell.keys.send, seq, _aad(cell, cell.keys.le, cell.own_part, seq), body)
+    end, keys, seq = cell.end, cell.standing.keys, cell.tx_next
+    ct = end.suite.seal_record(keys.send, seq, keys.send_aad + uint(seq), body)
     reserved = cell.tx_reserved if seq < cell.tx_reserved else seq + BLOCK
-    return (
-        replace(cell, tx_next=seq + 1, tx_reserved=reserved),
-        Link(cell.keys.lid, cell.keys.le, seq, ct).encode(),
-    )
+    sealed = LinkCell(end, cell.standing, seq + 1, reserved, cell.window, cell.rx_reserved, cell.peer, unanswered)
+    return sealed, Link(keys.lid, keys.le, seq, ct).encode()
 
 
-def _stepped(cell: LinkCell, keys: EpochKeys, now: Now, *, trail: tuple[EpochKeys, ...]) -> LinkCell:
+def _stepped(cell: LinkCell, now: Now) -> LinkCell:
+    """Go to the next epoch on our own account: the peer may not have followed yet."""
+    standing = cell.standing
+    return _moved(cell, standing.ahead, now, trail=(*standing.trail, standing.keys))
+
+
+def _moved(cell: LinkCell, keys: EpochKeys, now: Now, *, trail: tuple[EpochKeys, ...]) -> LinkCell:
     """Go to the epoch of `keys`: seq restarts at 0, the window is cleared, the old receive key lives 60 s in memory."""
-    trusted = not (cell.doubtful or cell.resumed)
-    return replace(
-        cell,
-        keys=keys,
-        ahead=keys.next(cell.field_id, cell.own_part),
-        trail=trail,
-        previous=cell.keys if trusted else None,
+    before = cell.standing
+    trusted = not (before.doubtful or before.resumed)
+    standing = Standing(
+        keys,
+        cell.end.after(keys),
+        trail,
+        now.mono,
+        previous=before.keys if trusted else None,
         previous_until=now.mono + OLD_KEY_S,
         previous_window=cell.window,
-        tx_next=0,
-        tx_reserved=BLOCK,
-        window=Window(),
-        rx_reserved=BLOCK,
-        stepped_at=now.mono,
-        doubtful=False,
-        resumed=False,
     )
+    return _fresh(cell.end, standing, cell.peer, cell.unanswered)
 
 
 def _jumped(cell: LinkCell, now: Now) -> LinkCell:
     """Leave every epoch that this link may have reached after the backup was made (LK-10)."""
-    trail = [*cell.trail, cell.keys]
+    end = cell.end
+    trail = [*cell.standing.trail, cell.standing.keys]
     while len(trail) < JUMP:
-        trail.append(trail[-1].next(cell.field_id, cell.own_part))
-    return _stepped(cell, trail[-1].next(cell.field_id, cell.own_part), now, trail=tuple(trail))
+        trail.append(end.after(trail[-1]))
+    return _moved(cell, end.after(trail[-1]), now, trail=tuple(trail))
 
 
 def _receive(cell: LinkCell, peer: Peer, record: Link, now: Now, dispatch: Dispatch) -> StepResult:
-    previous = cell.previous
-    if record.lid == cell.keys.lid and record.le == cell.keys.le:
-        if not (cell.doubtful or (cell.resumed and record.seq < cell.rx_reserved)):
-            if not cell.window.accepts(record.seq):
-                raise PeerFault(ErrorCode.E_REPLAY, f"link record {record.seq} was accepted before or is too old")
-            return _accept(cell, peer, record.seq, _opened(cell, cell.keys, record), dispatch)
-        _opened(cell, cell.keys, record)
-        moved = _jumped(cell, now) if cell.doubtful else _stepped(cell, cell.ahead, now, trail=(*cell.trail, cell.keys))
-        return _called_forward(moved, peer)
-    if previous is not None and record.lid == previous.lid and now.mono <= cell.previous_until:
-        if not cell.previous_window.accepts(record.seq):
-            raise PeerFault(ErrorCode.E_REPLAY, f"link record {record.seq} was accepted before or is too old")
+    standing = cell.standing
+    keys, previous = standing.keys, standing.previous
+    if record.lid == keys.lid and record.le == keys.le:
+        if not (standing.doubtful or (standing.resumed and record.seq < cell.rx_reserved)):
+            _refuse_repetition(cell.window, record)
+            return _accept(cell, peer, record.seq, _opened(cell, keys, record), dispatch)
+        _opened(cell, keys, record)
+        return _called_forward(_jumped(cell, now) if standing.doubtful else _stepped(cell, now), peer)
+    if previous is not None and record.lid == previous.lid and now.mono <= standing.previous_until:
+        _refuse_repetition(standing.previous_window, record)
         body = _opened(cell, previous, record)
-        cell = replace(cell, previous_window=cell.previous_window.with_seq(record.seq))
-        return _delivered(cell, peer, body, dispatch)
-    for keys in cell.trail:
-        if record.lid == keys.lid and record.le == keys.le:
-            _opened(cell, keys, record)
-            return _called_forward(_jumped(cell, now) if cell.doubtful else cell, peer)
+        window = standing.previous_window.with_seq(record.seq)
+        return _delivered(replace(cell, standing=replace(standing, previous_window=window)), peer, body, dispatch)
+    for left in standing.trail:
+        if record.lid == left.lid and record.le == left.le:
+            _opened(cell, left, record)
+            return _called_forward(_jumped(cell, now) if standing.doubtful else cell, peer)
     keys = _rolled(cell, record)
     body = _opened(cell, keys, record)
-    followed, resent = _reseal(_stepped(cell, keys, now, trail=()), now)
+    followed, resent = _reseal(_moved(cell, keys, now, trail=()), now)
     cell, outputs = _accept(followed, peer, record.seq, body, dispatch)
     return cell, [*outputs, *resent]
 
 
+def _refuse_repetition(window: Window, record: Link) -> None:
+    if not window.accepts(record.seq):
+        raise PeerFault(ErrorCode.E_REPLAY, f"link record {record.seq} was accepted before or is too old")
+
+
 def _rolled(cell: LinkCell, record: Link) -> EpochKeys:
     """Return the keys of a later epoch that the peer has gone to; only the device's end follows further than one."""
-    keys = cell.ahead
-    limit = cell.keys.le + (2 * JUMP if cell.own_part == 0 else 1)
-    if not cell.keys.le < record.le <= limit:
-        raise PeerFault(ErrorCode.E_EPOCH, f"record of link epoch {record.le}, here it is {cell.keys.le}")
+    end, keys, here = cell.end, cell.standing.ahead, cell.standing.keys.le
+    limit = here + (2 * JUMP if end.own_part == 0 else 1)
+    if not here < record.le <= limit:
+        raise PeerFault(ErrorCode.E_EPOCH, f"record of link epoch {record.le}, here it is {here}")
     while keys.le < record.le:
-        keys = keys.next(cell.field_id, cell.own_part)
+        keys = end.after(keys)
     if keys.lid != record.lid:
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no link has this pseudonym")
     return keys
@@ -358,32 +337,37 @@ def _rolled(cell: LinkCell, record: Link) -> EpochKeys:
 
 def _called_forward(cell: LinkCell, peer: Peer) -> StepResult:
     """Refuse a genuine record that may be a repetition, and show the peer the epoch in which it can say it again."""
-    stepped, reply = _sealed(cell, Error(Link.mt, ErrorCode.E_REPLAY).encode())
+    stepped, reply = _sealed(cell, Error(Link.mt, ErrorCode.E_REPLAY).encode(), cell.unanswered)
     refused = Refused(peer, ErrorCode.E_REPLAY, "record from before a restart; answered under the next link epoch")
     return replace(stepped, peer=peer), [Send(peer, reply), refused]
 
 
 def _opened(cell: LinkCell, keys: EpochKeys, record: Link) -> bytes:
-    aad = _aad(cell, record.le, 1 - cell.own_part, record.seq)
-    return cell.suite.open_record(keys.receive, record.seq, aad, record.ct)
+    return cell.end.suite.open_record(keys.receive, record.seq, keys.receive_aad + uint(record.seq), record.ct)
 
 
 def _accept(cell: LinkCell, peer: Peer, seq: int, body: bytes, dispatch: Dispatch) -> tuple[LinkCell, list[Output]]:
+    """Take the body of record `seq` of the present epoch in: the peer is there now."""
+    standing = replace(cell.standing, trail=()) if cell.standing.trail else cell.standing
+    window = cell.window.with_seq(seq)
     reserved = cell.rx_reserved if seq < cell.rx_reserved else (seq // BLOCK + 1) * BLOCK
-    cell = replace(cell, window=cell.window.with_seq(seq), rx_reserved=reserved, trail=())
-    return _delivered(cell, peer, body, dispatch)
+    accepted = LinkCell(
+        cell.end, standing, cell.tx_next, cell.tx_reserved, window, reserved, cell.peer, cell.unanswered
+    )
+    return _delivered(accepted, peer, body, dispatch)
 
 
 def _delivered(cell: LinkCell, peer: Peer, body: bytes, dispatch: Dispatch) -> tuple[LinkCell, list[Output]]:
     outputs: list[Output] = []
+    end = cell.end
     if peer != cell.peer:
         cell = replace(cell, peer=peer)
-        outputs.append(LinkSeen(cell.peer_id, peer))
+        outputs.append(LinkSeen(end.peer_id, peer))
     mt, _ = peek(body)
-    if mt == Error.mt and Error.decode(body, sizes_of(cell.suite.id)).offending == Link.mt:
+    if mt == Error.mt and Error.decode(body, _NO_POINTS).offending == Link.mt:
         return cell, outputs
-    target = dispatch(cell.id, cell.peer_id, mt, body)
-    outputs.append(Tell(target, LinkBody(CellKey("link", cell.id), cell.peer_id, peer, body)))
+    target = dispatch(end.id, end.peer_id, mt, body)
+    outputs.append(Tell(target, LinkBody(end.key, end.peer_id, peer, body)))
     return cell, outputs
 
 
@@ -392,7 +376,7 @@ def _reseal(cell: LinkCell, now: Now) -> tuple[LinkCell, list[Send]]:
     sends: list[Send] = []
     for sent_at, body in cell.unanswered:
         if sent_at > now.mono - UNANSWERED_S:
-            cell, record = _sealed(cell, body)
+            cell, record = _sealed(cell, body, cell.unanswered)
             sends.append(Send(cell.peer, record))
     return cell, sends
 
@@ -400,47 +384,42 @@ def _reseal(cell: LinkCell, now: Now) -> tuple[LinkCell, list[Send]]:
 # ------------------------------------------------------------------ the record
 
 
+def _same_record(old: LinkCell, new: LinkCell) -> bool:
+    return (
+        old.standing is new.standing
+        and old.tx_reserved == new.tx_reserved
+        and old.rx_reserved == new.rx_reserved
+        and old.peer == new.peer
+    )
+
+
 def _record(cell: LinkCell, generation: int) -> bytes:
-    base = cell.trail[0] if cell.trail else cell.keys
+    end, standing = cell.end, cell.standing
+    base = standing.trail[0] if standing.trail else standing.keys
     return cbor.encode_array(
         1,
-        cell.peer_id,
-        cell.field_id,
-        cell.own_part,
-        cell.suite.id,
+        end.peer_id,
+        end.field_id,
+        end.own_part,
+        end.suite.id,
         base.le,
         base.K_link.expose(),
-        cell.keys.le,
+        standing.keys.le,
         cell.tx_reserved,
         cell.rx_reserved,
         cell.peer,
-        generation if not cell.doubtful else generation - 1,
+        generation if not standing.doubtful else generation - 1,
     )
 
 
 def _load(cell_id: bytes, record: bytes, suites: Callable[[int], Suite], generation: int) -> LinkCell:
     row: Any = cbor.decode(record, max_size=2048)
     _, peer_id, field_id, own_part, suite_id, base_le, K_base, le, tx_reserved, rx_reserved, peer, written = row
-    keys = EpochKeys.derive(Secret(K_base), base_le, field_id, own_part)
+    end = LinkEnd(cell_id, peer_id, field_id, own_part, suites(suite_id))
+    keys = end.epoch(Secret(K_base), base_le)
     trail: list[EpochKeys] = []
     while keys.le < le:
         trail.append(keys)
-        keys = keys.next(field_id, own_part)
-    return LinkCell(
-        id=cell_id,
-        peer_id=peer_id,
-        field_id=field_id,
-        own_part=own_part,
-        suite=suites(suite_id),
-        keys=keys,
-        ahead=keys.next(field_id, own_part),
-        trail=tuple(trail),
-        tx_next=tx_reserved,
-        tx_reserved=tx_reserved,
-        window=Window(),
-        rx_reserved=rx_reserved,
-        peer=peer,
-        stepped_at=None,
-        doubtful=written != generation,
-        resumed=True,
-    )
+        keys = end.after(keys)
+    standing = Standing(keys, end.after(keys), tuple(trail), None, doubtful=written != generation, resumed=True)
+    return LinkCell(end, standing, tx_reserved, tx_reserved, Window(), rx_reserved, peer)

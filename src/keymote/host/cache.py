@@ -149,11 +149,13 @@ class CellCache:
     def assess(self, key: CellKey, cell: Any) -> Change:
         """Compute what changes when `cell` becomes the state under `key`; replaces nothing."""
         kind = self._kinds[key.kind]
+        slot = self._slots.get(key)
+        if cell is not None and slot is not None and slot.cell is not None and kind.same_record(slot.cell, cell):
+            return Change(key, cell, slot.aliases, kind.deadline(cell), slot.row, written=False)
         aliases = () if cell is None else kind.aliases(cell)
         deadline = None if cell is None else kind.deadline(cell)
         if kind.durability is Durability.VOLATILE:
             return Change(key, cell, aliases, deadline, None, written=False)
-        slot = self._slots.get(key)
         old = None if slot is None else slot.row
         record = None if cell is None else kind.record(cell)
         if record is None:

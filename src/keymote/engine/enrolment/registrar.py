@@ -174,6 +174,7 @@ def registrar_kind(context: RegistrarContext) -> Kind:
         stored_aliases=lambda cell: () if isinstance(cell.phase, AwaitShare | AwaitBind) else _aliases(cell),
         deadline=lambda cell: cell.phase.until if isinstance(cell.phase, AwaitShare | AwaitBind) else None,
         wake_at=_wake_at,
+        same_record=lambda old, new: (old.code, old.phase, old.member) == (new.code, new.phase, new.member),
     )
 
 

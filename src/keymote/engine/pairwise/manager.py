@@ -40,7 +40,17 @@ from keymote.engine.member import (
     refusal,
 )
 from keymote.engine.own import ShareKeyIs, WantShareKey
-from keymote.engine.pairwise.register import Asking, Called, Dead, ManagerSessionCell, Party, Register, load, record
+from keymote.engine.pairwise.register import (
+    Asking,
+    Called,
+    Dead,
+    ManagerSessionCell,
+    Party,
+    Register,
+    load,
+    record,
+    same_record,
+)
 from keymote.engine.pairwise.schedule import share_context, share_scalar
 from keymote.engine.peer import CannotReach, SayTo, XcredHeard
 from keymote.engine.queries import DeviceFound, FindDevice, ReportRevocation
@@ -100,6 +110,7 @@ def manager_session_kind(context: RegistrarContext) -> Kind:
         load=load,
         deadline=lambda cell: cell.until if isinstance(cell, Asking | Called) else None,
         wake_at=lambda cell: cell.since + DEAD_KEPT_S if isinstance(cell, Dead) else None,
+        same_record=same_record,
     )
 
 

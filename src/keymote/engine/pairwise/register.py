@@ -1,6 +1,7 @@
 """A session as a manager keeps it: who takes part and whether it is alive, never a key (Triad-1 2.6; DESIGN: register)."""
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from keymote import cbor
@@ -155,6 +156,17 @@ def record(cell: ManagerSessionCell) -> bytes | None:
             return cbor.encode_array(1, 1, cell.psid, cell.reason, cell.note, cell.since, list(cell.parties))
         case _:
             return None
+
+
+_STORED = attrgetter(
+    *("psid", "flags", "number", "epoch", "vouched", "opened", "manager", "via"),
+    *("I.dev_id", "I.credential", "I.own", "R.dev_id", "R.credential", "R.own"),
+)
+
+
+def same_record(old: ManagerSessionCell, new: ManagerSessionCell) -> bool:
+    """Tell of two states that `record` surely makes the same of them."""
+    return isinstance(old, Register) and isinstance(new, Register) and bool(_STORED(old) == _STORED(new))
 
 
 def load(_id: bytes, row: bytes) -> ManagerSessionCell:

@@ -63,7 +63,7 @@ def _bodies(scene: Scene) -> Iterator[bytes]:
         record = Link.decode(sent.data, sizes_of(scene.suite.id))
         for cell in cells:
             aad = cbor.encode_array(
-                "TRIAD1", Link.mt, cell.suite.id, cell.field_id, record.le, cell.own_part, record.seq
+                "TRIAD1", Link.mt, cell.end.suite.id, cell.end.field_id, record.le, cell.end.own_part, record.seq
             )
             try:
                 yield scene.suite.open_record(cell.keys.send, record.seq, aad, record.ct)

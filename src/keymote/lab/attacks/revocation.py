@@ -60,7 +60,7 @@ def _body_for_d1(scene: Scene, suite: Suite, record: bytes) -> bytes:
     link = scene.sim.hosts["nm1"].cells[link_to_device(identity("d1"))]
     assert isinstance(link, LinkCell)
     said = Link.decode(record, sizes_of(suite.id))
-    aad = cbor.encode_array("TRIAD1", Link.mt, suite.id, link.field_id, said.le, 1, said.seq)
+    aad = cbor.encode_array("TRIAD1", Link.mt, suite.id, link.end.field_id, said.le, 1, said.seq)
     return suite.open_record(link.keys.send, said.seq, aad, said.ct)
 
 

@@ -1,0 +1,61 @@
+"""What a link is keyed with: one chain of epochs, each with its pseudonym and a key for either direction (Triad-1 1.7)."""
+
+from dataclasses import dataclass, field
+
+from keymote import cbor
+from keymote.crypto.kdf import expand, lexp
+from keymote.crypto.secret import Secret
+from keymote.crypto.suite import Suite
+from keymote.engine.base import CellKey
+
+_MT_LINK = 18
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKeys:
+    """One epoch of a link: K_link(le), and what follows from it.
+
+    `send_aad` and `receive_aad` are the associated data of records up to the sequence number, which ends them:
+    CBOR["TRIAD1", 18, suite, dev_id, le, dir, seq] without seq.
+    """
+
+    le: int
+    K_link: Secret
+    lid: bytes
+    send: Secret
+    receive: Secret
+    send_aad: bytes
+    receive_aad: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnd:
+    """One end of a link: `id` is that of its key, `own_part` 0 sends D->N, `field_id` stands in the associated data."""
+
+    id: bytes
+    peer_id: bytes
+    field_id: bytes
+    own_part: int
+    suite: Suite
+    key: CellKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", CellKey("link", self.id))
+
+    def epoch(self, K_link: Secret, le: int) -> EpochKeys:
+        """Return epoch `le`, whose key is `K_link`."""
+        ctx = cbor.encode_array(self.field_id, le)
+        keys = lexp(K_link, "A/lnk-D", ctx), lexp(K_link, "A/lnk-N", ctx)
+        aads = self._aad(le, 0), self._aad(le, 1)
+        lid = expand(K_link, "A/lid", cbor.encode_array(le), 8)
+        own, other = self.own_part, 1 - self.own_part
+        return EpochKeys(le, K_link, lid, keys[own], keys[other], aads[own], aads[other])
+
+    def after(self, keys: EpochKeys) -> EpochKeys:
+        """Return the following epoch; the key of the one before it cannot be computed from it."""
+        le = keys.le + 1
+        return self.epoch(lexp(keys.K_link, "A/link-ratchet", cbor.encode_array(le)), le)
+
+    def _aad(self, le: int, direction: int) -> bytes:
+        whole = cbor.encode_array("TRIAD1", _MT_LINK, self.suite.id, self.field_id, le, direction, 0)
+        return whole[: -len(cbor.uint(0))]
