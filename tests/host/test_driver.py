@@ -32,6 +32,7 @@ from keymote.engine.base import (
 from keymote.errors import CallerFault, ErrorCode, PeerFault, Unavailable
 from keymote.host.cache import MAX_RECORD
 from keymote.host.driver import MAX_WAITING, ROUTE, Driver
+from keymote.host.ports import Write
 from keymote.host.wakes import RETRY_S
 from keymote.storage.memory import MemoryStore
 
@@ -323,6 +324,21 @@ def test_a_store_that_raises_has_not_committed(desk: Desk) -> None:
     assert desk.driver.idle
 
 
+def test_a_store_that_ends_a_commit_twice_is_found_out(desk: Desk) -> None:
+    ended = []
+    works = desk.store.commit
+
+    def twice(writes: Any, done: Any) -> None:
+        works(writes, done)
+        done(Unavailable("or not"))
+        ended.append(writes)
+
+    desk.store.commit = twice  # type: ignore[method-assign]
+    assert desk.do(D, Become(Cell(b"x"))) == []
+    assert (len(ended), desk.faults[0][0]) == (1, "store")
+    assert desk.driver.peek(D) == Cell(b"x")
+
+
 def test_the_queue_for_the_store_is_bounded(desk: Desk) -> None:
     desk.store.held = True
     ends: list[Any] = []
@@ -373,6 +389,37 @@ def test_an_answer_for_a_vanished_cell_is_dropped(desk: Desk) -> None:
     desk.do(V, Become(None))
     desk.asked[0][2]("me")
     assert desk.heard() == []
+
+
+def test_an_answer_that_finds_no_store_is_dropped_and_the_node_lives(desk: Desk) -> None:
+    desk.do(D, Become(Cell(b"x"), (Ask(5, "who"),)))
+    desk.store.fail_at = frozenset({2})
+    assert isinstance(desk.do(D, Become(Cell(b"y"))), Unavailable)  # D is not in memory any more
+
+    def cannot(_key: CellKey) -> bytes:
+        raise Unavailable("disk gone")
+
+    works, desk.store.load = desk.store.load, cannot  # type: ignore[method-assign]
+    desk.asked[0][2]("me")
+    assert (desk.heard(), desk.driver.faults) == ([], 0)
+    desk.store.load = works  # type: ignore[method-assign]
+    desk.asked[0][2]("me again")
+    assert desk.heard() == [Answer(5, "me again")]
+
+
+def test_a_record_that_does_not_decode_is_a_fault_of_the_store(desk: Desk) -> None:
+    def refuse(_id: bytes, _record: bytes) -> Cell:
+        raise PeerFault(ErrorCode.E_FORMAT, "not CBOR")
+
+    kind = Kind("durable", Durability.DURABLE, record=record, load=refuse, **FACE)
+    desk.store.apply([Write(D, b"rubbish")])
+    driver = Driver(
+        Node({"durable": kind, "volatile": VOLATILE}, route), desk.store, desk, desk, SeededEntropy(b""),
+        print, print, fault=lambda *fault: desk.faults.append(fault),
+    )  # fmt: skip
+    driver.receive("peer", b"hi")
+    assert "record of a 'durable' cell does not decode" in str(desk.faults[0][1])
+    assert driver.tally == {}
 
 
 @pytest.mark.parametrize(

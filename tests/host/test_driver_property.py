@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -416,5 +417,6 @@ class DriverMachine(RuleBasedStateMachine):
         self.state_is_on_disk()
 
 
+@pytest.mark.timeout(240)
 def test_DR01_DR05_DR06_DR07_what_left_is_on_disk() -> None:
-    run_state_machine_as_test(DriverMachine, settings=settings(max_examples=300, stateful_step_count=40))
+    run_state_machine_as_test(DriverMachine, settings=settings(max_examples=150, stateful_step_count=40))

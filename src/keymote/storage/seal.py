@@ -6,6 +6,7 @@ that was moved, swapped or changed does not open. The cipher is AES-256-GCM-SIV 
 machine was copied, shows at most that two rows are equal.
 """
 
+import hmac
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -100,13 +101,13 @@ class DataKey:
     def seal(self, record: bytes, *place: bytes | str | int) -> bytes:
         """Return `record` sealed for its `place`: table, kind, id, version."""
         nonce = self._entropy.draw(NONCE_BYTES)
-        return nonce + self._key.parsed(AESGCMSIV).encrypt(nonce, record, cbor.encode(list(place)))
+        return nonce + self._key.parsed(AESGCMSIV).encrypt(nonce, record, cbor.encode(place))
 
     def open(self, sealed: bytes, *place: bytes | str | int) -> bytes:
         """Return the record that was sealed for this very place; raises Tampered."""
         try:
             return self._key.parsed(AESGCMSIV).decrypt(
-                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], cbor.encode(list(place))
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], cbor.encode(place)
             )
         except (InvalidTag, ValueError) as error:
             name = "/".join(part.hex() if isinstance(part, bytes) else str(part) for part in place)
@@ -116,7 +117,7 @@ class DataKey:
 
     def mark(self, *place: bytes | str | int) -> int:
         """Return a number below 2^256 that only this key gives to `place`, to sum up which rows there are."""
-        return int.from_bytes(extract(cbor.encode(list(place)), self._key.expose()).expose(), "big")
+        return int.from_bytes(hmac.digest(self._key.expose(), cbor.encode(place), "sha256"), "big")
 
     def wrapped_by(self, kek: KeyEncryptionKey) -> bytes:
         """Return this key for keeping beside its rows: fingerprint (8) of `kek`, then the wrapped key."""

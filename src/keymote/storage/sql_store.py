@@ -264,8 +264,8 @@ class SqlStore:
 
     def _check_sum(self, connection: Connection, state: _State) -> None:
         total = sum(
-            self._data_key.mark("cell", row.kind, row.id, row.version)
-            for row in connection.execute(select(cells.c.kind, cells.c.id, cells.c.version))
+            self._data_key.mark("cell", kind, id_, version)
+            for kind, id_, version in connection.execute(select(cells.c.kind, cells.c.id, cells.c.version))
         )
         if total % _MODULUS != state.total:
             raise Tampered(
