@@ -106,9 +106,7 @@ class DataKey:
     def open(self, sealed: bytes, *place: bytes | str | int) -> bytes:
         """Return the record that was sealed for this very place; raises Tampered."""
         try:
-            return self._key.parsed(AESGCMSIV).decrypt(
-                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], cbor.encode(place)
-            )
+            return self._key.parsed(AESGCMSIV).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], cbor.encode(place))
         except (InvalidTag, ValueError) as error:
             name = "/".join(part.hex() if isinstance(part, bytes) else str(part) for part in place)
             raise Tampered(
