@@ -21,6 +21,7 @@ from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.chain import Pin, Trust
 from keymote.engine.context import DeviceContext
 from keymote.engine.enrolment.device import Registered
+from keymote.engine.exports import PskForm
 from keymote.engine.faces import (
     OWN_ENROLMENT,
     CloseSession,
@@ -74,7 +75,7 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
     config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     kek = open_key(config.key_uri, entropy, create=True)
     store = FileStore(config.state / "cells", kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
-    node = DeviceNode(config.psk_form)
+    node = DeviceNode(PskForm(config.psk_form))
     try:
         context = DeviceContext(
             id=config.id,

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from keymote.engine.exports import PskForm
 from keymote.errors import CallerFault
 
 GROUP: Final = ("224.0.1.187", 5683)
 """All CoAP nodes (RFC 7252 12.8)."""
+PSK_FORMS: Final = ("text32", "binary16")
+"""The names of `keymote.engine.exports.PskForm`, which is loaded when a device opens, not when it is imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class DeviceConfig:
     accept_compact: bool = False
     has_clock: bool = False
     dtls: tuple[str, int] | None = None
-    psk_form: PskForm = PskForm.TEXT32
+    psk_form: str = "text32"
     serve: Mapping[str, Path] = field(default_factory=dict)
 
     @property
@@ -118,11 +119,11 @@ class _Table:
         scheme, _, name = uri.partition(":")
         return f"file:{self.path.absolute().parent / name}" if scheme == "file" else uri
 
-    def psk_form(self) -> PskForm:
-        try:
-            return PskForm(self.text("psk_form", PskForm.TEXT32))
-        except ValueError:
-            raise self.wrong("psk_form", f"one of {', '.join(PskForm)}") from None
+    def psk_form(self) -> str:
+        form = self.text("psk_form", "text32")
+        if form not in PSK_FORMS:
+            raise self.wrong("psk_form", f"one of {', '.join(PSK_FORMS)}")
+        return form
 
     def serve(self) -> dict[str, Path]:
         files = self.table.get("serve", {})
