@@ -8,9 +8,9 @@ from office import Issuer, Office
 
 from keymote.coordinator.federation import ANSWER_LIFE_S, Federation
 from keymote.coordinator.registry import Registry
-from keymote.engine.queries import DeviceFound
+from keymote.engine.queries import DeviceFound, ManagerFound
 from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
-from keymote.host.register import DeviceState
+from keymote.host.register import DeviceState, RevocationKind
 from keymote.wire import signed
 from keymote.wire.credential import Role
 
@@ -22,7 +22,7 @@ class Peer:
     """Another coordinator, asked as its own register answers; `says` replaces the answer."""
 
     registry: Registry | None = None
-    says: KeymoteError | DeviceFound | None = None
+    says: KeymoteError | DeviceFound | ManagerFound | None = None
     silent: bool = False
     asked: list[bytes] = field(default_factory=list)
 
@@ -32,10 +32,19 @@ class Peer:
             await asyncio.Event().wait()
         if isinstance(self.says, KeymoteError):
             raise self.says
-        if self.says is not None:
+        if isinstance(self.says, DeviceFound):
             return self.says
         assert self.registry is not None
         return await self.registry.find(dev_id)
+
+    async def find_manager(self, nm_id: bytes) -> ManagerFound:
+        self.asked.append(nm_id)
+        if isinstance(self.says, KeymoteError):
+            raise self.says
+        if isinstance(self.says, ManagerFound):
+            return self.says
+        assert self.registry is not None
+        return await self.registry.find_manager(nm_id)
 
 
 UNKNOWN = PeerFault(ErrorCode.E_UNKNOWN_ID, "not here")
@@ -131,6 +140,36 @@ async def test_answers_are_kept_for_two_seconds_only(office: Office, other_offic
     with pytest.raises(PeerFault) as fault:
         await looking.find(D1)
     assert fault.value.code is ErrorCode.E_NOSHARE
+
+
+# ------------------------------------------------------------------ managers
+
+
+async def test_a_manager_of_another_coordinator_is_found_and_refused_when_revoked_at_once(
+    office: Office, other_office: Office
+) -> None:
+    manager = await other_office.manager(b"manager2")
+    looking = federation(office, Peer(says=UNKNOWN), Peer(other_office.registry))
+    found = await looking.find_manager(b"manager2")
+    assert manager.credential is not None
+    assert found.cred_NM == manager.credential.raw
+    await other_office.revocations.revoke(RevocationKind.MANAGER, b"manager2", 2)
+    with pytest.raises(PeerFault) as fault:
+        await looking.find_manager(b"manager2")
+    assert fault.value.code is ErrorCode.E_CRED
+
+
+async def test_a_pending_manager_is_unknown_and_a_swapped_one_refused(office: Office, other_office: Office) -> None:
+    await other_office.manager(b"manager2")
+    await other_office.manager(b"manager3", enrol=False)
+    looking = federation(office, Peer(other_office.registry))
+    with pytest.raises(PeerFault) as unknown:
+        await looking.find_manager(b"manager3")
+    assert unknown.value.code is ErrorCode.E_UNKNOWN_ID
+    lie = await other_office.registry.find_manager(b"manager2")
+    with pytest.raises(PeerFault) as swapped:
+        await federation(office, Peer(says=lie)).find_manager(b"manager4")
+    assert swapped.value.code is ErrorCode.E_CRED
 
 
 # ------------------------------------------------------------------ the signed question

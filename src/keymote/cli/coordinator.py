@@ -110,20 +110,36 @@ def add(
       keymote coordinator manager add street-7 --data north
       keymote manager enrol --label street-7.label
     """
+    _label(SystemEntropy().draw(8).hex(), name, out, url, state_directory("coordinator", data), output)
+
+
+@manager_app.command()
+def rejoin(
+    nm_id: Annotated[str, typer.Argument(help="16 hex digits.")],
+    out: Annotated[Path | None, typer.Option(help="Where the label goes.", metavar="FILE")] = None,
+    url: UrlOption = DEFAULT_URL,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write a new label for a manager that lost its keys; its old credential dies when the new one is issued."""
+    folder = state_directory("coordinator", data)
+    view = call(folder, url, lambda client: client.get(f"/managers/{nm_id}", admin.ManagerView))
+    _label(view.nm_id, view.name, out, url, folder, output)
+
+
+def _label(nm_id: str, name: str, out: Path | None, url: str, folder: Path, output: Output) -> None:
+    """Tell the coordinator a new code, then write it down: a label without a coordinator that knows it is of no use."""
     from keymote.storage.private_files import read_file, write_private
 
-    folder = state_directory("coordinator", data)
     path = out or folder / f"{name}.label"
     carried = admin.read_file(read_file(folder / "nc.cred", "credential"), admin.CredentialFile, "nc.cred")
     held = admin.read_file(
         read_file(folder / "coordinator.json", "coordinator"), admin.CoordinatorFile, "coordinator.json"
     )
-    entropy = SystemEntropy()
-    nm_id, code = entropy.draw(8).hex(), admin.to_base64url(entropy.draw(CODE_SIZE))
-    label = admin.ManagerLabel(nm_id, name, code, held.nc_id, [url], carried.root)
+    code = admin.to_base64url(SystemEntropy().draw(CODE_SIZE))
     body = admin.AddManager(nm_id, name, code)
     view = call(folder, url, lambda client: client.send("POST", "/managers", body, admin.ManagerView))
-    write_private(path, admin.write_file(label))
+    write_private(path, admin.write_file(admin.ManagerLabel(nm_id, name, code, held.nc_id, [url], carried.root)))
     show({"nm_id": view.nm_id, "name": name, "state": view.state, "label": str(path)}, output)
 
 

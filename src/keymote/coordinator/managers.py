@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from keymote.coordinator.desk import OPERATOR, Desk, by_manager
 from keymote.crypto.kdf import sha256
-from keymote.errors import ErrorCode, PeerFault
+from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
 from keymote.host.ledger import Transaction
 from keymote.host.register import Manager, ManagerState, Taken
 from keymote.wire import signed
@@ -19,10 +19,11 @@ class Managers:
         self._desk = desk
 
     async def add(self, nm_id: bytes, name: str) -> Manager:
-        """Make room for a manager that will enrol with a code; adding the same again changes nothing.
+        """Make room for a manager that will enrol with a code, or again with a new one; once is as good as twice.
 
         Raises:
             Taken: another manager has this id or this name.
+            RefusedByPolicy: it was revoked.
         """
 
         def work(tx: Transaction) -> Manager:
@@ -31,6 +32,8 @@ class Managers:
                 return held
             if held is not None and held.name != name:
                 raise Taken(f"manager {nm_id.hex()} is called {held.name!r}")
+            if held is not None and held.state is ManagerState.REVOKED:
+                raise RefusedByPolicy(f"manager {nm_id.hex()} was revoked", do="add it under a new id")
             made = Manager(nm_id, name) if held is None else held
             tx.put_manager(made)
             self._desk.note(tx, OPERATOR, "manager.add", nm_id, name=name)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from litestar import Response, get, post, put
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from keymote.coordinator.api.callers import AfterId, Call, Limit, demand, demand_reader, page
 from keymote.coordinator.api.gate import ManagerCaller, Operator, Prover
@@ -59,7 +59,7 @@ async def list_devices(
     services: Services,
     after: AfterId = None,
     limit: Limit = 100,
-    device_state: Annotated[DeviceState | None, Parameter(query="state")] = None,
+    device_state: Annotated[DeviceState | None, QueryParameter(name="state")] = None,
     manager: AfterId = None,
 ) -> DevicePage:
     """List devices in the order of their ids, by state or manager if wanted."""
