@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keymote.cli.device_init import init
 from keymote.cli.device_labels import import_labels, labels
 from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.settings import DataOption, state_directory
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Labels, devices and their revocation; run a device.")
 app.command("labels")(labels)
 app.command("import")(import_labels)
+app.command("init")(init)
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEV_ID", help="16 hex digits.")]
 CodeOption = Annotated[

@@ -18,7 +18,7 @@ app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
 def init(
     label: Annotated[Path, typer.Option(metavar="FILE", help="From `keymote coordinator manager add`; mode 0600.")],
     suite: Annotated[int, typer.Option(help="Of the manager's own keys: 1, 2 or 17.")] = 1,
-    key: Annotated[str, typer.Option("--key-uri", metavar="URI", help="Key-encryption key; made if absent.")] = "",
+    key_uri: Annotated[str, typer.Option(metavar="URI", help="Key-encryption key; made if absent.")] = "",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -36,7 +36,7 @@ def init(
 
     harden()
     folder = made_directory(state_directory("manager", data))
-    made = Directory.create(folder, read_label(label), suite, key, SystemEntropy())
+    made = Directory.create(folder, read_label(label), suite, key_uri, SystemEntropy())
     show({"nm_id": made.identity.nm_id, "name": made.identity.name, "key": made.kek.uri}, output)
 
 

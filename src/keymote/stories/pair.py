@@ -198,15 +198,14 @@ async def _devices(story: Story) -> None:
     async def expect(operator: Operator) -> None:
         labels = operator.folder / "labels.csv"
         await cast.run("device", "labels", "--count", "1", "--to", str(labels))
-        operator.dev_id, code = labels.read_text().splitlines()[1].split(",")[:2]
-        _private(operator.folder / "device.code", code)
         reading = operator.folder / "reading"
         reading.write_text(READING)
         assert operator.manager is not None
-        operator.config.write_text(
-            f'id = "{operator.dev_id}"\nroot = "{root}"\ncode_file = "device.code"\n'
-            f'manager = "{operator.manager.address}"\n[serve]\n{RESOURCE} = "reading"\n'
+        made = await cast.run(
+            *("device", "init", str(labels), "--dir", str(operator.folder), "--root", str(root)),
+            *("--manager", operator.manager.address, "--serve", f"{RESOURCE}={reading}"),
         )
+        operator.dev_id = made["id"]
         await cast.run("device", "import", str(labels), "--data", str(operator.folder / "manager"))
 
     async def enrol(operator: Operator) -> None:
@@ -218,11 +217,6 @@ async def _devices(story: Story) -> None:
     async with story.step("devices enrol", lambda: "a one-time code each, never on the air"):
         await _both(story, expect)
         await _both(story, enrol)
-
-
-def _private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
 
 
 # ------------------------------------------------------------------ the key
