@@ -276,6 +276,9 @@ async def test_lists_come_in_pages(manager: Manager, north: Coordinator) -> None
         if after is None:
             break
     assert seen == [dev_id(manager, number).hex() for number in range(1, 6)]
+    assert json.loads(north.curl(f"{path}&state=revoked")[1])["items"] == []
+    assert len(json.loads(north.curl(f"{path}&state=active")[1])["items"]) == 2
+    assert north.curl(f"{path}&state=lost")[0] == 400
 
 
 # ------------------------------------------------------------------ events

@@ -121,6 +121,37 @@ async def test_a_pending_code_survives_kill_9(tmp_path: Path) -> None:
         north.stop()
 
 
+async def test_the_event_stream_goes_on_behind_its_cursor_after_kill_9(tmp_path: Path) -> None:
+    north = Coordinator.make(tmp_path / "north", Authority.make()).start()
+    heard: asyncio.Queue[admin.EventView] = asyncio.Queue()
+    try:
+        manager = await Manager(north, north.label("nm1"), tmp_path / "nm1").ready()
+        for number in (1, 2):
+            await manager.client.register(RegisterCredential(manager.vouch(dev_id(manager, number)).raw))
+
+        async def listen() -> None:
+            async for event in manager.client.events(0):
+                await heard.put(event)
+
+        listening = asyncio.create_task(listen())
+        async with asyncio.timeout(DEADLINE_S * 2):
+            north.post("/api/v1/revocations", {"kind": "device", "id": dev_id(manager, 1).hex()})
+            first = await heard.get()
+            north.stop(signal.SIGKILL)
+            north.start()
+            north.post("/api/v1/revocations", {"kind": "device", "id": dev_id(manager, 2).hex()})
+            second = await heard.get()
+        listening.cancel()
+        assert [(event.kind, event.subject) for event in (first, second)] == [
+            ("device.revoke", dev_id(manager, number).hex()) for number in (1, 2)
+        ]
+        assert second.id == first.id + 1
+        assert heard.empty()
+        await manager.client.close()
+    finally:
+        north.stop()
+
+
 async def test_a_full_disk_answers_503_and_service_comes_back_with_the_space(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     try:
