@@ -3,13 +3,16 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.settings import DataOption, made_directory, state_directory
 from keymote.errors import CallerFault
+
+if TYPE_CHECKING:
+    from keymote.crypto.secret import Secret
 
 app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
 
@@ -121,3 +124,76 @@ def status(data: DataOption = None, output: OutputOption = Output.TABLE) -> None
 
     with ControlClient(state_directory("manager", data) / "control.sock") as manager:
         show(manager.ask("status"), output)
+
+
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        envvar="KEYMOTE_BACKUP_PASSPHRASE_FILE",
+        help="First line of a file of mode 0600; without it the terminal is asked.",
+    ),
+]
+
+
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where it goes; must not exist.")],
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write the manager's keys and database to one encrypted file; it may be running.
+
+    \b
+    Example:
+      keymote manager backup --data street-7 --to street-7.backup --passphrase-file pass
+    """
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+    from keymote.manager.app.backup import backup as write
+    from keymote.manager.app.directory import Directory
+
+    harden()
+    entropy = SystemEntropy()
+    directory = Directory.open(state_directory("manager", data), entropy)
+    size = write(directory, to, _passphrase(passphrase_file, new=True), entropy)
+    show({"nm_id": directory.identity.nm_id, "file": str(to), "bytes": size}, output)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From `manager backup`.")],
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Lay down a manager from its backup, on this or another machine; its devices go on by themselves.
+
+    The machine that it ran on before must not run it again.
+
+    \b
+    Example:
+      keymote manager restore street-7.backup --data street-7 --passphrase-file pass
+    """
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+    from keymote.manager.app.backup import restore as lay_down
+
+    harden()
+    folder = made_directory(state_directory("manager", data))
+    directory = lay_down(file, folder, _passphrase(passphrase_file, new=False), SystemEntropy())
+    held = directory.identity
+    show({"nm_id": held.nm_id, "name": held.name, "generation": held.generation}, output)
+
+
+def _passphrase(path: Path | None, *, new: bool) -> "Secret":
+    """Return the passphrase of a file, else of whoever sits at the terminal."""
+    from keymote.crypto.secret import Secret
+    from keymote.storage.private_files import read_private
+
+    if path is not None:
+        return Secret(read_private(path, "passphrase file").splitlines()[0].strip())
+    entered: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new)
+    return Secret(entered.encode())

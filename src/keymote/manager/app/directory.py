@@ -8,7 +8,7 @@ signature key, its label's code until it is used, its enrolment, the cursor of i
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -103,12 +103,6 @@ class Directory:
         data = read_file(path, "manager", do="make one with `keymote manager init --label FILE`")
         identity = Identity.decode(data, str(path))
         return cls(folder, identity, open_key(identity.key_uri, entropy))
-
-    def restored(self) -> Self:
-        """Return the directory after noting that it was restored once more."""
-        identity = replace(self.identity, generation=self.identity.generation + 1)
-        write_private(self.folder / "manager.json", identity.encode())
-        return replace(self, identity=identity)
 
     @property
     def nm_id(self) -> bytes:
