@@ -11,7 +11,7 @@ _STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dic
     "asctime",
     "taskName",
 }
-_SILENCED: Final = ("uvicorn", "httpx", "httpcore", "coap", "asyncio")
+_SILENCED: Final = ("alembic", "uvicorn", "httpx", "httpcore", "coap", "asyncio")
 """Libraries whose chatter below warnings is nobody's business in production."""
 
 

@@ -161,13 +161,16 @@ class Responses:
             self._respond(peer, request, Code.BAD_REQUEST)
 
     def heard_by_all(self, peer: Peer, request: CoapMessage) -> None:
-        """Take what was sent to the group: a HELLO, never answered on this layer (RFC 7252 8.2), or the wish for one."""
+        """Take what was sent to the group: the wish for a HELLO, which whoever has one answers, or a HELLO, which those who
+        have none of their own take and never answer on this layer (RFC 7252 8.2).
+        """
         if request.kind is not Kind.NON or request.path != (b"k",):
             return
-        if request.code == Code.POST and request.payload:
+        own = self._hello()
+        if request.code == Code.POST and request.payload and not own:
             self._receive(peer, request.payload, None)
-        elif request.code == Code.GET and self._hello():
-            self._respond(peer, request, Code.CONTENT, self._hello())
+        elif request.code == Code.GET and own:
+            self._respond(peer, request, Code.CONTENT, own)
 
     # ------------------------------------------------------------------ resources
 
