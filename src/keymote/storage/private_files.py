@@ -21,13 +21,12 @@ def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        try:
-            os.fchmod(descriptor, mode)  # the umask may be stricter than a public file needs
-            os.write(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        temporary.unlink(missing_ok=True)  # of a process that died with our number
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:  # noqa: PTH123
+            os.fchmod(file.fileno(), mode)  # the umask may be stricter than a public file needs
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -54,8 +53,11 @@ def read_private(path: Path, what: str, *, do: str = "") -> bytes:
     Raises:
         CallerFault: it is missing, belongs to another user, or others can read or write it.
     """
-    data = read_file(path, what, do=do)
-    state = path.stat()
+    try:
+        with path.open("rb") as file:
+            data, state = file.read(), os.fstat(file.fileno())
+    except OSError as error:
+        raise CallerFault(f"cannot read {what} {path}: {error.strerror}", do=do) from error
     if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise CallerFault(f"{what} {path} can be read by others", do=f"chmod 600 {path}")
     if state.st_uid != os.geteuid():
