@@ -184,6 +184,11 @@ class DeviceRuntime:
         peer: Peer = getattr(self.driver.peek(session), "peer", "")
         return peer
 
+    def carries(self, peer: Peer) -> bool:
+        """Return whether `peer` is our own manager, which relays for somebody that we cannot address."""
+        link = self.driver.peek(OWN_LINK)
+        return link is not None and link.peer == peer
+
     def send(self, peer: Peer, data: bytes) -> None:
         self.endpoint.send(peer, data, None)
 
