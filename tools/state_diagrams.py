@@ -1,0 +1,265 @@
+"""Draw protocol A's state machines from what the engines do: every transition that a fixed set of worlds shows.
+
+    python tools/state_diagrams.py            print the page
+    python tools/state_diagrams.py --write    renew docs/protocols/states.md
+
+A test compares the page with the code, so that a transition which appears or goes shows up in a review.
+"""
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from keymote.crypto.entropy import Entropy
+from keymote.engine.base import Answer, Item, Kind, Node, Now, Received, Step, Told
+from keymote.engine.context import RegistrarPolicy
+from keymote.engine.enrolment.registrar import RegistrarCell
+from keymote.engine.faces import (
+    CloseSession,
+    ResumeDevice,
+    RevokeDevice,
+    RevokeSession,
+    SuspendDevice,
+    enrolment_of,
+    session_of,
+)
+from keymote.engine.link import LinkBody
+from keymote.engine.member import ACTIVE, REVOKED
+from keymote.errors import PeerFault
+from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
+from keymote.lab.simulator import Datagram
+from keymote.wire.pairwise import Link
+from keymote.wire.registry import BY_TYPE, peek
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "protocols" / "states.md"
+NOTHING: Final = "[*]"
+
+Edge = tuple[str, str, str]
+"""State before, what the cell was handed, state after."""
+
+MACHINES: Final = (
+    ("device", "enrolment", "Enrolment: a device, or a manager at its coordinator"),
+    ("manager", "enrolment", "Enrolment: the registrar, one cell for each device"),
+    ("device", "session", "Session: a device"),
+    ("manager", "session", "Session: a manager"),
+    ("manager", "nmauth", "Two managers authenticate"),
+)
+
+INTRODUCTION: Final = """\
+# States of protocol A
+
+Made by `python tools/state_diagrams.py --write`; a test holds this page and the engines equal.
+
+Each box is one frozen dataclass of the engine and is named for what it waits for. An arrow is a step that the simulator has
+shown in worlds where all goes well, where each message in turn is lost or damaged, and where people revoke; steps that leave
+the state as it is are not drawn, nor reboots, after which a node is in the state that its record holds. `LINK x` is message x
+inside LINK, `told x` a word of another cell of the same node.
+"""
+
+
+# ------------------------------------------------------------------ recording
+
+
+class Recorder:
+    """Collects the transitions of every node that it watches."""
+
+    def __init__(self) -> None:
+        self.edges: dict[tuple[str, str], set[Edge]] = defaultdict(set)
+
+    def watch(self, scene: Scene) -> Scene:
+        """Let the nodes of `scene` be recorded from their next boot on, and boot them."""
+        for name, host in scene.sim.hosts.items():
+            role = "manager" if name in scene.managers else "device"
+            host.build = self._watched(host.build, role)
+            scene.sim.reboot(name)
+        return scene
+
+    def _watched(self, build: Callable[[], Node], role: str) -> Callable[[], Node]:
+        def rebuilt() -> Node:
+            node = build()
+            kinds = {name: replace(kind, step=self._recorded(kind, role)) for name, kind in node.kinds.items()}
+            return replace(node, kinds=kinds)
+
+        return rebuilt
+
+    def _recorded(self, kind: Kind, role: str) -> Callable[[Any, Item, Now, Entropy], Step]:
+        def step(cell: Any, item: Item, now: Now, entropy: Entropy) -> Step:
+            new, outputs = kind.step(cell, item, now, entropy)
+            before, after = state_of(cell), state_of(new)
+            if before != after:
+                self.edges[role, kind.name].add((before, label_of(item), after))
+            return new, outputs
+
+        return step
+
+
+def state_of(cell: Any) -> str:
+    """Return the name of the state that a cell is in."""
+    match cell:
+        case None:
+            return NOTHING
+        case RegistrarCell(phase=None, member=None):
+            return "Expected"
+        case RegistrarCell(phase=None, member=member, code=code):
+            assert member is not None
+            status = "Member" if member.status == ACTIVE else "Revoked" if member.status == REVOKED else "Suspended"
+            return f"{status}WithLabel" if code is not None else status
+        case RegistrarCell(phase=phase):
+            return type(phase).__name__
+        case _:
+            return type(cell).__name__
+
+
+def label_of(item: Item) -> str:
+    """Return what a cell was handed, in one or two words."""
+    match item:
+        case Received(_, data):
+            return message_name(data)
+        case Told(LinkBody(body=body)):
+            return f"LINK {message_name(body)}"
+        case Told(command):
+            return f"told {type(command).__name__}"
+        case Answer(_, result):
+            return f"answer {'refusal' if isinstance(result, PeerFault) else type(result).__name__}"
+        case _:
+            return type(item).__name__
+
+
+def message_name(data: bytes) -> str:
+    """Return the class name of the message with this type and number of elements (A3 of NMAUTH looks like a device's)."""
+    mt, count = peek(data)
+    for declared in BY_TYPE[mt]:
+        entries = fields(declared)  # type: ignore[arg-type]  # every message is made a dataclass by its decorator
+        least = sum(entry.default is MISSING for entry in entries)
+        if least <= count - 1 <= len(entries):
+            return declared.__name__
+    return BY_TYPE[mt][0].__name__
+
+
+# ------------------------------------------------------------------ worlds
+
+
+def story(scene: Scene) -> None:
+    """Let people do what they do, whether it works or not."""
+    sim = scene.sim
+    for name in scene.homes:
+        scene.label(name)
+        scene.greet(name)
+        sim.run_for(60.0)
+    for fast in (False, True):
+        psid = scene.ask("d1", "d2", fast=fast)
+        sim.run_for(60.0)
+        for name in ("d1", "d2"):
+            if scene.session(name, psid) is not None:
+                command = RevokeSession(0) if fast else CloseSession()
+                sim.command(name, session_of(psid), command)
+                break
+        sim.run_for(60.0)
+    scene.ask("d2", "d1")
+    sim.run_for(1.0)
+    device = enrolment_of(identity("d1"))
+    sim.command("nm1", device, SuspendDevice())
+    scene.ask("d1", "d2")
+    scene.ask("d2", "d1")
+    sim.run_for(60.0)
+    sim.command("nm1", device, ResumeDevice())
+    scene.label("d1", again=True)
+    scene.greet("d1")
+    sim.run_for(1.0)
+    sim.command("nm1", device, RevokeDevice(1))
+    sim.run_for(8 * 86400.0)
+
+
+def losing(mt: int, *ends: str) -> Callable[[Datagram], list[Datagram]]:
+    """Return the adversary who drops every message of one type that one of `ends` sends to another of them."""
+    return lambda sent: [] if _between(sent, mt, ends) else [sent]
+
+
+def damaging(mt: int, *ends: str) -> Callable[[Datagram], list[Datagram]]:
+    """Return the adversary who flips the last bit of these messages."""
+    return lambda sent: (
+        [replace(sent, data=sent.data[:-1] + bytes([sent.data[-1] ^ 1]))] if _between(sent, mt, ends) else [sent]
+    )
+
+
+def _between(sent: Datagram, mt: int, ends: tuple[str, ...]) -> bool:
+    return peek(sent.data)[0] == mt and sent.source in ends and sent.target in ends
+
+
+def no_shreq(sent: Datagram) -> list[Datagram]:
+    """Drop what must be a SHREQ by its length, the only thing about it that is visible."""
+    asks = sent.source in DEVICES and peek(sent.data)[0] == Link.mt and len(sent.data) >= SHREQ_BYTES
+    return [] if asks else [sent]
+
+
+SHREQ_BYTES: Final = 61
+DEVICES: Final = ("d1", "d2")
+MANAGERS: Final = ("nm1", "nm2")
+WAYS: Final = (
+    *((mt, "d1", "nm1") for mt in (3, 4, 5, 6, 7, 9, 18)),
+    *((mt, "d2", "nm2") for mt in (18,)),
+    *((mt, *MANAGERS) for mt in (18, 20, 21, 22)),
+    *((mt, *DEVICES) for mt in (20, 21, 22, 23, 26, 27)),
+)
+"""(message type, two nodes): where an adversary is put."""
+
+
+def worlds() -> Iterator[tuple[Scene, Callable[[Datagram], list[Datagram]]]]:
+    """Yield every world of the page with the adversary in it."""
+    two, one = {"d1": "nm1", "d2": "nm2"}, {"d1": "nm1", "d2": "nm1"}
+    quiet = replace(AT_ONCE, hello_period_s=86400.0)
+    cookies = RegistrarPolicy(cookies_always=True, hello_period_s=86400.0)
+    for homes, policy in ((two, quiet), (one, quiet), (two, cookies)):
+        yield two_operators(homes=homes, policy=policy, enrolled=False), lambda sent: [sent]
+    for adversary in (losing, damaging):
+        for mt, *ends in WAYS:
+            yield two_operators(homes=two, policy=quiet, enrolled=False), adversary(mt, *ends)
+    yield two_operators(homes=two, policy=quiet, enrolled=False), no_shreq
+
+
+def record() -> dict[tuple[str, str], set[Edge]]:
+    """Play every world and return the transitions of each machine."""
+    recorder = Recorder()
+    for scene, adversary in worlds():
+        recorder.watch(scene)
+        scene.sim.adversary = adversary
+        story(scene)
+    return recorder.edges
+
+
+# ------------------------------------------------------------------ the page
+
+
+def diagram(edges: set[Edge]) -> Iterator[str]:
+    """Yield the lines of a Mermaid state diagram; arrows between the same two states are one arrow."""
+    together: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for before, item, after in sorted(edges):
+        together[before, after].append(item)
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    for (before, after), items in sorted(together.items(), key=lambda arrow: (arrow[0][0] != NOTHING, arrow[0])):
+        yield f"    {before} --> {after}: {', '.join(items)}"
+    yield "```"
+
+
+def page() -> str:
+    """Return docs/protocols/states.md as it must be."""
+    edges = record()
+    lines = [INTRODUCTION]
+    for role, kind, title in MACHINES:
+        lines += [f"## {title}\n", *diagram(edges[role, kind]), ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(page())
+    else:
+        print(page(), end="")
+
+
+if __name__ == "__main__":
+    main()
