@@ -120,13 +120,19 @@ async def test_another_authoritys_certificate_names_nobody(door: Door, office: O
     assert door.seen == []
 
 
-async def test_open_paths_and_proofs_pass_as_what_they_are(door: Door) -> None:
+async def test_open_paths_let_strangers_pass_as_strangers(door: Door) -> None:
     for path in ("/health", "/ready", "/version", "/.well-known/keymote", "/api/v1/k"):
         assert (await door.call(path))[0] == 200
     assert door.seen == [Stranger()] * 5
-    assert (await door.call(authorization="Keymote YQ.Yg"))[0] == 200
-    assert door.seen[-1] == Prover((b"a", b"b"))
-    assert (await door.call(authorization="Keymote !"))[0] == 400
+
+
+@pytest.mark.parametrize("path", [f"/api/v1/managers/{'00' * 8}/certificate", f"/api/v1/federation/devices/{'00' * 8}"])
+async def test_a_proof_opens_what_it_can_prove_and_nothing_else(door: Door, path: str) -> None:
+    assert (await door.call(path, authorization="Keymote YQ.Yg"))[0] == 200
+    assert door.seen == [Prover((b"a", b"b"))]
+    assert (await door.call(path, authorization="Keymote !"))[0] == 400
+    for other in ("/api/v1/openapi.json", "/api/v1/devices", "/metrics", f"{path}/more", "/nowhere"):
+        assert (await door.call(other, authorization="Keymote YQ.Yg"))[0] == 401
 
 
 async def test_who_asks_too_often_is_told_when_to_come_again_and_is_let_in_then(door: Door) -> None:

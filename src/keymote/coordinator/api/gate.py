@@ -4,6 +4,7 @@ Open are health, readiness, version, the introduction and the enrolment datagram
 operator's token, a manager's certificate or a signed proof is refused, whatever the path.
 """
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from keymote.coordinator.api.services import Services
 from keymote.crypto.secret import equal
 from keymote.errors import ErrorCode, KeymoteError, PeerFault
 from keymote.transports.http_server import Application, Receive, Scope, Send
-from keymote.wire.admin import ENROLMENT, INTRODUCTION, PROBLEM_TYPE, Problem, encode, from_base64url
+from keymote.wire.admin import API, ENROLMENT, INTRODUCTION, PROBLEM_TYPE, Problem, encode, from_base64url
 
 OPEN: Final = frozenset({"/health", "/ready", "/version", INTRODUCTION, ENROLMENT})
+PROVABLE: Final = re.compile(rf"{API}/(managers/[^/]+/certificate|federation/(devices|managers)/[^/]+)")
+"""What a signed proof may be shown for; the route checks it."""
 UNLIMITED: Final = frozenset({"/health", "/ready", "/version"})
 CALLERS: Final = 4096
 """Rate buckets kept; the longest idle one goes first."""
@@ -105,7 +108,7 @@ class Gate:
                 if not equal(given.strip(), self._services.token.expose()):
                     raise PeerFault(ErrorCode.E_AUTH, "the bearer token is not this coordinator's")
                 return Operator()
-            case b"keymote":
+            case b"keymote" if PROVABLE.fullmatch(scope["path"]):
                 return Prover(tuple(from_base64url(part.decode("latin1")) for part in given.strip().split(b".")))
         certificate = scope.get("extensions", {}).get("tls", {}).get("client_cert")
         if certificate is not None:
