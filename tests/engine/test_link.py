@@ -22,6 +22,7 @@ from keymote.engine.link import (
     LinkBody,
     LinkCell,
     SealBody,
+    StepEpoch,
     link_kind,
 )
 from keymote.errors import ErrorCode, PeerFault
@@ -297,3 +298,28 @@ def test_an_error_about_the_link_itself_reaches_no_other_cell() -> None:
     device, manager = ends()
     assert device.hear(manager.send(Error(18, ErrorCode.E_REPLAY).encode())) == []
     assert device.told == []
+
+
+def test_LK05_LK10_two_lives_of_one_backup_share_no_number() -> None:
+    def life(began: int) -> set[tuple[int, int]]:
+        """Put the backup back at wall time `began`; say a little in each of three epochs, restarts in between."""
+        manager = End(link_kind(suite_by_id, dispatch, 1), DEV, disk=backup)
+        manager.reboot(generation=1)
+        used = set()
+        for epoch in range(3):
+            for number in range(4):
+                now = Now(float(number), began + epoch)
+                manager.cell, outputs = manager.kind.step(manager.cell, Told(SealBody(BODY)), now, ENTROPY)
+                (record,) = (Link.decode(out.data, sizes_of(1)) for out in outputs if isinstance(out, Send))
+                used.add((record.le, record.seq))
+            manager.step(Told(StepEpoch()))
+            manager.reboot(generation=1)
+        assert len(used) == 12
+        return used
+
+    device, manager = ends()
+    manager.hear(device.send())
+    backup = manager.disk
+    lives = [life(began) for began in (1_800_000_000, 1_800_000_400, 1_800_090_000)]
+    assert not set.intersection(lives[0], lives[1])
+    assert not set.intersection(lives[0] | lives[1], lives[2])

@@ -47,6 +47,8 @@ MAX_AGE_S: Final = 86400.0
 OLD_KEY_S: Final = 60.0
 JUMP: Final = 64
 """Epochs that a link restored from a backup leaves out: more than can have passed since (one a day, or a restart each)."""
+ORIGINS: Final = 1 << 19
+"""Seconds, six days, after which two lives of one backup may begin at the same number."""
 UNANSWERED: Final = 4
 """Bodies sent most recently, sealed anew when the epoch steps."""
 UNANSWERED_S: Final = 15.0
@@ -175,7 +177,7 @@ class LinkCell:
     window: Window
     rx_reserved: int
     peer: Peer
-    unanswered: tuple[tuple[float, bytes], ...] = ()
+    unanswered: tuple[tuple[float, bytes], ...] = field(default=(), repr=False)
 
     @property
     def keys(self) -> EpochKeys:
@@ -236,8 +238,8 @@ def _installed(command: Install, suite: Suite, now: Now) -> LinkCell:
 
 
 def _fresh(end: LinkEnd, standing: Standing, peer: Peer, unanswered: tuple[tuple[float, bytes], ...] = ()) -> LinkCell:
-    """Return the end of a link that begins an epoch: numbers start at 0, nothing was received."""
-    return LinkCell(end, standing, 0, BLOCK, Window(), BLOCK, peer, unanswered)
+    """Return the end of a link that begins an epoch: numbers start at the end's origin, nothing was received."""
+    return LinkCell(end, standing, end.origin, end.origin + BLOCK, Window(), BLOCK, peer, unanswered)
 
 
 def _seal(cell: LinkCell, body: bytes, now: Now) -> StepResult:
@@ -284,8 +286,13 @@ def _moved(cell: LinkCell, keys: EpochKeys, now: Now, *, trail: tuple[EpochKeys,
 
 
 def _jumped(cell: LinkCell, now: Now) -> LinkCell:
-    """Leave every epoch that this link may have reached after the backup was made (LK-10)."""
-    end = cell.end
+    """Leave every epoch that this link may have reached after the backup was made (LK-10).
+
+    The same backup may be put back twice, and neither life knows of the other. Where its numbers begin, in this epoch and
+    in every later one, is read off the wall clock, one a second: a second life begins above all that the first has used.
+    """
+    end = replace(cell.end, origin=now.wall % ORIGINS)
+    cell = replace(cell, end=end)
     trail = [*cell.standing.trail, cell.standing.keys]
     while len(trail) < JUMP:
         trail.append(end.after(trail[-1]))
@@ -409,13 +416,14 @@ def _record(cell: LinkCell, generation: int) -> bytes:
         cell.rx_reserved,
         cell.peer,
         generation if not standing.doubtful else generation - 1,
+        end.origin,
     )
 
 
 def _load(cell_id: bytes, record: bytes, suites: Callable[[int], Suite], generation: int) -> LinkCell:
     row: Any = cbor.decode(record, max_size=2048)
-    _, peer_id, field_id, own_part, suite_id, base_le, K_base, le, tx_reserved, rx_reserved, peer, written = row
-    end = LinkEnd(cell_id, peer_id, field_id, own_part, suites(suite_id))
+    _, peer_id, field_id, own_part, suite_id, base_le, K_base, le, tx_reserved, rx_reserved, peer, written, origin = row
+    end = LinkEnd(cell_id, peer_id, field_id, own_part, suites(suite_id), origin)
     keys = end.epoch(Secret(K_base), base_le)
     trail: list[EpochKeys] = []
     while keys.le < le:

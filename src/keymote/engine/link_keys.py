@@ -30,13 +30,17 @@ class EpochKeys:
 
 @dataclass(frozen=True, slots=True)
 class LinkEnd:
-    """One end of a link: `id` is that of its key, `own_part` 0 sends D->N, `field_id` stands in the associated data."""
+    """One end of a link: `id` is that of its key, `own_part` 0 sends D->N, `field_id` stands in the associated data.
+
+    `origin` is the first sequence number of each epoch: 0, but where a backup was put back (docs/decisions/0005).
+    """
 
     id: bytes
     peer_id: bytes
     field_id: bytes
     own_part: int
     suite: Suite
+    origin: int = 0
     key: CellKey = field(init=False)
 
     def __post_init__(self) -> None:
