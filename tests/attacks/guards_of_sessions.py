@@ -12,7 +12,7 @@ from keymote.crypto import seal
 from keymote.crypto.kdf import extract
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
-from keymote.engine import gate, member
+from keymote.engine import gate, link, member
 from keymote.engine.base import Report
 from keymote.engine.enrolment import registrar
 from keymote.engine.faces import RevokeDevice, SessionRevoked
@@ -120,6 +120,18 @@ def no_window_no_counter(patch: pytest.MonkeyPatch) -> None:
     no_window(patch)
     serve = registrar.serve_member
     patch.setattr(registrar, "serve_member", lambda each, heard: serve(replace(each, revoke_ctr=-1), heard))
+
+
+def counters_from_zero(patch: pytest.MonkeyPatch) -> None:
+    """Load a link with its key and without a reserved block: the numbers begin anew at each start."""
+    load = link._load
+
+    def forgetful(*given: Any) -> Any:
+        cell = load(*given)
+        standing = replace(cell.standing, doubtful=False, resumed=False)
+        return replace(cell, tx_next=0, standing=standing)
+
+    patch.setattr(link, "_load", forgetful)
 
 
 # ------------------------------------------------------------------ credentials and shares

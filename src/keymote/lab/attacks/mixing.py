@@ -6,7 +6,7 @@ from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point
 from keymote.engine.faces import CloseSession, session_of
-from keymote.engine.link import link_to_device
+from keymote.engine.link import OWN_LINK, link_to_device
 from keymote.engine.pairwise.register import Register
 from keymote.engine.pairwise.schedule import Handshake, challenge, recover
 from keymote.engine.pairwise.states import AwaitA3, AwaitFin, AwaitShares
@@ -18,7 +18,7 @@ from keymote.lab.published.pairwise import Device, Letter, authenticate, enrol, 
 from keymote.lab.scenes import Scene, identity
 from keymote.wire.credential import issue
 from keymote.wire.fields import sizes_of
-from keymote.wire.pairwise import Auth1, Auth2, Fin1, Keyreq, Keyresp, Link, Peercred, Shresp
+from keymote.wire.pairwise import Auth1, Auth2, Close, Fin1, Keyreq, Keyresp, Link, Peercred, Shresp
 
 THREE = {"d1": "nm1", "d2": "nm2", "d3": "nm2"}
 
@@ -99,16 +99,35 @@ def _old_fin(effort: Effort) -> Outcome:
     return _judged(reaction, scene.ready("d2", psid) is not None, "d2 opens on the FIN of an old session")
 
 
-def _old_record(effort: Effort) -> Outcome:
-    """Replay the LINK records in which d1 once asked for a session."""
+def _old_close(effort: Effort) -> Outcome:
+    """Deliver CLOSE of an old session in a new one, under the new psid."""
     scene = meeting(effort)
     mallory = Mallory(scene)
+    old = scene.open("d1", "d2")
+    scene.sim.command("d1", session_of(old), CloseSession())
+    scene.sim.run_for(1.0)
+    close = next(sent.data for sent in scene.sim.air if type_of(sent.data) == Close.mt)
     psid = scene.open("d1", "d2")
-    records = [sent.data for sent in scene.sim.air if (sent.source, sent.target) == ("d1", "nm1")]
-    record = [data for data in records if type_of(data) == Link.mt][-1]
-    reaction = mallory.send("d1", "nm1", record)
-    repeated = scene.ready("d1", psid) is not None and Link.mt in reaction.types()
-    return _judged(reaction, repeated, "the manager acts on a request of the past", "LINK: ")
+    reaction = mallory.send("d1", "d2", close.replace(old, psid))
+    return _judged(reaction, scene.session("d2", psid) is None, "d2 closes a session on the word of an older one")
+
+
+def _old_record(source: str, target: str) -> Attempt:
+    """Replay the last LINK record of a session's making: the device's SHREQ, or its manager's SHRESP."""
+
+    def run(effort: Effort) -> Outcome:
+        scene = meeting(effort)
+        mallory = Mallory(scene)
+        scene.open("d1", "d2")
+        heard = [sent.data for sent in scene.sim.air if (sent.source, sent.target) == (source, target)]
+        record = [data for data in heard if type_of(data) == Link.mt][-1]
+        cells, link = scene.sim.hosts[target].cells, OWN_LINK if target == "d1" else link_to_device(identity("d1"))
+        before = cells[link]
+        reaction = mallory.send(source, target, record)
+        taken = cells[link] is not before
+        return _judged(reaction, taken, "a request or share of the past is taken for a new one", "LINK: ")
+
+    return Attempt("SHREQ again" if source == "d1" else "SHRESP again", "E_REPLAY", run)
 
 
 # ------------------------------------------------------------------ A-16
@@ -311,7 +330,9 @@ ATTACKS = (
             _old_call(reboot=True),
             Attempt("old A3 in a new session", "E_AUTH", _old_share),
             Attempt("old FIN1 in a new session", "E_AUTH", _old_fin),
-            Attempt("LINK record again", "E_REPLAY", _old_record),
+            Attempt("old CLOSE in a new session", "E_AUTH", _old_close),
+            _old_record("d1", "nm1"),
+            _old_record("nm1", "d1"),
         ),
     ),
     Attack(

@@ -9,6 +9,7 @@ from keymote.crypto.kdf import Transcript
 from keymote.crypto.suite import Suite
 from keymote.crypto.suites import suite_by_id
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Outcome, Succeeds, held
+from keymote.lab.attacks.stage import meeting
 
 DRAWS = 64
 
@@ -61,6 +62,25 @@ def _repeated_proof(effort: Effort) -> Outcome:
     return held("the nonce of a proof is hashed with d and the context: twins with one generator do not share it")
 
 
+def _restarted(effort: Effort) -> Outcome:
+    """Restart manager and device, and put one old backup back again and again: does a (key, number) come twice?"""
+    scene = meeting(effort)
+    scene.open("d1", "d2")
+    backup, lives = dict(scene.sim.hosts["nm1"].disk), effort.choose(3, 12)
+    for _ in range(lives):
+        scene.restore("nm1", backup)
+        for name in ("nm1", "d1"):
+            scene.sim.reboot(name)
+            scene.ask("d1", "d2")
+            scene.ask("d2", "d1")
+            scene.sim.run_for(60.0)
+    if scene.witness.reused:
+        return Succeeds(f"two messages under one key and number: {scene.witness.reused[0]}")
+    return held(
+        f"{len(scene.witness.sealed)} encryptions over {lives} lives of one backup and {2 * lives} restarts: none twice"
+    )
+
+
 ATTACKS = (
     Attack(
         "I-08",
@@ -70,6 +90,7 @@ ATTACKS = (
         (
             Attempt("twin of the source", "property", _twin_of_the_source),
             Attempt("twin proves twice", "property", _repeated_proof),
+            Attempt("restarts and a backup", "property", _restarted),
         ),
     ),
 )
