@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from keymote.engine.base import CellKey, Command, Refused, Report
+from keymote.engine.enrolment.registrar import AwaitDone, AwaitRegistration, RegistrarCell
 from keymote.engine.faces import (
     ExpectAgain,
     ExpectDevice,
@@ -14,6 +15,7 @@ from keymote.engine.faces import (
     enrolment_of,
 )
 from keymote.engine.label import parse_code
+from keymote.engine.member import ACTIVE, REVOKED, SUSPENDED
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, RefusedByPolicy
 
 MAX_ROWS: Final = 1000
@@ -26,6 +28,10 @@ class Registrar(Protocol):
     """The manager's cells: `command` returns the reports of the step when what it changed is durable."""
 
     async def command(self, key: CellKey, command: Command) -> Sequence[Report]: ...
+
+    def peek(self, key: CellKey) -> object:
+        """Return the newest state of a cell, None when there is none."""
+        ...
 
 
 class Desk:
@@ -46,6 +52,7 @@ class Desk:
             "device.suspend": self._suspend,
             "device.resume": self._resume,
             "device.revoke": self._revoke,
+            "device.examine": self._examine,
             "status": self._report,
         }
 
@@ -89,6 +96,19 @@ class Desk:
         await self._order(device, command)
         return {"dev_id": device.hex(), "state": state}
 
+    async def _examine(self, request: Mapping[str, Any]) -> object:
+        """`dev_id`: what stands in the way of this device's enrolment, for `keymote doctor`; never its code."""
+        cell = self._registrar.peek(enrolment_of(_device(request["dev_id"])))
+        if not isinstance(cell, RegistrarCell):
+            return {"known": False}
+        used = cell.code is None or isinstance(cell.phase, AwaitRegistration | AwaitDone)
+        return {
+            "known": True,
+            "code": "used" if used else "waits",
+            "failures": 0 if cell.code is None else cell.code.failures,
+            "state": _state(cell),
+        }
+
     async def _report(self, _request: Mapping[str, Any]) -> object:
         return dict(self._status())
 
@@ -96,6 +116,12 @@ class Desk:
         for report in await self._registrar.command(enrolment_of(device), command):
             if isinstance(report, Refused):
                 raise _refusal(device, report)
+
+
+def _state(cell: RegistrarCell) -> str:
+    if cell.member is None:
+        return "pending"
+    return {ACTIVE: "active", SUSPENDED: "suspended", REVOKED: "revoked"}[cell.member.status]
 
 
 def _refusal(device: bytes, report: Refused) -> KeymoteError:

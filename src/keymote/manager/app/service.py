@@ -6,13 +6,13 @@ import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.suites import SUITES
-from keymote.engine.base import CellKey, Peer, Refused, Report
+from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.context import RegistrarContext, RegistrarPolicy
 from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor
 from keymote.engine.node import registrar_node
@@ -118,7 +118,7 @@ class ManagerProcess:
         self._driver = driver
         host.start()
         await host.command(GATE, OpenDoor())
-        desk = Desk(host, self._status)
+        desk = Desk(_Cells(host), self._status)
         stack.push_async_callback((await ControlServer.open(directory.control, desk.handlers())).close)
         self.status = await StatusServer.open(options.status, self._health, self._metrics())
         stack.push_async_callback(self.status.close)
@@ -204,6 +204,19 @@ class ManagerProcess:
             for (_, code), number in self._driver.tally.items():
                 counted[code.name] += number
         return counted
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The desk's view of the manager's cells."""
+
+    host: AsyncHost
+
+    async def command(self, key: CellKey, command: Command) -> Sequence[Report]:
+        return await self.host.command(key, command)
+
+    def peek(self, key: CellKey) -> object:
+        return self.host.driver.peek(key)
 
 
 async def _closed(host: AsyncHost) -> None:
