@@ -43,9 +43,8 @@ def street(tmp_path_factory):
         (serving,) = south.add_devices(1, **{"dtls": f"127.0.0.1:{port}", "serve.temperature": "reading"})
         asking.enrolled()
         serving.enrolled()
-        asking.config.rename(asking.config.with_name("meter.toml"))
-        # the name of the state directory follows the file's
-        asking.config.with_suffix(".state").rename(asking.config.with_name("meter.state"))
+        for suffix in (".toml", ".state"):  # the pages call the asking device's file meter.toml
+            asking.config.with_name(f"meter{suffix}").symlink_to(asking.config.with_suffix(suffix))
         yield (
             {
                 **ENVIRONMENT,
