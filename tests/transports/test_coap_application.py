@@ -223,6 +223,43 @@ async def test_strangers_are_refused_before_their_blocks_are_kept(pair, stranger
     first = aiocoap.Message(code=aiocoap.PUT, uri=f"{b.address}/upload", payload=bytes(16), block1=(0, True, 0))
     answer = await stranger.request(first, handle_blockwise=False).response
     assert str(answer.code) == "4.01 Unauthorized"  # 2.31 Continue would mean that it is kept
+    serving.serve("open", lambda asked: Answered(asked.payload), unprotected=True)
+    first = aiocoap.Message(code=aiocoap.PUT, uri=f"{b.address}/open", payload=bytes(16), block1=(0, True, 0))
+    answer = await stranger.request(first, handle_blockwise=False).response
+    assert str(answer.code) == "4.13 Request Entity Too Large"
+
+
+async def test_what_strangers_ask_is_remembered_within_bounds(pair, monkeypatch) -> None:
+    _, serving, b = pair
+    monkeypatch.setattr("keymote.transports.coap.aiocoap_socket.MAX_REMEMBERED", 8)
+    served: list[Asked] = []
+    serving.serve("open", lambda asked: served.append(asked) or Answered(b"1"), unprotected=True)
+    answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Asking(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, _addr: object) -> None:
+            answers.put_nowait(data)
+
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        Asking, remote_addr=b.socket_address, local_addr=("127.0.0.1", 0)
+    )
+
+    async def ask(mid: int) -> bytes:
+        transport.sendto(b"\x40\x01" + mid.to_bytes(2, "big") + b"\xb4open")
+        async with asyncio.timeout(5):
+            return await answers.get()
+
+    try:
+        first = await ask(1)
+        assert await ask(1) == first  # a repetition: answered as before, not served again
+        assert len(served) == 1
+        for mid in range(2, 10):
+            await ask(mid)
+        assert len(served) == 9
+        await ask(1)
+        assert len(served) == 10  # eight others have pushed it out
+    finally:
+        transport.close()
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xf5junk", b"\x00junk", b"\xff" * 40])

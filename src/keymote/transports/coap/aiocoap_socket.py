@@ -1,12 +1,18 @@
 """Sockets of ours as aiocoap wants to see them: the CoAP endpoint's own, and connections that are secured below CoAP."""
 
 import logging
-from typing import Any, Protocol
+from collections import deque
+from typing import Any, Final, Protocol
 
 from aiocoap import error, interfaces
+from aiocoap.messagemanager import MessageManager
 from aiocoap.transports.generic_udp import GenericMessageInterface
 
 from keymote.transports.coap.endpoint import peer_of
+
+REMEMBERED_S: Final = 45.0
+"""Longest time over which a client repeats a request (RFC 7252 MAX_TRANSMIT_SPAN)."""
+MAX_REMEMBERED: Final = 1024
 
 
 class Wire(Protocol):
@@ -89,3 +95,28 @@ class SharedSocket(GenericMessageInterface):  # type: ignore[misc]  # untyped li
 
     async def shutdown(self) -> None:
         self._mman = None
+
+
+class BoundedMessages(MessageManager):  # type: ignore[misc]  # untyped library
+    """aiocoap's message layer with a bounded memory of what it has answered.
+
+    The library keeps 2.3 KiB of each request for 247 s, a stranger's too: 1 000 a second would be 570 MB. A protected request
+    that is repeated after it was forgotten is refused by its context's replay window.
+    """
+
+    def __init__(self, tokens: Any) -> None:
+        super().__init__(tokens)
+        self._by_age: deque[tuple[float, tuple[Any, int]]] = deque()
+
+    def _deduplicate_message(self, message: Any) -> bool:
+        """Return whether this is the repetition of a message, and answer it as before."""
+        now = self.loop.time()
+        while self._by_age and (len(self._by_age) >= MAX_REMEMBERED or self._by_age[0][0] < now - REMEMBERED_S):
+            self._recent_messages.pop(self._by_age.popleft()[1], None)
+        key = (message.remote, message.mid)
+        if key in self._recent_messages:
+            repeated: bool = super()._deduplicate_message(message)
+            return repeated
+        self._recent_messages[key] = None
+        self._by_age.append((now, key))
+        return False

@@ -8,7 +8,6 @@ import aiocoap
 import aiocoap.error
 import aiocoap.resource
 from aiocoap import oscore
-from aiocoap.messagemanager import MessageManager
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.oscore import OSCOREAddress, TransportOSCORE
 
@@ -16,7 +15,7 @@ from keymote.engine.base import Peer
 from keymote.engine.exports import OscoreParameters
 from keymote.errors import CallerFault, Unavailable
 from keymote.host.resources import Answered, Asked, Handler, Party
-from keymote.transports.coap.aiocoap_socket import RemoteAddress, SharedSocket, Wire
+from keymote.transports.coap.aiocoap_socket import BoundedMessages, RemoteAddress, SharedSocket, Wire
 from keymote.transports.coap.endpoint import CoapEndpoint, address_of
 from keymote.transports.coap.message import LINK_FORMAT
 from keymote.transports.coap.oscore import Contexts, ProtectedAddress, ProtectedSite, SessionContext
@@ -38,8 +37,11 @@ class _Resource(aiocoap.resource.Resource):  # type: ignore[misc]  # untyped lib
         self._unprotected = unprotected
 
     async def render_to_pipe(self, pipe: Any) -> None:
-        if not self._unprotected and _party(pipe.request.remote) is None:
-            raise aiocoap.error.Unauthorized
+        if _party(pipe.request.remote) is None:
+            if not self._unprotected:
+                raise aiocoap.error.Unauthorized
+            if pipe.request.opt.block1 is not None:
+                raise aiocoap.error.RequestEntityTooLarge  # nothing of a stranger is kept between two requests
         await super().render_to_pipe(pipe)
 
     async def render(self, request: Any) -> Any:
@@ -88,7 +90,7 @@ class CoapApplication:
             server_credentials=self._contexts,
         )
         tokens = TokenManager(self._context)
-        messages = MessageManager(tokens)
+        messages = BoundedMessages(tokens)
         self._socket = SharedSocket(messages, logging.getLogger(_LOG), self._context.loop)
         messages.message_interface = self._socket
         tokens.token_interface = messages
