@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, Table, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, Table, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from keymote.engine.audit import GENESIS, Link, following
@@ -25,6 +25,53 @@ from keymote.host.register import (
 from keymote.storage import sql_registry as tables
 
 
+def _by(table: Table, *columns: str) -> Select[Any]:
+    """Return the query for the rows whose columns have the values bound under their names."""
+    query = select(table)
+    for column in columns:
+        query = query.where(table.c[column] == bindparam(column))
+    return query
+
+
+class _Upsert:
+    """Update the row under `keys` or insert it; there is one writer, so nobody comes between."""
+
+    def __init__(self, table: Table, *keys: str) -> None:
+        others = [column.name for column in table.c if column.name not in keys]
+        self._update = update(table).values({name: bindparam(name) for name in others})
+        for key in keys:
+            self._update = self._update.where(table.c[key] == bindparam(f"key_{key}"))
+        self._insert = insert(table)
+        self._keys = keys
+
+    def run(self, connection: Connection, values: Mapping[str, object]) -> None:
+        named = {f"key_{key}": values[key] for key in self._keys}
+        others = {name: value for name, value in values.items() if name not in self._keys}
+        if connection.execute(self._update, {**others, **named}).rowcount == 0:
+            connection.execute(self._insert, values)
+
+
+# Statements are built once: that costs as much as running them.
+_MANAGER: Final = _by(tables.managers, "nm_id")
+_DEVICE: Final = _by(tables.devices, "dev_id")
+_CREDENTIAL: Final = _by(tables.credentials, "serial")
+_ACTIVE_CREDENTIAL: Final = _by(tables.credentials, "sub", "state")
+_COUNTER: Final = _by(tables.counters, "name")
+_EVENT: Final = _by(tables.events, "id")
+_REVOCATION: Final = _by(tables.revocations, "subject", "kind").order_by(tables.revocations.c.id.desc()).limit(1)
+_LAST_AUDIT: Final = select(tables.audit).order_by(tables.audit.c.seq.desc()).limit(1)
+_LAST_EVENT: Final = select(func.max(tables.events.c.id))
+_PUT_MANAGER: Final = _Upsert(tables.managers, "nm_id")
+_PUT_DEVICE: Final = _Upsert(tables.devices, "dev_id")
+_PUT_COUNTER: Final = _Upsert(tables.counters, "name")
+_PUT_HEAD: Final = _Upsert(tables.heads, "seq")
+_PUT_ACKNOWLEDGEMENT: Final = _Upsert(tables.acknowledgements, "nm_id", "upto")
+_ADD_CREDENTIAL: Final = insert(tables.credentials)
+_ADD_EVENT: Final = insert(tables.events)
+_ADD_REVOCATION: Final = insert(tables.revocations)
+_ADD_AUDIT: Final = insert(tables.audit)
+
+
 class SqlTransaction:
     """The port `Transaction` on one connection whose transaction somebody else begins and ends."""
 
@@ -36,7 +83,7 @@ class SqlTransaction:
     # Managers
 
     def manager(self, nm_id: bytes) -> Manager | None:
-        row = self._one(select(tables.managers).where(tables.managers.c.nm_id == nm_id))
+        row = self._one(_MANAGER, nm_id=nm_id)
         return None if row is None else _manager(row)
 
     def managers(self, after: bytes, limit: int) -> Sequence[Manager]:
@@ -50,6 +97,7 @@ class SqlTransaction:
 
     def put_manager(self, manager: Manager) -> None:
         values = {
+            "nm_id": manager.nm_id,
             "name": manager.name,
             "state": manager.state.value,
             "serial": manager.serial,
@@ -58,14 +106,14 @@ class SqlTransaction:
             "acknowledged": manager.acknowledged,
         }
         try:
-            self._put(tables.managers, {"nm_id": manager.nm_id}, values)
+            _PUT_MANAGER.run(self._connection, values)
         except IntegrityError as error:
             raise Taken(f"another manager is called {manager.name!r}", do="choose another name") from error
 
     # Devices
 
     def device(self, dev_id: bytes) -> Device | None:
-        row = self._one(select(tables.devices).where(tables.devices.c.dev_id == dev_id))
+        row = self._one(_DEVICE, dev_id=dev_id)
         return None if row is None else _device(row)
 
     def devices(
@@ -81,7 +129,7 @@ class SqlTransaction:
 
     def put_device(self, device: Device) -> None:
         values = {"nm_id": device.nm_id, "state": device.state.value, "serial": device.serial}
-        self._put(tables.devices, {"dev_id": device.dev_id}, values)
+        _PUT_DEVICE.run(self._connection, {"dev_id": device.dev_id, **values})
 
     def count_devices(self) -> Mapping[DeviceState, int]:
         t = tables.devices
@@ -91,27 +139,27 @@ class SqlTransaction:
     # Credentials
 
     def credential(self, serial: bytes) -> Registered | None:
-        row = self._one(select(tables.credentials).where(tables.credentials.c.serial == serial))
+        row = self._one(_CREDENTIAL, serial=serial)
         return None if row is None else _credential(row)
 
     def active_credential(self, sub: bytes) -> Registered | None:
-        t = tables.credentials
-        row = self._one(select(t).where(t.c.sub == sub, t.c.state == CredentialState.ACTIVE.value))
+        row = self._one(_ACTIVE_CREDENTIAL, sub=sub, state=CredentialState.ACTIVE.value)
         return None if row is None else _credential(row)
 
     def add_credential(self, credential: Registered) -> None:
         try:
             self._connection.execute(
-                insert(tables.credentials).values(
-                    serial=credential.serial,
-                    sub=credential.sub,
-                    iss=credential.iss,
-                    raw=credential.raw,
-                    reg_no=credential.reg_no,
-                    ts=credential.ts,
-                    receipt=credential.receipt,
-                    state=credential.state.value,
-                )
+                _ADD_CREDENTIAL,
+                {
+                    "serial": credential.serial,
+                    "sub": credential.sub,
+                    "iss": credential.iss,
+                    "raw": credential.raw,
+                    "reg_no": credential.reg_no,
+                    "ts": credential.ts,
+                    "receipt": credential.receipt,
+                    "state": credential.state.value,
+                },
             )
         except IntegrityError as error:
             raise Taken(f"serial {credential.serial.hex()} or an active credential is registered already") from error
@@ -123,12 +171,12 @@ class SqlTransaction:
     # Counters
 
     def counter(self, name: str) -> int:
-        row = self._one(select(tables.counters.c.value).where(tables.counters.c.name == name))
+        row = self._one(_COUNTER, name=name)
         return 0 if row is None else int(row.value)
 
     def count(self, name: str) -> int:
         value = self.counter(name) + 1
-        self._put(tables.counters, {"name": name}, {"value": value})
+        _PUT_COUNTER.run(self._connection, {"name": name, "value": value})
         return value
 
     # Revocations
@@ -144,17 +192,9 @@ class SqlTransaction:
         event: int,
         evidence: bytes = b"",
     ) -> Revocation:
+        values = {"kind": kind.value, "subject": subject, "reason": reason, "ts": ts, "by": by}
         made = self._connection.execute(
-            insert(tables.revocations).values(
-                kind=kind.value,
-                subject=subject,
-                reason=reason,
-                ts=ts,
-                by=by,
-                status_epoch=status_epoch,
-                event=event,
-                evidence=evidence,
-            )
+            _ADD_REVOCATION, {**values, "status_epoch": status_epoch, "event": event, "evidence": evidence}
         )
         return Revocation(_key(made), kind, subject, reason, ts, by, status_epoch, event, evidence)
 
@@ -163,23 +203,18 @@ class SqlTransaction:
         return [_revocation(row) for row in self._all(select(t).where(t.c.id > after).order_by(t.c.id).limit(limit))]
 
     def revocation_of(self, kind: RevocationKind, subject: bytes) -> Revocation | None:
-        t = tables.revocations
-        query = select(t).where(t.c.subject == subject, t.c.kind == kind.value).order_by(t.c.id.desc()).limit(1)
-        row = self._one(query)
+        row = self._one(_REVOCATION, subject=subject, kind=kind.value)
         return None if row is None else _revocation(row)
 
     # Outbox
 
     def add_event(self, at_ms: int, kind: str, subject: bytes, data: Mapping[str, str | int]) -> Event:
-        made = self._connection.execute(
-            insert(tables.events).values(
-                at_ms=at_ms, kind=kind, subject=subject, data=json.dumps(dict(data), sort_keys=True)
-            )
-        )
+        values = {"at_ms": at_ms, "kind": kind, "subject": subject, "data": json.dumps(dict(data), sort_keys=True)}
+        made = self._connection.execute(_ADD_EVENT, values)
         return Event(_key(made), at_ms, kind, subject, dict(data))
 
     def event(self, event: int) -> Event | None:
-        row = self._one(select(tables.events).where(tables.events.c.id == event))
+        row = self._one(_EVENT, id=event)
         return None if row is None else _event(row)
 
     def events(self, after: int, limit: int) -> Sequence[Event]:
@@ -187,12 +222,11 @@ class SqlTransaction:
         return [_event(row) for row in self._all(select(t).where(t.c.id > after).order_by(t.c.id).limit(limit))]
 
     def last_event(self) -> int:
-        return int(self._connection.execute(select(func.max(tables.events.c.id))).scalar() or 0)
+        return int(self._connection.execute(_LAST_EVENT).scalar() or 0)
 
     def add_acknowledgement(self, acknowledgement: Acknowledgement) -> None:
-        key = {"nm_id": acknowledgement.nm_id, "upto": acknowledgement.upto}
-        if not self._exists(tables.acknowledgements, key):
-            self._connection.execute(insert(tables.acknowledgements).values(at_ms=acknowledgement.at_ms, **key))
+        values = {"nm_id": acknowledgement.nm_id, "upto": acknowledgement.upto, "at_ms": acknowledgement.at_ms}
+        _PUT_ACKNOWLEDGEMENT.run(self._connection, values)
 
     def acknowledgements(self, event: int) -> Sequence[Acknowledgement]:
         t = tables.acknowledgements
@@ -205,7 +239,7 @@ class SqlTransaction:
         last = self.last_audit()
         seq, h = (1, GENESIS) if last is None else (last.seq + 1, last.h)
         link = Link(seq, entry, following(h, entry))
-        self._connection.execute(insert(tables.audit).values(seq=link.seq, entry=link.entry, h=link.h))
+        self._connection.execute(_ADD_AUDIT, {"seq": link.seq, "entry": link.entry, "h": link.h})
         return link
 
     def audit(self, after: int, limit: int) -> Sequence[Link]:
@@ -214,12 +248,12 @@ class SqlTransaction:
         return [Link(row.seq, row.entry, row.h) for row in found]
 
     def last_audit(self) -> Link | None:
-        t = tables.audit
-        row = self._one(select(t).order_by(t.c.seq.desc()).limit(1))
+        row = self._one(_LAST_AUDIT)
         return None if row is None else Link(row.seq, row.entry, row.h)
 
     def add_head(self, head: Head) -> None:
-        self._put(tables.heads, {"seq": head.seq}, {"h": head.h, "ts": head.ts, "signed": head.signed})
+        values = {"seq": head.seq, "h": head.h, "ts": head.ts, "signed": head.signed}
+        _PUT_HEAD.run(self._connection, values)
 
     def heads(self) -> Sequence[Head]:
         found = self._all(select(tables.heads).order_by(tables.heads.c.seq))
@@ -230,22 +264,8 @@ class SqlTransaction:
     def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         return self._connection.execute(query).all()
 
-    def _one(self, query: Select[Any]) -> Row[Any] | None:
-        return self._connection.execute(query).one_or_none()
-
-    def _exists(self, table: Table, key: Mapping[str, object]) -> bool:
-        query = select(func.count()).select_from(table)
-        for name, value in key.items():
-            query = query.where(table.c[name] == value)
-        return bool(self._connection.execute(query).scalar_one())
-
-    def _put(self, table: Table, key: Mapping[str, object], values: Mapping[str, object]) -> None:
-        """Update the row under `key` or insert it; there is one writer, so nobody comes between."""
-        statement = update(table).values(**values)
-        for name, value in key.items():
-            statement = statement.where(table.c[name] == value)
-        if self._connection.execute(statement).rowcount == 0:
-            self._connection.execute(insert(table).values(**key, **values))
+    def _one(self, query: Select[Any], **values: object) -> Row[Any] | None:
+        return self._connection.execute(query, values).one_or_none()
 
 
 def _key(made: Any) -> int:

@@ -17,6 +17,7 @@ from keymote.coordinator.api.services import Services
 from keymote.crypto.secret import equal
 from keymote.errors import ErrorCode, KeymoteError, PeerFault
 from keymote.transports.http_server import Application, Receive, Scope, Send
+from keymote.transports.tls import ManagerName
 from keymote.wire.admin import API, ENROLMENT, INTRODUCTION, PROBLEM_TYPE, Problem, encode, from_base64url
 
 OPEN: Final = frozenset({"/health", "/ready", "/version", INTRODUCTION, ENROLMENT})
@@ -24,7 +25,7 @@ PROVABLE: Final = re.compile(rf"{API}/(managers/[^/]+/certificate|federation/(de
 """What a signed proof may be shown for; the route checks it."""
 UNLIMITED: Final = frozenset({"/health", "/ready", "/version"})
 CALLERS: Final = 4096
-"""Rate buckets kept; the longest idle one goes first."""
+"""Rate buckets and certificates kept; the longest idle one goes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Gate:
     ) -> None:
         self._application, self._services, self._mono = application, services, mono
         self._buckets: OrderedDict[str, rules.Bucket] = OrderedDict()
+        self._names: dict[bytes, ManagerName] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its caller, or refuse it as problem+json."""
@@ -112,7 +114,7 @@ class Gate:
                 return Prover(tuple(from_base64url(part.decode("latin1")) for part in given.strip().split(b".")))
         certificate = scope.get("extensions", {}).get("tls", {}).get("client_cert")
         if certificate is not None:
-            name = self._services.authority.manager_of(certificate)
+            name = self._name_of(certificate)
             return ManagerCaller((await self._services.managers.admit(name.nm_id, name.kid)).nm_id)
         if scope["path"] in OPEN:
             return Stranger()
@@ -121,6 +123,15 @@ class Gate:
             "this route needs the operator's token or a manager's certificate",
             do="send `Authorization: Bearer` with the content of the token file",
         )
+
+    def _name_of(self, certificate: bytes) -> ManagerName:
+        """Return whom a certificate names; what our authority once signed, it has signed."""
+        name = self._names.get(certificate)
+        if name is None:
+            name = self._names[certificate] = self._services.authority.manager_of(certificate)
+            if len(self._names) > CALLERS:
+                del self._names[next(iter(self._names))]
+        return name
 
     def _limit(self, scope: Scope, caller: Caller) -> float:
         """Return the seconds to wait, 0 when the request may pass."""
