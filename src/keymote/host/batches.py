@@ -27,12 +27,13 @@ class Finished(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """One group commit: its rows, the units that wait for it and the cells that hang on it."""
+    """One group commit: its rows, the units that wait for it, the cells that they looked at and those that they changed."""
 
     number: int
     writes: dict[CellKey, Write] = field(default_factory=dict)
     waiting: list[Finished] = field(default_factory=list)
     touched: set[CellKey] = field(default_factory=set)
+    changed: set[CellKey] = field(default_factory=set)
     moves_a_wake: bool = False
     """Whether a row's `wake_at` differs from what the store holds."""
 
@@ -73,6 +74,7 @@ class Batches:
         for key in unit.touched:
             cells.mark(key, batch.number)
         batch.touched.update(unit.touched)
+        batch.changed.update(unit.changes)
         batch.waiting.append(finished)
         return True
 
@@ -104,11 +106,17 @@ class Batches:
         return batch.waiting
 
     def crash(self, batch: Batch) -> Sequence[Finished]:
-        """`batch` could not be committed: forget every cell that hangs on it or on the one behind; return their units."""
+        """`batch` could not be committed: forget what it and the one behind made of cells; return their units.
+
+        A cell that was only looked at stays: what is volatile, such as a registrar's door, would not come back.
+        """
         behind = self._collecting
         self._flying = None
         self._collecting = Batch(behind.number + 1)
         self._cells.committed = behind.number
-        for key in batch.touched | behind.touched:
+        changed = batch.changed | behind.changed
+        for key in changed:
             self._cells.drop(key)
+        for key in (batch.touched | behind.touched) - changed:
+            self._cells.settle(key, behind.number)
         return batch.waiting + behind.waiting

@@ -20,14 +20,13 @@ from keymote.engine.base import (
     Peer,
     Received,
     Refused,
-    Report,
     Step,
     Tell,
     Told,
 )
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import OWN, SessionRegistered, SessionRevoked, enrolment_of, peer_manager, session_of
-from keymote.engine.link import Forward, LinkBody, SealBody
+from keymote.engine.link import Forward, LinkBody, SealBody, link_to_device
 from keymote.engine.member import (
     ACTIVE,
     Asked,
@@ -41,6 +40,7 @@ from keymote.engine.member import (
 )
 from keymote.engine.own import ShareKeyIs, WantShareKey
 from keymote.engine.pairwise.register import (
+    REPEATED_S,
     Asking,
     Called,
     Dead,
@@ -87,7 +87,6 @@ from keymote.wire.registry import peek
 
 SAY_AGAIN_S: Final = 3.0
 GIVE_UP_S: Final = 10.0
-DEAD_KEPT_S: Final = 7 * 86400
 MOST_REASONS: Final = 4
 MOST_TODO: Final = 4
 UNKNOWN_KEY_ID: Final = bytes(8)
@@ -109,7 +108,7 @@ def manager_session_kind(context: RegistrarContext) -> Kind:
         record=record,
         load=load,
         deadline=lambda cell: cell.until if isinstance(cell, Asking | Called) else None,
-        wake_at=lambda cell: cell.since + DEAD_KEPT_S if isinstance(cell, Dead) else None,
+        wake_at=lambda cell: cell.wake_at if isinstance(cell, Dead) else None,
         same_record=same_record,
     )
 
@@ -153,8 +152,10 @@ class _Steps:
                 return self._relayed(cell, peer, data)
             case Due(), Asking():
                 return self._due(cell, now)
-            case Due(), Called() | Dead():
+            case Due(), Called():
                 return None, ()
+            case Due(), Dead():
+                return self._remind(cell)
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not in this state of the session")
 
@@ -574,13 +575,16 @@ class _Steps:
         claims = RevnoteClaims(cell.psid, key_id, reason, kid_accused, now.wall)
         signed = sign1(self.context.signing, Revnote.mt, claims.encode(), kid=kid_of(self.context.chain[0]))
         note = Revnote(signed).encode()
-        outputs: list[Output] = [Tell(party.link, SealBody(note)) for party in cell.own]
-        if tell_manager and cell.via is not None:
-            outputs.append(Tell(cell.via, SealBody(note)))
-        outputs.append(Ask(2, ReportRevocation(note)))
-        reports: list[Report] = [SessionRevoked(cell.psid, cell.own[0].dev_id, reason, note)]
         parties = tuple(party.dev_id for party in cell.own)
-        return Dead(cell.psid, reason, note, now.wall, parties), [*outputs, *reports]
+        dead = Dead(cell.psid, reason, note, now.wall, parties, cell.via if tell_manager else None)
+        return dead, [*_tidings(dead), SessionRevoked(cell.psid, cell.own[0].dev_id, reason, note)]
+
+    @staticmethod
+    def _remind(cell: Dead) -> Step:
+        """Say the note again, for who was down or did not hear it and for what a crash kept from leaving (RV-04, RV-10)."""
+        if cell.repeated == len(REPEATED_S):
+            return None, ()
+        return replace(cell, repeated=cell.repeated + 1), _tidings(cell)
 
     # ------------------------------------------------------------------ relaying
 
@@ -599,6 +603,14 @@ class _Steps:
         if link is None:
             raise PeerFault(ErrorCode.E_STATE, "the session has no way to the peer")
         return replace(cell, seen=seen), [Tell(link, Forward(data))]
+
+
+def _tidings(cell: Dead) -> list[Output]:
+    """Return what tells our devices, the other manager if it is ours to tell, and the coordinator of a dead session."""
+    links = [link_to_device(dev_id) for dev_id in cell.parties]
+    if cell.via is not None:
+        links.append(cell.via)
+    return [*(Tell(link, SealBody(cell.note)) for link in links), Ask(2, ReportRevocation(cell.note))]
 
 
 def _subject(credential: bytes) -> bytes:

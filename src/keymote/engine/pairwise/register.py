@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from keymote import cbor
 from keymote.crypto.secret import Secret
@@ -13,6 +13,10 @@ from keymote.engine.member import Member
 from keymote.wire.cose import Sign1
 from keymote.wire.credential import Claims, SignedCredential, kid_of
 from keymote.wire.pairwise import Shreq, XshareAnswer, XshareRequest
+
+DEAD_KEPT_S: Final = 7 * 86400
+REPEATED_S: Final = (10, 60, 600, 3600, 6 * 3600, 86400, 3 * 86400)
+"""Seconds after a revocation at which its note is said again: nobody acknowledges it, and who was down must hear it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +129,24 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A session that was revoked; kept so that nothing revives it. `note` is our REVNOTE, for repetitions."""
+    """A session that was revoked; kept so that nothing revives it. `note` is our REVNOTE, for repetitions.
+
+    `via` is the link to the other manager when we are the one to tell it; `repeated` counts how often the note was said
+    again since.
+    """
 
     psid: bytes
     reason: int
     note: bytes
     since: int
     parties: tuple[bytes, ...] = field(default=())
+    via: CellKey | None = None
+    repeated: int = 0
+
+    @property
+    def wake_at(self) -> int:
+        """When the note is due again, or in the end the session may be forgotten."""
+        return self.since + (REPEATED_S[self.repeated] if self.repeated < len(REPEATED_S) else DEAD_KEPT_S)
 
 
 ManagerSessionCell = Asking | Called | Register | Dead
@@ -153,7 +168,9 @@ def record(cell: ManagerSessionCell) -> bytes | None:
                 via,
             )
         case Dead():
-            return cbor.encode_array(1, 1, cell.psid, cell.reason, cell.note, cell.since, list(cell.parties))
+            via = None if cell.via is None else cell.via.id
+            parties = list(cell.parties)
+            return cbor.encode_array(1, 1, cell.psid, cell.reason, cell.note, cell.since, parties, via, cell.repeated)
         case _:
             return None
 
@@ -173,8 +190,9 @@ def load(_id: bytes, row: bytes) -> ManagerSessionCell:
     """Return the cell of a stored record."""
     items: Any = cbor.decode(row, max_size=2048)
     if items[1] == 1:
-        _, _, psid, reason, note, since, parties = items
-        return Dead(psid, reason, note, since, tuple(parties))
+        _, _, psid, reason, note, since, parties, via, repeated = items
+        link = None if via is None else CellKey("link", via)
+        return Dead(psid, reason, note, since, tuple(parties), link, repeated)
     _, _, (psid, flags, number, epoch, vouched, opened), first, second, manager, via = items
     return Register(
         psid,

@@ -1,0 +1,89 @@
+"""A store that fails at the k-th commit of the demo, for every k and every node: nothing is lost, nobody mends by hand.
+
+The product's driver over memory links; `fleet` tells the story and checks what must hold.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from fleet import Fleet, Node
+
+from keymote.lab.scenes import Scene, two_operators
+
+REPAIRED_AFTER_S = 40.0
+NODES = ("d1", "d2", "nm1", "nm2")
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@cache
+def scene(suite: int = 1) -> Scene:
+    """Return the contexts that all stories share; nothing in them changes."""
+    return two_operators(b"fleet", suite=suite, enrolled=False)
+
+
+@cache
+def commits(name: str) -> int:
+    """Return how many commits a node makes in a story without faults."""
+    fleet = Fleet(scene())
+    fleet.story()
+    fleet.check()
+    return fleet.nodes[name].store.commits
+
+
+def full_until_space_is_made(fleet: Fleet, node: Node, k: int) -> None:
+    """The disk is full from the k-th commit on; later somebody makes space, the process goes on."""
+    node.store.full_from = k
+    node.store.failed = lambda: fleet.after(REPAIRED_AFTER_S, node.store.heal)
+
+
+def full_until_a_restart(fleet: Fleet, node: Node, k: int) -> None:
+    """The disk is full from the k-th commit on; later somebody makes space and restarts the process."""
+
+    def repaired() -> None:
+        node.store.heal()
+        node.die()
+
+    node.store.full_from = k
+    node.store.failed = lambda: fleet.after(REPAIRED_AFTER_S, repaired)
+
+
+def dies_before_the_disk(fleet: Fleet, node: Node, k: int) -> None:
+    """The process ends in its k-th commit and starts again without it."""
+    node.store.dies_at = k
+    node.store.failed = node.die
+
+
+def dies_behind_the_disk(fleet: Fleet, node: Node, k: int) -> None:
+    """The process ends in its k-th commit, which the disk has, and starts again."""
+    node.store.landed = True
+    dies_before_the_disk(fleet, node, k)
+
+
+Fault = Callable[[Fleet, Node, int], None]
+FAULTS = (full_until_space_is_made, full_until_a_restart, dies_before_the_disk, dies_behind_the_disk)
+
+
+@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_DR01_DR04_the_story_ends_well_whichever_commit_fails(fault: Fault, name: str) -> None:
+    assert commits(name) >= 3
+    for k in range(1, commits(name) + 1):
+        fleet = Fleet(scene())
+        node = fleet.nodes[name]
+        fault(fleet, node, k)
+        fleet.story()
+        fleet.check()
+        assert node.store.refused or node.boots == 2, f"nothing failed at commit {k}"
+        if node.store.dies_at is not None:
+            assert node.boots == 2
+
+
+def test_a_fleet_whose_four_disks_are_full_goes_on_when_there_is_space() -> None:
+    fleet = Fleet(scene())
+    for name, k in zip(NODES, (4, 3, 9, 7), strict=True):
+        full_until_space_is_made(fleet, fleet.nodes[name], k)
+    fleet.story()
+    fleet.check()
+    assert all(node.store.refused for node in fleet.nodes.values())
