@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "device": Entry("keymote.cli.device:app", "Labels, devices and their revocation; run a device."),
     "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
     "lab": Entry("keymote.cli.lab:app", "Run the attack catalogue against the published schemes and Triad-1."),
+    "bench": Entry("keymote.cli.bench:app", "Measure beside the bare primitives, DTLS and EDHOC."),
     "schema": Entry("keymote.cli.schema:schema", "Print the messages in CDDL."),
     "doctor": Entry("keymote.cli.doctor:doctor", "Look for what usually is wrong, and say what to do about it."),
     "selftest": Entry("keymote.cli.selftest:selftest", "Recompute known answers and vector files."),
