@@ -10,6 +10,7 @@ from keymote.host.resources import Answered
 
 PSID = bytes.fromhex("0011223344556677")
 PEER = bytes.fromhex("00000000000000a2")
+MANAGER = "coap://127.0.0.1:2"
 KEYS = SessionKeys(
     key_id=bytes.fromhex("8899aabbccddeeff"),
     dtls_psk=Secret(bytes(range(100, 132))),
@@ -64,6 +65,9 @@ class Runtime:
 
     def peer_of(self, _session) -> str:
         return self.peer
+
+    def carries(self, peer: str) -> bool:
+        return peer == MANAGER
 
 
 class Desk:

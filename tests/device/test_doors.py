@@ -1,7 +1,7 @@
 """Doors follow the sessions, and a session that is handed over is used by nobody here."""
 
 import pytest
-from doors_desk import KEYS, PEER, PSID
+from doors_desk import KEYS, MANAGER, PEER, PSID
 
 from keymote.device.faults import Expired, Exported, NotReady, Revoked
 from keymote.device.session import State
@@ -76,9 +76,12 @@ async def test_a_request_goes_to_where_the_peer_was_heard(desk):
     answered = await session.request("PUT", "valve", b"open", content_format=0)
     assert answered.payload == b"21.5 C"
     assert desk.resources.asked == [(PSID, "coap://127.0.0.1:5683", "PUT", "valve", b"open", 0)]
-    desk.runtime.peer = ""
-    with pytest.raises(NotReady, match="address"):
-        await session.request("GET", "valve")
+    for unknown in ("", MANAGER):
+        desk.runtime.peer = unknown
+        with pytest.raises(NotReady, match="address"):
+            await session.request("GET", "valve")
+    await session.request("GET", "valve", at="coap://127.0.0.1:3")
+    assert desk.resources.asked[-1][1] == "coap://127.0.0.1:3"
 
 
 async def test_the_form_of_the_key_is_the_devices(desk):

@@ -43,6 +43,7 @@ class Agent:
             "id": device.id,
             "pid": os.getpid(),
             "address": device.address,
+            "dtls_address": device.dtls_address,
             "enrolled": device.is_enrolled,
             "sessions": len(device.sessions()),
             "messages": messages,

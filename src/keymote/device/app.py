@@ -148,6 +148,11 @@ class DeviceRuntime:
         return self.endpoint.traffic.messages, self.endpoint.traffic.octets
 
     @property
+    def dtls_address(self) -> str:
+        """Where DTLS clients connect (`coaps://ADDRESS:PORT`), "" without DTLS."""
+        return "" if self._dtls is None else self._dtls.address
+
+    @property
     def driver(self) -> Driver:
         return self._host.driver
 

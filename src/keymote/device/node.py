@@ -39,6 +39,9 @@ class Runtime(Protocol):
     def address(self) -> Peer: ...
 
     @property
+    def dtls_address(self) -> str: ...
+
+    @property
     def membership(self) -> Enrolled | None:
         """What an earlier run of the device has left."""
         ...
@@ -156,11 +159,11 @@ class DeviceNode:
         return "" if self.runtime.carries(peer) else peer
 
     async def request(
-        self, psid: bytes, method: str, path: str, payload: bytes, content_format: int | None
+        self, psid: bytes, at: Peer, method: str, path: str, payload: bytes, content_format: int | None
     ) -> Answered:
-        peer = self.runtime.peer_of(session_of(psid))
+        peer = at or self.address_of_peer(psid)
         if not peer:
-            raise NotReady("the peer's address is not known", do="wait until it speaks, or pair with its address")
+            raise NotReady("the peer's address is not known: the managers carry", do="say where it is: at=...")
         return await self.runtime.resources().request(psid, peer, method, path, payload, content_format)
 
     def shut_doors(self, psid: bytes) -> None:

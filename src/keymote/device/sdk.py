@@ -130,6 +130,11 @@ class Device:
         wish = OpenSession(secrets.token_bytes(8), _device_id(peer), at, fast, compact)
         return await self.node.pair(wish, timeout_s)
 
+    @property
+    def dtls_address(self) -> str:
+        """Where DTLS clients with a session's pre-shared key connect (`coaps://ADDRESS:PORT`), "" without DTLS."""
+        return self.node.runtime.dtls_address
+
     def sessions(self) -> tuple[Session, ...]:
         """Return the sessions that are open, oldest first."""
         return tuple(self.node.sessions.values())
@@ -289,9 +294,9 @@ class SyncSession:
         """As `Session.send`."""
         self._run(self._session.send(plaintext))
 
-    def request(self, method: str, path: str, payload: bytes = b"", *, content_format: int | None = None) -> "Answered":
+    def request(self, method: str, path: str, payload: bytes = b"", **options: Any) -> "Answered":
         """As `Session.request`."""
-        answered: Answered = self._run(self._session.request(method, path, payload, content_format=content_format))
+        answered: Answered = self._run(self._session.request(method, path, payload, **options))
         return answered
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Node(Protocol):
         """Send a record to the peer by the node's own link."""
 
     async def request(
-        self, psid: bytes, method: str, path: str, payload: bytes, content_format: int | None
+        self, psid: bytes, at: str, method: str, path: str, payload: bytes, content_format: int | None
     ) -> "Answered":
         """Ask the peer for a resource; raises as `Session.request`."""
 
@@ -135,9 +135,11 @@ class Session:
         self._waiting.put_nowait(None)  # for whoever else iterates
 
     async def request(
-        self, method: str, path: str, payload: bytes = b"", *, content_format: int | None = None
+        self, method: str, path: str, payload: bytes = b"", *, content_format: int | None = None, at: str = ""
     ) -> "Answered":
         """Ask the peer's device for one of its resources (`Device.serve`), protected by OSCORE under this session's key.
+
+        `at` is its address (`coap://ADDRESS:PORT`), if the session was not paired with it: managers carry no requests.
 
         Raises:
             NotReady: the peer's address is not known.
@@ -145,7 +147,7 @@ class Session:
             Revoked, Expired: the session is over.
         """
         self._usable()
-        return await self._node.request(self.psid, method, path, payload, content_format)
+        return await self._node.request(self.psid, at, method, path, payload, content_format)
 
     async def close(self) -> None:
         """End the session on both sides; nothing happens when it is over already."""
