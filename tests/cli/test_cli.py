@@ -84,6 +84,26 @@ def test_errors_become_exit_codes(
     assert capsys.readouterr().err == f"keymote: {fault}\n"
 
 
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", {"COMP_WORDS": "keymote authority ", "COMP_CWORD": "2"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "keymote authority "}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "keymote authority ", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_shells_complete_what_is_loaded_late(shell: str, line: dict[str, str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv = ['keymote']; from keymote.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "_KEYMOTE_COMPLETE": f"complete_{shell}", **line},
+    )
+    assert "certify" in ran.stdout
+
+
 def test_unknown_command_and_option_are_wrong_use() -> None:
     assert run("no-such-command").returncode == 2
     assert run("--no-such-option").returncode == 2

@@ -43,10 +43,16 @@ COMMANDS: dict[str, Entry] = {
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use, 3 unreachable, 4 refused by policy."""
     try:
-        _command_line(set(sys.argv[1:]) | set(os.environ.get("COMP_WORDS", "").split()))()
+        _command_line(_words())()
     except KeymoteError as fault:
         print(f"keymote: {fault}", file=sys.stderr)
         sys.exit(fault.exit_code)
+
+
+def _words() -> set[str]:
+    """Return the words of the line, or of the line that a shell wants completed (bash; zsh, fish and PowerShell)."""
+    completing = (os.environ.get(name, "") for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS"))
+    return {*sys.argv[1:], *" ".join(completing).split()}
 
 
 def _command_line(words: set[str]) -> typer.Typer:
