@@ -14,7 +14,7 @@ from keymote.lab.scenes import Scene, two_operators
 REPAIRED_AFTER_S = 40.0
 NODES = ("d1", "d2", "nm1", "nm2")
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 @cache
