@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench peers test-peers lock clean
+.PHONY: help demo test coverage lint format bench peers test-peers lock clean
 
 help:  ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,7 +21,10 @@ demo: $(STAMPS)/run  ## set up what running needs, then watch two devices get a 
 
 test: lint  ## set up, check style, types and arrows, run the tests that need nothing but Python
 	$(call compile,src)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+coverage: $(STAMPS)/dev  ## the same tests, and which lines they ran
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
 
 lint: $(STAMPS)/dev  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check $(CODE)
