@@ -1,5 +1,6 @@
 """A manager on a real socket in the test's own event loop, and devices as applications open them."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -20,7 +21,8 @@ from keymote.host.async_host import AsyncHost
 from keymote.host.driver import Driver
 from keymote.lab.simulator.host import EPOCH
 from keymote.storage.memory import MemoryStore
-from keymote.transports.coap.endpoint import CoapEndpoint
+from keymote.transports.coap.endpoint import CoapEndpoint, address_of, peer_of
+from keymote.transports.coap.message import CoapMessage
 from keymote.transports.coap.requests import Timing
 from keymote.wire import admin
 
@@ -100,3 +102,35 @@ class Street:
         await self.stack.enter_async_context(device)
         await device.enrolled(DEADLINE_S)
         return device
+
+
+class Router(asyncio.DatagramProtocol):
+    """A translating router: lets a device's requests and their responses through, and no request to the device."""
+
+    def __init__(self, manager: tuple[str, int]) -> None:
+        self.manager = manager
+        self.inside: tuple[str, int] | None = None
+        self.held_back = 0
+
+    @classmethod
+    async def between(cls, manager: str) -> "Router":
+        loop = asyncio.get_running_loop()
+        self = cls(address_of(manager))
+        self.outer, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        return self
+
+    @property
+    def address(self) -> str:
+        return peer_of(self.outer.get_extra_info("sockname"))
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if addr != self.manager:
+            self.inside = addr
+            self.outer.sendto(data, self.manager)
+        elif CoapMessage.decode(data).is_request:
+            self.held_back += 1
+        elif self.inside is not None:
+            self.outer.sendto(data, self.inside)
+
+    def close(self) -> None:
+        self.outer.close()

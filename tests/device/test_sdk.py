@@ -7,7 +7,7 @@ import textwrap
 from contextlib import aclosing
 
 import pytest
-from street import Street
+from street import Router, Street
 
 from keymote.device import Device, Expired, NotReady, Replayed, Revoked, State, SyncDevice
 from keymote.device.config import PSK_FORMS
@@ -159,6 +159,22 @@ async def test_a_handed_over_key_is_not_used_by_us_again(pair) -> None:
         with pytest.raises(Expired):
             use()
     await ours.close()
+
+
+async def test_a_device_that_cannot_be_reached_fetches_what_waits_for_it(street) -> None:
+    a = await street.device(1)
+    router = await Router.between(street.endpoint.address)
+    hidden = Device.open(await street.label(2, manager=router.address, poll_s=0.05))
+    try:
+        await street.stack.enter_async_context(hidden)
+        await hidden.enrolled(20)  # CRED rides on the repetition of BIND, five seconds later
+        ours = await a.pair(D2)
+        theirs = await first(hidden.incoming())
+        assert ours.key_id == theirs.key_id
+        assert theirs.unprotect(ours.protect(b"x")) == b"x"
+        assert router.held_back > 0
+    finally:
+        router.close()
 
 
 async def test_an_unknown_peer_and_an_id_that_is_none(street) -> None:

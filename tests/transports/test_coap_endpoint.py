@@ -325,8 +325,7 @@ async def test_a_record_that_did_not_arrive_waits_for_its_device(opened, raw: Ra
     device, heard = await opened()
     device.poll(60.0, lambda: (manager.address, (LID, bytes(8))))
     assert await heard.until(1) == [(manager.address, link_record(4))]
-    device.fetch(manager.address, LID)
-    manager.inbox.keep(LID, 5, link_record(5), asyncio.get_running_loop().time())
+    manager.inbox.keep(LID, link_record(5), asyncio.get_running_loop().time())
     device.fetch(manager.address, LID)
     assert (await heard.until(2))[1:] == [(manager.address, link_record(5))]  # and the first one not again
 
@@ -336,14 +335,29 @@ async def test_a_device_that_fetches_is_spared_the_retransmissions(opened, raw: 
     fetch = CoapMessage(
         Kind.CON, Code.FETCH, 1, b"", ((Option.URI_PATH, b"k"), (Option.URI_PATH, b"inbox")), encode_fetch(LID, 0)
     )
-    assert (await raw.ask(manager, fetch)).payload == cbor.encode([])
+    assert (await raw.ask(manager, fetch)).payload == cbor.encode([0, []])
     manager.send(peer_of(raw.socket.getsockname()), link_record(0, 600), None)
     attempt = await raw.hear()
     assert (attempt.kind, attempt.payload) == (Kind.NON, link_record(0, 600))
     first = await raw.ask(manager, CoapMessage(Kind.CON, Code.FETCH, 2, b"", fetch.options, fetch.payload))
     block = (Option.BLOCK2, uint(1 << 4 | 5))
     rest = await raw.ask(manager, CoapMessage(Kind.CON, Code.FETCH, 3, b"", (*fetch.options, block), b""))
-    assert first.payload + rest.payload == cbor.encode([link_record(0, 600)])
+    assert first.payload + rest.payload == cbor.encode([1, [link_record(0, 600)]])
+
+
+async def test_what_the_manager_relays_waits_beside_the_links_own_records(opened, raw: Raw) -> None:
+    manager, _ = await opened()
+    device = peer_of(raw.socket.getsockname())
+    manager.send(device, link_record(0), None)  # from here on this address is known as the end of that link
+    fetch = encode_fetch(LID, 0)
+    manager.inbox.fetch(fetch, asyncio.get_running_loop().time())  # and this one comes for its mail
+    relayed = cbor.encode_array(20, bytes(8), 1, bytes(32))
+    manager.send(device, relayed, None)
+    assert manager.inbox.fetch(fetch, asyncio.get_running_loop().time()) == cbor.encode([1, [relayed]])
+    other = Raw()
+    manager.send(peer_of(other.socket.getsockname()), relayed, None)  # a stranger has no inbox
+    assert len(manager.inbox) == 1
+    other.socket.close()
 
 
 # ------------------------------------------------------------------ opening

@@ -33,7 +33,7 @@ from keymote.engine.faces import (
     session_of,
 )
 from keymote.engine.label import parse_code
-from keymote.engine.link import OWN_LINK
+from keymote.engine.link import OWN_LINK, LinkCell
 from keymote.engine.node import device_node
 from keymote.errors import CallerFault, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
@@ -247,8 +247,11 @@ class DeviceRuntime:
         """Fetch from the manager's inbox as soon as there is a link, under its present and its next pseudonym."""
 
         def where() -> tuple[Peer, Sequence[bytes]] | None:
-            link = self.driver.peek(OWN_LINK)
-            return None if link is None else (link.peer, (link.keys.lid, link.ahead.lid))
+            match self.driver.peek(OWN_LINK):
+                case LinkCell(peer=peer, standing=standing):
+                    return peer, (standing.keys.lid, standing.ahead.lid)
+                case _:
+                    return None
 
         self.endpoint.poll(self._config.poll_s, where)
 

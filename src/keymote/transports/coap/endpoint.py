@@ -11,7 +11,7 @@ from typing import Final, Protocol, Self, cast
 
 from keymote.engine.base import MULTICAST, Peer
 from keymote.errors import CallerFault, PeerFault, Unavailable
-from keymote.transports.coap.inbox import Inbox, decode_records, encode_fetch, link_header
+from keymote.transports.coap.inbox import MAX_INBOXES, Inbox, decode_answer, encode_fetch, pseudonym
 from keymote.transports.coap.message import OCTETS, CoapMessage, Code, Kind, Option, empty, uint
 from keymote.transports.coap.multicast import Group, GroupListener, allow_sending
 from keymote.transports.coap.requests import Requests, Timing
@@ -75,7 +75,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
     """A reliable `Link`: confirmable, and `failed` is called within 10 s when a peer does not answer.
 
     `receive(peer, datagram, settled)` takes in what peers send; what the node answers at once rides on the response.
-    A LINK record that does not reach its device waits in the inbox under the pseudonym of its link.
+    What does not reach a device waits in its inbox, under the pseudonym of the link to it.
     """
 
     reliable = True
@@ -87,6 +87,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         self._mid = secrets.randbelow(1 << 16)
         self._hello = b""
         self._wanted: dict[bytes, int] = {}
+        self._lids: dict[Peer, bytes] = {}
         self._solicited = b""
         self._listener: GroupListener | None = None
         self._application: Application | None = None
@@ -167,9 +168,9 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self._hello = data
             self._announce(data)
             return
-        record = link_header(data)
-        if record is not None and self.inbox.expects_reader(record[0], self._loop.time()):
-            self.inbox.keep(*record, data, self._loop.time())
+        lid = self._box_of(peer, data)
+        if lid is not None and self.inbox.expects_reader(lid, self._loop.time()):
+            self.inbox.keep(lid, data, self._loop.time())
             self._transmit(peer, self._unconfirmed(data))  # should the device be awake
             return
         self._requests.ask(
@@ -178,7 +179,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             (b"k",),
             data,
             partial(self._answered, peer),
-            partial(self._undelivered, data, failed),
+            partial(self._undelivered, lid, data, failed),
         )
 
     def discover(self, peer: Peer, failed: Callable[[], None] | None = None) -> None:
@@ -204,7 +205,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         task.add_done_callback(self._polls.discard)
 
     def fetch(self, peer: Peer, lid: bytes) -> None:
-        """Fetch the records of one pseudonym that were not fetched before; again at once while some came."""
+        """Fetch what waits under one pseudonym and was not fetched before; again at once while something came."""
         body = encode_fetch(lid, self._wanted.get(lid, 0))
         self._requests.ask(peer, Code.FETCH, (b"k", b"inbox"), body, partial(self._fetched, peer, lid), None)
 
@@ -296,11 +297,24 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         if answer:
             self._receive(peer, answer, None)
 
-    def _undelivered(self, data: bytes, failed: Callable[[], None] | None) -> None:
-        """Keep a LINK record for the device that did not answer; it may come for it within the day."""
-        record = link_header(data)
-        if record is not None:
-            self.inbox.keep(*record, data, self._loop.time())
+    def _box_of(self, peer: Peer, data: bytes) -> bytes | None:
+        """Return the inbox of the device at `peer`: the pseudonym under which it was spoken to last, None for others.
+
+        Only what we send counts, because the engine sends LINK records to nobody but the proved end of a link.
+        """
+        lid = pseudonym(data)
+        if lid is None:
+            return self._lids.get(peer)
+        self._lids.pop(peer, None)
+        self._lids[peer] = lid
+        if len(self._lids) > MAX_INBOXES:
+            del self._lids[next(iter(self._lids))]
+        return lid
+
+    def _undelivered(self, lid: bytes | None, data: bytes, failed: Callable[[], None] | None) -> None:
+        """Keep a datagram for the device that did not answer; it may come for it within the day."""
+        if lid is not None:
+            self.inbox.keep(lid, data, self._loop.time())
         if failed is not None:
             failed()
 
@@ -316,13 +330,11 @@ class CoapEndpoint(asyncio.DatagramProtocol):
 
     def _fetched(self, peer: Peer, lid: bytes, answer: bytes) -> None:
         try:
-            records = decode_records(answer)
+            following, datagrams = decode_answer(answer)
         except PeerFault:
             return
-        numbers = [header[1] for record in records if (header := link_header(record)) is not None and header[0] == lid]
-        if numbers:  # only what the manager itself said moves on: nobody can make us skip records
-            self._wanted[lid] = max(numbers) + 1
-        for record in records:
-            self._receive(peer, record, None)
-        if numbers:
+        self._wanted[lid] = following
+        for datagram in datagrams:
+            self._receive(peer, datagram, None)
+        if datagrams:
             self.fetch(peer, lid)

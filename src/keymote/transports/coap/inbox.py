@@ -1,8 +1,8 @@
 """What waits at a manager for devices that cannot be reached: asleep, or behind a translating router.
 
-An inbox is named by the pseudonym (`lid`) of the link whose records it holds: nobody but the link's two ends can tell
-whose it is, and it changes with every link epoch. Records are sealed, so reading an inbox tells a stranger nothing, and
-nothing is removed by reading: a stranger who copied a lid from the air cannot empty it either.
+An inbox is named by the pseudonym (`lid`) of the link to its device: nobody but the link's two ends can tell whose it is,
+and it changes with every link epoch. What it holds is protected end to end, so reading it tells a stranger no more than
+the air would, and nothing is removed by reading: a stranger who copied a lid cannot empty it either.
 """
 
 from collections import OrderedDict, deque
@@ -11,34 +11,31 @@ from typing import Final
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import Link
+from keymote.wire.registry import peek, peek_id
 
-MAX_RECORDS: Final = 32
-"""Records kept in one inbox; the oldest gives way."""
+MAX_DATAGRAMS: Final = 32
+"""Datagrams kept in one inbox; the oldest gives way."""
 MAX_AGE_S: Final = 24 * 3600.0
 MAX_INBOXES: Final = 4096
 READER_S: Final = 24 * 3600.0
 """Seconds after its last visit during which a reader is expected to come again."""
 ANSWER_SIZE: Final = 1024
-"""Bytes of records after which an answer is full; the reader comes again for the rest."""
-_ANY_SUITE: Final = sizes_of(1)
-"""No length of a LINK record's clear header depends on the suite."""
+"""Bytes of datagrams after which an answer is full; the reader comes again for the rest."""
+_LINK_ELEMENTS: Final = 5
 
 
-def link_header(datagram: bytes) -> tuple[bytes, int] | None:
-    """Return `(lid, seq)` of a LINK record, None for any other datagram."""
-    if not datagram.startswith(b"\x85\x12"):  # spares every other message the decoder
-        return None
+def pseudonym(datagram: bytes) -> bytes | None:
+    """Return the lid of a LINK record, None for any other datagram."""
     try:
-        record = Link.decode(datagram, _ANY_SUITE)
+        mt, elements = peek(datagram)
+        return peek_id(datagram, mt) if (mt, elements) == (Link.mt, _LINK_ELEMENTS) else None
     except PeerFault:
         return None
-    return record.lid, record.seq
 
 
 def encode_fetch(lid: bytes, wanted: int) -> bytes:
-    """Return the body of `FETCH /k/inbox`: the inbox, and the first sequence number not received yet."""
+    """Return the body of `FETCH /k/inbox`: the inbox, and the number of the first datagram not received yet."""
     return cbor.encode_array(lid, wanted)
 
 
@@ -47,21 +44,23 @@ def decode_fetch(body: bytes) -> tuple[bytes, int]:
     match cbor.decode_array(body, max_size=32):
         case [bytes(lid), int(wanted)] if len(lid) == 8 and type(wanted) is int and wanted >= 0:
             return lid, wanted
-    raise PeerFault(ErrorCode.E_FORMAT, "FETCH /k/inbox takes [lid (8 bytes), first wanted seq]")
+    raise PeerFault(ErrorCode.E_FORMAT, "FETCH /k/inbox takes [lid (8 bytes), first wanted number]")
 
 
-def decode_records(answer: bytes) -> list[bytes]:
-    """Return the records of an inbox's answer; E_FORMAT for anything else."""
-    records = cbor.decode_array(answer, max_size=2 * cbor.MAX_SIZE_LARGE)
-    if not all(isinstance(record, bytes) for record in records):
-        raise PeerFault(ErrorCode.E_FORMAT, "an inbox answers with an array of byte strings")
-    return [record for record in records if isinstance(record, bytes)]
+def decode_answer(answer: bytes) -> tuple[int, list[bytes]]:
+    """Return the number to ask for next and the datagrams of an inbox's answer; E_FORMAT for anything else."""
+    match cbor.decode_array(answer, max_size=2 * cbor.MAX_SIZE_LARGE):
+        case [int(following), list(datagrams)] if type(following) is int and following >= 0:
+            if all(isinstance(datagram, bytes) for datagram in datagrams):
+                return following, [datagram for datagram in datagrams if isinstance(datagram, bytes)]
+    raise PeerFault(ErrorCode.E_FORMAT, "an inbox answers with [next number, [datagrams]]")
 
 
 @dataclass(slots=True)
 class _Box:
-    records: deque[tuple[float, int, bytes]] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
-    """(kept at, seq, record), oldest first."""
+    kept: deque[tuple[float, int, bytes]] = field(default_factory=lambda: deque(maxlen=MAX_DATAGRAMS))
+    """(kept at, number, datagram), oldest first."""
+    following: int = 0
     read_at: float | None = None
 
 
@@ -72,36 +71,44 @@ class Inbox:
         self._boxes: OrderedDict[bytes, _Box] = OrderedDict()
 
     def __len__(self) -> int:
-        return sum(len(box.records) for box in self._boxes.values())
+        return sum(len(box.kept) for box in self._boxes.values())
 
     def expects_reader(self, lid: bytes, now: float) -> bool:
         """Return whether somebody fetched from this inbox lately and will come again."""
         box = self._boxes.get(lid)
         return box is not None and box.read_at is not None and now - box.read_at < READER_S
 
-    def keep(self, lid: bytes, seq: int, record: bytes, now: float) -> None:
-        """Keep a record until it is 24 hours old or 32 younger ones have come; the same record once only."""
+    def keep(self, lid: bytes, datagram: bytes, now: float) -> None:
+        """Keep a datagram until it is 24 hours old or 32 younger ones have come; the same one once only."""
         box = self._box(lid)
-        if all(known != seq for _, known, _ in box.records):
-            box.records.append((now, seq, record))
+        if all(known != datagram for _, _, known in box.kept):
+            box.kept.append((now, box.following, datagram))
+            box.following += 1
 
     def fetch(self, body: bytes, now: float) -> bytes:
-        """Answer `FETCH /k/inbox`: the oldest wanted records, at least one and at most about 1 KiB of them."""
+        """Answer `FETCH /k/inbox`: the oldest wanted datagrams, at least one and at most about 1 KiB of them.
+
+        A reader that asks for numbers which this inbox has not given out yet has read another one (we were restarted)
+        and gets everything.
+        """
         lid, wanted = decode_fetch(body)
         box = self._box(lid)
         box.read_at = now
-        while box.records and now - box.records[0][0] > MAX_AGE_S:
-            box.records.popleft()
+        while box.kept and now - box.kept[0][0] > MAX_AGE_S:
+            box.kept.popleft()
+        if wanted > box.following:
+            wanted = 0
         chosen: list[bytes] = []
-        size = 0
-        for _, seq, record in sorted(box.records, key=lambda entry: entry[1]):
-            if seq < wanted:
+        size, following = 0, box.following
+        for _, number, datagram in box.kept:
+            if number < wanted:
                 continue
-            if chosen and size + len(record) > ANSWER_SIZE:
+            if chosen and size + len(datagram) > ANSWER_SIZE:
+                following = number
                 break
-            chosen.append(record)
-            size += len(record)
-        return cbor.encode(chosen)
+            chosen.append(datagram)
+            size += len(datagram)
+        return cbor.encode_array(following, chosen)
 
     def _box(self, lid: bytes) -> _Box:
         box = self._boxes.get(lid)
