@@ -16,7 +16,7 @@ from aiocoap import oscore
 from keymote.crypto.secret import Secret
 from keymote.engine.exports import OscoreParameters
 from keymote.errors import CallerFault, Unavailable
-from keymote.host.resources import Answered, Asked
+from keymote.host.resources import Answered, Asked, Party
 from keymote.transports.coap.application import CoapApplication
 
 PSID = bytes.fromhex("0011223344556677")
@@ -281,3 +281,31 @@ async def test_aiocoaps_own_client_reads_it_with_a_context_directory(pair, stran
 async def test_paths_that_are_taken_are_refused(pair, path: str) -> None:
     with pytest.raises(CallerFault):
         pair[1].serve(path, lambda _asked: Answered())
+
+
+async def test_a_lost_connection_ends_what_is_observed_over_it(pair) -> None:
+    _, serving, _ = pair
+    rendered: list[Asked] = []
+    serving.serve("sensor", lambda asked: rendered.append(asked) or Answered(b"20", 0), observable=True)
+
+    class Connection:
+        address = "coaps://127.0.0.1:5684"
+
+        def __init__(self) -> None:
+            self.sent: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def transmit_raw(self, data: bytes, _address: tuple[str, int]) -> None:
+            self.sent.put_nowait(data)
+
+    lost, kept = Connection(), Connection()
+    where = ("127.0.0.1", 40000)
+    async with asyncio.timeout(5):
+        for wire, peer in ((lost, "one"), (kept, "other")):
+            serving.heard_secured(b"\x41\x01\x12\x34\x01\x60\x56sensor", wire, where, Party(PSID, peer))
+            assert (await wire.sent.get()).endswith(b"\xff20")
+        assert [asked.peer for asked in rendered] == ["one", "other"]
+        serving.lost_secured(lost, where)
+        serving.changed("sensor")
+        assert (await kept.sent.get()).endswith(b"\xff20")
+    assert [asked.peer for asked in rendered] == ["one", "other", "other"]
+    assert lost.sent.empty()

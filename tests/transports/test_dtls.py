@@ -96,6 +96,8 @@ class World:
         self.keys = {identity: Secret(key) for identity, key in KEYS.items()}
         self.heard: list[tuple[str, bytes]] = []
         self.asked: list[str] = []
+        self.peers: list[DtlsPeer] = []
+        self.answers = True
         self.gone: list[str] = []
         self.server: DtlsServer
 
@@ -105,7 +107,9 @@ class World:
 
     def take(self, peer: DtlsPeer, payload: bytes) -> None:
         self.heard.append((peer.identity, payload))
-        peer.transmit_raw(payload.upper())
+        self.peers.append(peer)
+        if self.answers:
+            peer.transmit_raw(payload.upper())
 
 
 Serve = Callable[..., Awaitable[World]]
@@ -388,3 +392,36 @@ def test_without_the_extra_the_import_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "keymote.transports.dtls")
     with pytest.raises(Unavailable, match=r"keymote\[dtls\]"):
         importlib.import_module("keymote.transports.dtls")
+
+
+async def test_stale_answers_do_not_reach_the_next_client_of_a_port(serve, connect):
+    world = await serve()
+    world.answers = False
+    first = await connect(world, METER)
+    await first.shake()
+    first.say(b"slow question")
+    await until(lambda: len(world.peers) == 1)
+    port = first.transport.get_extra_info("sockname")[1]
+    first.transport.close()
+    await until(lambda: first.transport.get_extra_info("socket").fileno() == -1)
+    second = await connect(world, WARD, port=port)
+    await second.shake()
+    second.say(b"another question")
+    await until(lambda: len(world.peers) == 2)
+    world.peers[0].transmit_raw(b"for METER alone")
+    world.peers[1].transmit_raw(b"for WARD")
+    assert await second.listen() == b"for WARD"
+
+
+async def test_handshakes_that_begin_push_out_those_that_do_not_go_on(serve, connect):
+    world = await serve(Limits(handshakes=2))
+    for _ in range(4):
+        half = await connect(world, METER)
+        for _ in range(2):
+            assert not half.step()
+            await half.hear()
+        assert 1 <= world.server.handshakes <= 2
+    honest = await connect(world, WARD)
+    await honest.shake()
+    honest.say(b"through")
+    assert await honest.listen() == b"THROUGH"
