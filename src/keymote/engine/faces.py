@@ -121,6 +121,11 @@ class DropManager(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Revive(Command):
+    """To each link, at the start after a backup was put back: leave its epochs, and know the peer by any of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenDoor(Command):
     """To GATE, once after start: begin to announce the network (HELLO by multicast, if the policy says so)."""
 

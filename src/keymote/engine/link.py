@@ -31,7 +31,7 @@ from keymote.engine.base import (
     Told,
 )
 from keymote.engine.base import Step as StepResult
-from keymote.engine.faces import LinkSeen
+from keymote.engine.faces import LinkSeen, Revive
 from keymote.engine.link_keys import EpochKeys, LinkEnd
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
@@ -47,6 +47,8 @@ MAX_AGE_S: Final = 86400.0
 OLD_KEY_S: Final = 60.0
 JUMP: Final = 64
 """Epochs that a link restored from a backup leaves out: more than can have passed since (one a day, or a restart each)."""
+FORMER: Final = JUMP + 32
+"""Epochs after that of a backup in which the peer may have been led by a former life of the link, and is still known."""
 ORIGINS: Final = 1 << 19
 """Seconds, six days, after which two lives of one backup may begin at the same number."""
 UNANSWERED: Final = 4
@@ -150,15 +152,17 @@ class Standing:
     """The epoch in which a link stands, and those before and after it.
 
     `trail`: epochs left behind in which the peer may still be, oldest first; empty once the peer was heard in the present
-    one. `previous`: the receive key that stays good for 60 s after a step. `doubtful`: restored from a backup, nothing
-    under the stored epoch may be sent or believed. `resumed`: loaded after a restart, what lies below `rx_reserved` may
-    have been received before.
+    one. `beyond`: epochs after `ahead` to which a former life of this link may have led the peer; only where a backup was
+    put back, and empty once the peer was heard. `previous`: the receive key that stays good for 60 s after a step.
+    `doubtful`: restored from a backup, nothing under any epoch of the stored record may be sent or believed. `resumed`:
+    loaded after a restart, what lies below `rx_reserved` may have been received before.
     """
 
     keys: EpochKeys
     ahead: EpochKeys
     trail: tuple[EpochKeys, ...]
     stepped_at: float | None
+    beyond: tuple[EpochKeys, ...] = ()
     previous: EpochKeys | None = None
     previous_until: float = 0.0
     previous_window: Window = Window()
@@ -204,6 +208,8 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
                 if cell is None:
                     return None, [Refused("", ErrorCode.E_UNKNOWN_ID, "no link to this peer")]
                 return _seal(cell, body, now)
+            case Revive() if cell is not None:
+                return (_jumped(cell, now) if cell.standing.doubtful else cell), ()
             case Told(StepEpoch()) if cell is not None:
                 return _stepped(cell, now), ()
             case Told(Forward(data)) if cell is not None:
@@ -228,7 +234,7 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
 def _lids(cell: LinkCell) -> tuple[bytes, ...]:
     """Return the pseudonyms under which the peer may speak, now and after a restart."""
     standing = cell.standing
-    return standing.keys.lid, standing.ahead.lid, *(keys.lid for keys in standing.trail)
+    return standing.keys.lid, standing.ahead.lid, *(keys.lid for keys in (*standing.trail, *standing.beyond))
 
 
 def _installed(command: Install, suite: Suite, now: Now) -> LinkCell:
@@ -266,7 +272,8 @@ def _sealed(cell: LinkCell, body: bytes, unanswered: tuple[tuple[float, bytes], 
 def _stepped(cell: LinkCell, now: Now) -> LinkCell:
     """Go to the next epoch on our own account: the peer may not have followed yet."""
     standing = cell.standing
-    return _moved(cell, standing.ahead, now, trail=(*standing.trail, standing.keys))
+    moved = _moved(cell, standing.ahead, now, trail=(*standing.trail, standing.keys))
+    return replace(moved, standing=replace(moved.standing, beyond=standing.beyond[1:])) if standing.beyond else moved
 
 
 def _moved(cell: LinkCell, keys: EpochKeys, now: Now, *, trail: tuple[EpochKeys, ...]) -> LinkCell:
@@ -285,29 +292,37 @@ def _moved(cell: LinkCell, keys: EpochKeys, now: Now, *, trail: tuple[EpochKeys,
     return _fresh(cell.end, standing, cell.peer, cell.unanswered)
 
 
-def _jumped(cell: LinkCell, now: Now) -> LinkCell:
-    """Leave every epoch that this link may have reached after the backup was made (LK-10).
+def _jumped(cell: LinkCell, now: Now, heard: EpochKeys | None = None) -> LinkCell:
+    """Leave every epoch that this link may have reached after the backup was made, and the one `heard` of (LK-10).
 
     The same backup may be put back twice, and neither life knows of the other. Where its numbers begin, in this epoch and
     in every later one, is read off the wall clock, one a second: a second life begins above all that the first has used.
     """
-    end = replace(cell.end, origin=now.wall % ORIGINS)
-    cell = replace(cell, end=end)
-    trail = [*cell.standing.trail, cell.standing.keys]
-    while len(trail) < JUMP:
-        trail.append(end.after(trail[-1]))
-    return _moved(cell, end.after(trail[-1]), now, trail=tuple(trail))
+    standing, end = cell.standing, cell.end
+    known = [*standing.trail, standing.keys, standing.ahead, *standing.beyond]
+    first = known[0].le
+    here = JUMP if heard is None else max(JUMP, heard.le - first) + 1
+    while len(known) <= max(FORMER, here + 1):
+        known.append(end.after(known[-1]))
+    if standing.doubtful:
+        end = replace(end, origin=now.wall % ORIGINS)
+    moved = _moved(replace(cell, end=end), known[here], now, trail=tuple(known[:here]))
+    return replace(moved, standing=replace(moved.standing, beyond=tuple(known[here + 2 :])))
 
 
 def _receive(cell: LinkCell, peer: Peer, record: Link, now: Now, dispatch: Dispatch) -> StepResult:
     standing = cell.standing
     keys, previous = standing.keys, standing.previous
+    former = _former(cell, record)
+    if former is not None:
+        _opened(cell, former, record)
+        return _called_forward(_jumped(cell, now, heard=former), peer)
     if record.lid == keys.lid and record.le == keys.le:
-        if not (standing.doubtful or (standing.resumed and record.seq < cell.rx_reserved)):
+        if not (standing.resumed and record.seq < cell.rx_reserved):
             _refuse_repetition(cell.window, record)
             return _accept(cell, peer, record.seq, _opened(cell, keys, record), dispatch)
         _opened(cell, keys, record)
-        return _called_forward(_jumped(cell, now) if standing.doubtful else _stepped(cell, now), peer)
+        return _called_forward(_stepped(cell, now), peer)
     if previous is not None and record.lid == previous.lid and now.mono <= standing.previous_until:
         _refuse_repetition(standing.previous_window, record)
         body = _opened(cell, previous, record)
@@ -316,12 +331,26 @@ def _receive(cell: LinkCell, peer: Peer, record: Link, now: Now, dispatch: Dispa
     for left in standing.trail:
         if record.lid == left.lid and record.le == left.le:
             _opened(cell, left, record)
-            return _called_forward(_jumped(cell, now) if standing.doubtful else cell, peer)
+            return _called_forward(cell, peer)
     keys = _rolled(cell, record)
     body = _opened(cell, keys, record)
     followed, resent = _reseal(_moved(cell, keys, now, trail=()), now)
     cell, outputs = _accept(followed, peer, record.seq, body, dispatch)
     return cell, [*outputs, *resent]
+
+
+def _former(cell: LinkCell, record: Link) -> EpochKeys | None:
+    """Return the epoch of a record that may be a former life's, None when this link has none or the epoch is not among them.
+
+    Where a backup put it, JUMP epochs after its own, a link only speaks: another life may have been there before. It
+    listens in a later one, to which it has called the peer.
+    """
+    standing = cell.standing
+    if standing.doubtful or len(standing.trail) == JUMP:
+        candidates = (*standing.trail, standing.keys, standing.ahead, *standing.beyond)
+    else:
+        candidates = (standing.ahead, *standing.beyond) if standing.beyond else ()
+    return next((keys for keys in candidates if keys.lid == record.lid and keys.le == record.le), None)
 
 
 def _refuse_repetition(window: Window, record: Link) -> None:
@@ -355,7 +384,9 @@ def _opened(cell: LinkCell, keys: EpochKeys, record: Link) -> bytes:
 
 def _accept(cell: LinkCell, peer: Peer, seq: int, body: bytes, dispatch: Dispatch) -> tuple[LinkCell, list[Output]]:
     """Take the body of record `seq` of the present epoch in: the peer is there now."""
-    standing = replace(cell.standing, trail=()) if cell.standing.trail else cell.standing
+    standing = cell.standing
+    if standing.trail or standing.beyond:
+        standing = replace(standing, trail=(), beyond=())
     window = cell.window.with_seq(seq)
     reserved = cell.rx_reserved if seq < cell.rx_reserved else (seq // BLOCK + 1) * BLOCK
     accepted = LinkCell(
@@ -424,10 +455,19 @@ def _load(cell_id: bytes, record: bytes, suites: Callable[[int], Suite], generat
     row: Any = cbor.decode(record, max_size=2048)
     _, peer_id, field_id, own_part, suite_id, base_le, K_base, le, tx_reserved, rx_reserved, peer, written, origin = row
     end = LinkEnd(cell_id, peer_id, field_id, own_part, suites(suite_id), origin)
-    keys = end.epoch(Secret(K_base), base_le)
-    trail: list[EpochKeys] = []
-    while keys.le < le:
-        trail.append(keys)
-        keys = end.after(keys)
-    standing = Standing(keys, end.after(keys), tuple(trail), None, doubtful=written != generation, resumed=True)
+    doubtful = written != generation
+    known = [end.epoch(Secret(K_base), base_le)]
+    last = max(le + 1, base_le + FORMER if doubtful or le >= base_le + JUMP else 0)
+    while known[-1].le < last:
+        known.append(end.after(known[-1]))
+    here = le - base_le
+    standing = Standing(
+        known[here],
+        known[here + 1],
+        tuple(known[:here]),
+        None,
+        tuple(known[here + 2 :]),
+        doubtful=doubtful,
+        resumed=True,
+    )
     return LinkCell(end, standing, tx_reserved, tx_reserved, Window(), rx_reserved, peer)

@@ -14,7 +14,7 @@ from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.suites import SUITES
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.context import RegistrarContext, RegistrarPolicy
-from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor
+from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor, Revive
 from keymote.engine.node import registrar_node
 from keymote.errors import KeymoteError, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
@@ -36,6 +36,8 @@ from keymote.wire.credential import Role
 
 CACHE: Final = 16_384
 """Cells kept in memory, some KiB each; the others are read when they are needed."""
+REVIVED_AT_ONCE: Final = 1024
+"""Links that share a commit when a backup was put back."""
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +119,8 @@ class ManagerProcess:
         stack.push_async_callback(_closed, host)
         self._driver = driver
         host.start()
+        if directory.identity.generation:
+            await _revive(host, [row.key for row in store.rows if row.key.kind == "link"])
         await host.command(GATE, OpenDoor())
         desk = Desk(_Cells(host), self._status)
         stack.push_async_callback((await ControlServer.open(directory.control, desk.handlers())).close)
@@ -217,6 +221,12 @@ class _Cells:
 
     def peek(self, key: CellKey) -> object:
         return self.host.driver.peek(key)
+
+
+async def _revive(host: AsyncHost, links: Sequence[CellKey]) -> None:
+    """Lead every link out of the epochs of a backup, many in one commit; those that have left them stay where they are."""
+    for start in range(0, len(links), REVIVED_AT_ONCE):
+        await asyncio.gather(*(host.command(key, Revive()) for key in links[start : start + REVIVED_AT_ONCE]))
 
 
 async def _closed(host: AsyncHost) -> None:
