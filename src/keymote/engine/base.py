@@ -26,8 +26,7 @@ class CellKey(NamedTuple):
     id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(NamedTuple):
     """Both clocks at the moment of a step: `mono` never jumps, `wall` is UTC and may be wrong."""
 
     mono: float
@@ -37,32 +36,28 @@ class Now:
 # ------------------------------------------------------------------ items: what a cell can be handed
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A datagram from `peer`."""
 
     peer: Peer
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The host's result for the `Ask` with this `ref`; an exception object when it failed."""
 
     ref: int
     result: object
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The reliable link gave up on the `Send` with this `ref`."""
 
     peer: Peer
     ref: int
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """A command from another cell of the same node."""
 
     command: object
@@ -84,8 +79,7 @@ Item = Received | Answer | Failed | Told | Due | Command
 # ------------------------------------------------------------------ outputs: what a step can want
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Hand `data` to the link; `ref` not 0 asks for `Failed(peer, ref)` when a reliable link gives up."""
 
     peer: Peer
@@ -93,16 +87,14 @@ class Send:
     ref: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """Ask the host's services; the result returns to this cell as `Answer(ref, result)`."""
 
     ref: int
     query: object
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Hand `command` to another cell of this node, in the same unit of work."""
 
     key: CellKey
@@ -231,24 +223,25 @@ def run_unit(node: Node, cells: Cells, key: CellKey, item: Item, now: Now, entro
     the unit keep their new state, so that a LINK record whose body is refused still counts as received.
     """
     unit = Unit()
+    changes, touched, effects = unit.changes, unit.touched, unit.effects
     queue: list[tuple[int, CellKey, Item]] = [(0, key, item)]
     for depth, target, current in queue:  # grows while it is walked
         if depth > MAX_TELLS:
             raise AssertionError(f"a chain of more than {MAX_TELLS} tells, last to {target.kind}")
-        resolved = target if target in unit.changes else (cells.resolve(target) or target)
-        cell = unit.changes[resolved] if resolved in unit.changes else cells.get(resolved)
-        unit.touched.append(resolved)
+        resolved = target if target in changes else (cells.resolve(target) or target)
+        cell = changes[resolved] if resolved in changes else cells.get(resolved)
+        touched.append(resolved)
         try:
             new, outputs = node.kinds[resolved.kind].step(cell, current, now, entropy)
         except PeerFault as fault:
             peer = item.peer if isinstance(item, Received) else ""
-            unit.effects.append((resolved, Refused(peer, fault.code, fault.what)))
+            effects.append((resolved, Refused(peer, fault.code, fault.what)))
             continue
         if new is not cell:
-            unit.changes[resolved] = new
+            changes[resolved] = new
         for output in outputs:
             if isinstance(output, Tell):
                 queue.append((depth + 1, output.key, Told(output.command)))
             else:
-                unit.effects.append((resolved, output))
+                effects.append((resolved, output))
     return unit

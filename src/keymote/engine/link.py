@@ -7,7 +7,7 @@ falls there is refused and answered by a step of the link epoch, which both side
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from keymote import cbor
 from keymote.cbor import uint
@@ -74,15 +74,13 @@ class Install:
     peer: Peer
 
 
-@dataclass(frozen=True, slots=True)
-class SealBody:
+class SealBody(NamedTuple):
     """Send `body` as the next record."""
 
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(NamedTuple):
     """Send bytes that are protected end to end to where this link's peer was last seen."""
 
     data: bytes
@@ -98,8 +96,7 @@ class Cut:
     """Forget the link: the peer is revoked or enrols anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkBody:
+class LinkBody(NamedTuple):
     """A verified body: link `link` says that `peer_id` sent it from `peer`."""
 
     link: CellKey
@@ -126,8 +123,7 @@ Dispatch = Callable[[bytes, bytes, int, bytes], CellKey]
 """`(link id, peer_id, mt, body) -> cell` that must see a body of this type; PeerFault refuses the body."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """Which sequence numbers were accepted: the highest and a bit map of the 32 below it."""
 
     highest: int = -1
@@ -145,6 +141,9 @@ class Window:
             bits = (self.bits << shift | 1 << (shift - 1)) if self.highest >= 0 else 0
             return Window(seq, bits & ((1 << WINDOW) - 1))
         return Window(self.highest, self.bits | 1 << (self.highest - seq - 1))
+
+
+UNUSED: Final = Window()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class Standing:
     beyond: tuple[EpochKeys, ...] = ()
     previous: EpochKeys | None = None
     previous_until: float = 0.0
-    previous_window: Window = Window()
+    previous_window: Window = UNUSED
     doubtful: bool = False
     resumed: bool = False
 

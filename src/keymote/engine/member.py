@@ -1,7 +1,7 @@
 """A device that is enrolled here, as its manager sees it: who may open sessions, and which ones are alive."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from keymote.engine.base import CellKey, Output, Tell
 from keymote.engine.faces import session_of
@@ -53,16 +53,14 @@ class Member:
 # ------------------------------------------------------------------ between a member's cell and its sessions
 
 
-@dataclass(frozen=True, slots=True)
-class WantMember:
+class WantMember(NamedTuple):
     """Tell `session` who this member is; answered by `MemberIs` or `NoSuchMember`."""
 
     psid: bytes
     session: CellKey
 
 
-@dataclass(frozen=True, slots=True)
-class MemberIs:
+class MemberIs(NamedTuple):
     psid: bytes
     member: Member
 
@@ -72,8 +70,7 @@ class NoSuchMember:
     """Whoever was asked for is not enrolled here."""
 
 
-@dataclass(frozen=True, slots=True)
-class RememberSession:
+class RememberSession(NamedTuple):
     """This psid is alive; a revocation of the member must reach it."""
 
     psid: bytes
@@ -92,8 +89,7 @@ class DeviceGone:
     reason: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A member's request about a session, from its LINK."""
 
     member: Member

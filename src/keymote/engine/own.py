@@ -1,7 +1,7 @@
 """A manager's own durable state: the keys that its shares are derived from, and its status epoch."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from keymote import cbor
 from keymote.crypto.entropy import Entropy
@@ -30,16 +30,14 @@ class OwnCell:
     status_epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class WantShareKey:
+class WantShareKey(NamedTuple):
     """Tell `session` the present k_nm, or the one with this `number` if the session already answered with it."""
 
     session: CellKey
     number: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ShareKeyIs:
+class ShareKeyIs(NamedTuple):
     """The answer; `key` None: the one asked for is gone."""
 
     number: int

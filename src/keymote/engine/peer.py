@@ -1,7 +1,7 @@
 """Another manager, as this one knows it: verified credential, highest status epoch, and what waits for a link to it."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from keymote import cbor
 from keymote.crypto.entropy import Entropy
@@ -34,8 +34,7 @@ class PeerCell:
 # ------------------------------------------------------------------ commands
 
 
-@dataclass(frozen=True, slots=True)
-class SayTo:
+class SayTo(NamedTuple):
     """Carry `body` to this manager, authenticating first if need be. `afresh`: the old link seems dead."""
 
     session: CellKey
@@ -70,8 +69,7 @@ class CannotReach:
     code: ErrorCode
 
 
-@dataclass(frozen=True, slots=True)
-class XcredHeard:
+class XcredHeard(NamedTuple):
     """To a session: XCRED of this manager, its status epoch checked."""
 
     link: CellKey

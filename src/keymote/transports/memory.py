@@ -78,8 +78,8 @@ class MemoryNetwork:
         """Bring one frame to its end; False when none is queued."""
         if not self._queue:
             return False
-        frame = self._take(self.pick(len(self._queue)))
-        arriving = self.disturb(frame)
+        frame = self._queue.popleft() if self.pick is _in_order else self._take(self.pick(len(self._queue)))
+        arriving = (frame,) if self.disturb is _undisturbed else self.disturb(frame)
         heard = False
         for each in arriving:
             receive = self._members.get(each.target)

@@ -250,14 +250,15 @@ class _Steps:
         fin = (Fin2 if parties.initiator else Fin1).decode(data, sizes_of(self.suite.id))
         if not equal(fin.tag, cell.agreement.fin(initiator=not parties.initiator)):
             return bad_tag(cell, peer)
-        opened = self._open(parties, cell, peer, now)
-        report = KeyReady(parties.psid, parties.initiator, parties.peer_id, cell.agreement.export())
+        keys = cell.agreement.export()
+        opened = self._open(parties, cell, keys.key_id, peer, now)
+        report = KeyReady(parties.psid, parties.initiator, parties.peer_id, keys)
         if parties.initiator:
             return opened, [report]
         answer = Fin2(parties.psid, cell.agreement.fin(initiator=False)).encode()
         return replace(opened, replies=(*opened.replies, (data, answer))), [towards(peer, answer), report]
 
-    def _open(self, parties: Parties, cell: AwaitFin, peer: Peer, now: Now) -> Open:
+    def _open(self, parties: Parties, cell: AwaitFin, key_id: bytes, peer: Peer, now: Now) -> Open:
         agreement: Agreement = cell.agreement
         ours, theirs = parties.initiator, not parties.initiator
         return Open(
@@ -268,7 +269,7 @@ class _Steps:
             kid_peer=parties.kid_peer,
             cred_NM=parties.own.issuers[0],
             peer=peer,
-            key_id=agreement.key_id(),
+            key_id=key_id,
             send=agreement.record_key(ours),
             receive=agreement.record_key(theirs),
             closing_own=agreement.closing(parties.psid, ours),
