@@ -345,6 +345,19 @@ async def test_a_device_that_fetches_is_spared_the_retransmissions(opened, raw: 
     assert first.payload + rest.payload == cbor.encode([1, [link_record(0, 600)]])
 
 
+async def test_a_device_that_comes_for_its_mail_while_it_is_called_has_not_failed(opened, raw: Raw) -> None:
+    manager, _ = await opened()
+    failures: list[bool] = []
+    manager.send(peer_of(raw.socket.getsockname()), link_record(0), lambda: failures.append(True))
+    manager.inbox.fetch(encode_fetch(LID, 0), asyncio.get_running_loop().time())
+    for _ in range(3):
+        await raw.hear()
+    async with asyncio.timeout(5):
+        while not len(manager.inbox):
+            await asyncio.sleep(0)
+    assert failures == []
+
+
 async def test_what_the_manager_relays_waits_beside_the_links_own_records(opened, raw: Raw) -> None:
     manager, _ = await opened()
     device = peer_of(raw.socket.getsockname())

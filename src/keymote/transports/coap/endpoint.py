@@ -315,6 +315,8 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         """Keep a datagram for the device that did not answer; it may come for it within the day."""
         if lid is not None:
             self.inbox.keep(lid, data, self._loop.time())
+            if self.inbox.expects_reader(lid, self._loop.time()):
+                return  # it has come for its mail meanwhile
         if failed is not None:
             failed()
 
