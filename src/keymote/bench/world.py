@@ -5,7 +5,7 @@ the services around it are played: the coordinators answer at once from a dictio
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,7 @@ from keymote import cbor
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
-from keymote.engine.base import CellKey, Node, Now, Peer, Report
+from keymote.engine.base import CellKey, Node, Peer, Report
 from keymote.engine.chain import Pin, Trust
 from keymote.engine.context import DeviceContext, Membership, RegistrarContext, RegistrarPolicy
 from keymote.engine.enrolment.device import Registered
@@ -31,30 +31,15 @@ from keymote.engine.faces import (
 from keymote.engine.node import device_node, registrar_node
 from keymote.engine.queries import DeviceFound, FindDevice, FindManager, ManagerFound, Receipt, RegisterCredential
 from keymote.errors import CallerFault, ErrorCode, PeerFault
+from keymote.host.async_host import SystemClock
 from keymote.host.driver import Driver
 from keymote.host.ports import Link
 from keymote.storage.memory import MemoryStore
 from keymote.transports.memory import Frame, MemoryNetwork
-from keymote.wire.credential import Claims, Role, issue
+from keymote.wire.credential import Claims, Role, SignedCredential, issue
 
 YEAR_S: Final = 365 * 86400
 POLICY: Final = RegistrarPolicy(multicast=False)
-
-
-class SystemClock:
-    """The clocks of this machine."""
-
-    @staticmethod
-    def now() -> Now:
-        return Now(time.monotonic(), int(time.time()))
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What one node sent or received on the network: datagrams, and their bytes without lower layers' headers."""
-
-    datagrams: int = 0
-    octets: int = 0
 
 
 class SwitchedLink:
@@ -136,7 +121,9 @@ class World:
             host.spent_ns += time.thread_time_ns() - started
 
         link = SwitchedLink(self.network.attach(name, receive))
-        driver = Driver(node, MemoryStore(), link, SystemClock, self._entropy.fork(name), self._answer, listen)
+        self._serial += 1
+        entropy = self._entropy.fork(f"{name}, boot {self._serial}")
+        driver = Driver(node, MemoryStore(), link, SystemClock, entropy, self._answer, listen)
         host = self.hosts[name] = Host(name, identity(name), driver, link, heard)
         driver.start()
         return host
@@ -208,9 +195,12 @@ class World:
                         return ManagerFound(cred_NM, cred_NC, name)
         return PeerFault(ErrorCode.E_UNKNOWN_ID, "nobody knows it")
 
+    def _chain(self, manager: Peer) -> tuple[bytes, bytes]:
+        cred_NM, cred_NC = self.managers[manager].chain
+        return cred_NM, cred_NC
+
     def _register(self, credential: bytes) -> Receipt:
-        envelope = cbor.decode(credential)
-        claims = Claims.decode(envelope[2])  # type: ignore[index,arg-type]  # our own managers made it
+        claims = SignedCredential.decode(credential).claims
         manager = next((name for name, context in self.managers.items() if context.id == claims.iss), None)
         if manager is not None:
             self._registered[claims.sub] = (credential, manager)
@@ -279,6 +269,3 @@ class World:
         keys = [said.keys for host in hosts for said in host.heard if isinstance(said, KeyReady) and said.psid == psid]
         if len(keys) != len(hosts) or any(key.dtls_psk != keys[0].dtls_psk for key in keys):
             raise CallerFault("a session of the bench did not end with one key on both sides")
-
-
-Suites = Mapping[Peer, Suite]
