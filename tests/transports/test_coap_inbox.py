@@ -51,6 +51,14 @@ def test_the_same_datagram_is_kept_once_and_32_at_most() -> None:
     assert fetched(inbox)[1][0] == record(5, 16)
 
 
+def test_what_was_fetched_and_is_said_again_waits_again() -> None:
+    inbox = Inbox()
+    inbox.keep(LID, record(0), 0.0)
+    following, _ = fetched(inbox)
+    inbox.keep(LID, record(0), 2.0)
+    assert fetched(inbox, following) == (2, [record(0)])
+
+
 def test_a_day_later_the_inbox_is_empty() -> None:
     inbox = Inbox()
     inbox.keep(LID, record(0), 0.0)

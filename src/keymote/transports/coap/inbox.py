@@ -61,6 +61,8 @@ class _Box:
     kept: deque[tuple[float, int, bytes]] = field(default_factory=lambda: deque(maxlen=MAX_DATAGRAMS))
     """(kept at, number, datagram), oldest first."""
     following: int = 0
+    given: int = 0
+    """Numbers below were handed out at least once."""
     read_at: float | None = None
 
 
@@ -79,9 +81,12 @@ class Inbox:
         return box is not None and box.read_at is not None and now - box.read_at < READER_S
 
     def keep(self, lid: bytes, datagram: bytes, now: float) -> None:
-        """Keep a datagram until it is 24 hours old or 32 younger ones have come; the same one once only."""
+        """Keep a datagram until it is 24 hours old or 32 younger ones have come.
+
+        One that still waits is not kept twice; one that was fetched is: its sender had no answer and says it again.
+        """
         box = self._box(lid)
-        if all(known != datagram for _, _, known in box.kept):
+        if all(known != datagram or number < box.given for _, number, known in box.kept):
             box.kept.append((now, box.following, datagram))
             box.following += 1
 
@@ -108,6 +113,7 @@ class Inbox:
                 break
             chosen.append(datagram)
             size += len(datagram)
+        box.given = max(box.given, following)
         return cbor.encode_array(following, chosen)
 
     def _box(self, lid: bytes) -> _Box:
