@@ -28,7 +28,7 @@ async def test_a_session_opens_every_door_whenever_it_was_attached(desk, late):
 
 
 @pytest.mark.parametrize("revoked", [False, True])
-async def test_the_end_of_a_session_shuts_its_doors_and_no_other(desk, revoked):
+async def test_RV06_the_end_of_a_session_shuts_its_doors_and_no_other(desk, revoked):
     desk.node.doors.attach_resources(desk.resources)
     desk.node.doors.attach_connections(desk.connections)
     session, other = desk.opened(), desk.opened(OTHER)

@@ -1,5 +1,6 @@
 """Keys in other programs' forms; the programs themselves are in tests/peers."""
 
+import asyncio
 import json
 import os
 import stat
@@ -16,13 +17,13 @@ from keymote.errors import CallerFault
 SECRETS = (KEYS.dtls_psk.expose()[:16].hex(), KEYS.oscore_ms.expose().hex())
 
 
-def test_identity_and_both_forms_of_the_psk():
+def test_PW33_identity_and_both_forms_of_the_psk():
     assert psk_identity(PSID, KEYS) == "00112233445566778899aabbccddeeff"
     assert psk(KEYS).expose() == b"6465666768696a6b6c6d6e6f70717273"
     assert psk(KEYS, PskForm.BINARY16).expose() == bytes(range(100, 116))
 
 
-def test_both_sides_of_a_context_mirror_each_other():
+def test_PW32_both_sides_of_a_context_mirror_each_other():
     ours, theirs = (oscore_parameters(PSID, KEYS, initiator=initiator) for initiator in (True, False))
     assert (ours.sender_id, ours.recipient_id) == (theirs.recipient_id, theirs.sender_id) == (b"\x00", b"\x01")
     assert ours.secret == theirs.secret
@@ -119,6 +120,26 @@ async def test_an_export_hands_the_session_over_and_says_nothing_secret(desk, as
     assert answer["state"] == state == desk.node.sessions[PSID].state
     assert not any(secret in json.dumps(answer) for secret in SECRETS)
     assert all(os.path.exists(name) for name in answer["files"])  # noqa: ASYNC240, PTH110  a look
+
+
+async def test_RV06_a_revocation_removes_what_was_exported(desk, ask, tmp_path):
+    desk.opened()
+    for target in ("wireshark", "aiocoap"):
+        await ask(tmp_path / target, to=target)
+    desk.ended(revoked=True)
+    async with asyncio.timeout(5):
+        while [path for path in tmp_path.rglob("*") if path.is_file()]:  # noqa: ASYNC110  the agent sets no event of ours
+            await asyncio.sleep(0)
+
+
+async def test_files_of_a_session_that_just_ends_stay(desk, ask, tmp_path):
+    """The peer may go on with it: closing is the owner's word, given to this device."""
+    desk.opened()
+    await ask(tmp_path / "keys", to="libcoap")
+    desk.ended()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
 
 
 async def test_a_session_is_exported_once(desk, ask, tmp_path):

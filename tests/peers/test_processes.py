@@ -1,5 +1,6 @@
 """The whole way in real processes: enrol, pair, export, read with stock clients, revoke, and see every client refused."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -49,8 +50,7 @@ class Client:
         uri = f"{self.serving.process.address}/temperature"
         return self.run("aiocoap-client", "--credentials", str(keys / "credentials.json"), uri)
 
-    def dtls(self, keys: Path, port: int, kind: str = "openssl") -> str:
-        identity, key = ((keys / name).read_text() for name in ("psk.identity", "psk.key"))
+    def dtls(self, identity: str, key: str, port: int, kind: str) -> str:
         uri = f"coaps://127.0.0.1:{port}/temperature"
         return self.run(f"coap-client-{kind}", "-B", "3", "-u", identity, "-k", key, uri)
 
@@ -70,15 +70,20 @@ def test_stock_clients_read_until_the_operator_revokes(world, program, tmp_path)
     serving.enrolled()
     client = Client(program, asking, serving, tmp_path)
     oscore, dtls = client.export("aiocoap"), client.export("libcoap")
+    identity, key = ((dtls / name).read_text() for name in ("psk.identity", "psk.key"))
     assert client.oscore(oscore) == READING
-    assert client.dtls(dtls, port, "openssl") == client.dtls(dtls, port, "gnutls") == READING
+    assert client.dtls(identity, key, port, "openssl") == client.dtls(identity, key, port, "gnutls") == READING
     (tmp_path / "operator-1" / "reading").write_text("22.0 C")
     assert client.oscore(oscore) == "22.0 C"  # the file of now
 
+    kept = tmp_path / "kept"
+    shutil.copytree(oscore, kept)  # the device will remove what it has exported; a thief would not
+    credentials = (kept / "credentials.json").read_text().replace(str(oscore), str(kept))
+    (kept / "credentials.json").write_text(credentials)
     live = subprocess.Popen(
         [
             program("coap-client-openssl"), "-s", "60", "-B", "60", "-w",
-            "-u", (dtls / "psk.identity").read_text(), "-k", (dtls / "psk.key").read_text(),
+            "-u", identity, "-k", key,
             f"coaps://127.0.0.1:{port}/temperature",
         ],
         stdout=subprocess.PIPE,
@@ -97,6 +102,7 @@ def test_stock_clients_read_until_the_operator_revokes(world, program, tmp_path)
     finally:
         live.kill()
         live.communicate()
-    assert "22.0" not in client.oscore(oscore)
+    until(lambda: not any(path.is_file() for path in dtls.iterdir()))
+    assert "22.0" not in client.oscore(kept)
     for kind in ("openssl", "gnutls"):
-        assert "22.0" not in client.dtls(dtls, port, kind)
+        assert "22.0" not in client.dtls(identity, key, port, kind)

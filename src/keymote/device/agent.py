@@ -1,5 +1,6 @@
 """What the owner of a running device may ask of it over its control socket: open, list, close, revoke, export sessions."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Final
 
 from keymote.device import export
 from keymote.device.sdk import Device
-from keymote.device.session import Session
+from keymote.device.session import Session, State
 from keymote.engine.exports import PskForm
 from keymote.engine.faces import SessionKeys
 from keymote.errors import CallerFault
@@ -23,6 +24,7 @@ class Agent:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._exported: dict[bytes, list[Path]] = {}
+        self._watches: set[asyncio.Task[None]] = set()
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what may be asked, by name."""
@@ -103,6 +105,8 @@ class Agent:
             except CallerFault:
                 export.remove_files(written)
                 raise
+        if session.psid not in self._exported:
+            self._watch(session)
         self._exported.setdefault(session.psid, []).extend(written)
         return {"psid": session.psid.hex(), "files": [str(path) for path in written], "state": str(session.state)}
 
@@ -121,6 +125,18 @@ class Agent:
                 return export.libcoap_files(session.psid, keys, form)
             case export.Target.WIRESHARK:
                 return export.wireshark_files(session.psid, keys, form)
+
+    def _watch(self, session: Session) -> None:
+        """Remove the session's files when a manager or the peer revokes it (RV-06)."""
+
+        async def wait() -> None:
+            await session.ended()
+            if session.state is State.REVOKED:
+                self._remove_exports(session.psid)
+
+        task = asyncio.create_task(wait(), name=f"exports of {session.psid.hex()}")
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
 
     def _remove_exports(self, psid: bytes) -> None:
         """Remove the files of a session that is over; who has read them keeps what he read."""
