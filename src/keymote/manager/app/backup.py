@@ -14,14 +14,13 @@ from urllib.parse import unquote, urlsplit
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import Secret
 from keymote.errors import CallerFault, Unavailable
-from keymote.manager.app.directory import Directory, Identity
+from keymote.manager.app.directory import KEY_FILE, Directory, Identity
 from keymote.storage.backup import read_backup, write_backup
 from keymote.storage.private_files import read_file, read_private, write_private
 
 DATABASE: Final = "cells.db"
 _PUBLIC: Final = ("manager.json", "ca.pem", "tls.pem")
 _PRIVATE: Final = ("own.cells", "tls.key")
-KEY: Final = "key"
 
 
 def backup(directory: Directory, to: Path, passphrase: Secret, entropy: Entropy) -> int:
@@ -31,12 +30,12 @@ def backup(directory: Directory, to: Path, passphrase: Secret, entropy: Entropy)
         CallerFault: the manager is not enrolled, its key-encryption key is not a file, or `to` exists.
     """
     folder = directory.folder
-    parts = urlsplit(directory.identity.key_uri)
+    parts = urlsplit(directory.identity.key_place(folder))
     if parts.scheme != "file":
         raise CallerFault("the key-encryption key is not a file", do="back up the token by its own means")
     files = [(name, read_file(folder / name, name, do="enrol the manager first")) for name in _PUBLIC]
     files += [(name, read_private(folder / name, name)) for name in _PRIVATE]
-    files.append((KEY, read_private(Path(unquote(parts.path)), "key-encryption key")))
+    files.append((KEY_FILE, read_private(Path(unquote(parts.path)), "key-encryption key")))
     if (folder / DATABASE).exists():
         files.append((DATABASE, _snapshot(folder / DATABASE)))
     return write_backup(to, files, passphrase, entropy)
@@ -51,13 +50,13 @@ def restore(path: Path, folder: Path, passphrase: Secret, entropy: Entropy) -> D
     if (folder / "manager.json").exists():
         raise CallerFault(f"{folder} holds a manager already", do="choose an empty directory by --data")
     files = read_backup(path, passphrase)
-    missing = {*_PUBLIC, *_PRIVATE, KEY} - set(files)
+    missing = {*_PUBLIC, *_PRIVATE, KEY_FILE} - set(files)
     if missing:
         raise CallerFault(f"{path} is not a manager's backup: it lacks {', '.join(sorted(missing))}")
     identity = Identity.decode(files.pop("manager.json"), str(path))
     for name, content in files.items():
         write_private(folder / name, content)
-    moved = replace(identity, key_uri=f"file:{folder / KEY}", generation=identity.generation + 1)
+    moved = replace(identity, key_uri="", generation=identity.generation + 1)
     write_private(folder / "manager.json", moved.encode())  # last: until then there is no manager here
     return Directory.open(folder, entropy)
 

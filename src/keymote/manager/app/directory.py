@@ -23,12 +23,17 @@ from keymote.wire import admin
 from keymote.wire.credential import Role
 
 FORMAT: Final = "keymote-manager/1"
+KEY_FILE: Final = "key"
 _ID: Final = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The public part of a manager. `generation` counts how often it was restored from a backup."""
+    """The public part of a manager.
+
+    `key_uri` is empty when the key-encryption key is the file `key` beside, so that the directory can be moved.
+    `generation` counts how often the manager was restored from a backup.
+    """
 
     name: str
     nm_id: str
@@ -40,6 +45,10 @@ class Identity:
     root_sig_pk: str
     key_uri: str
     generation: int = 0
+
+    def key_place(self, folder: Path) -> str:
+        """Return the URI of the key-encryption key of a manager that lives in `folder`."""
+        return self.key_uri or f"file:{folder.absolute() / KEY_FILE}"
 
     def encode(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2).encode() + b"\n"
@@ -89,9 +98,9 @@ class Directory:
             root.id,
             root.suite,
             root.sig_pk,
-            key_uri or f"file:{folder / 'key'}",
+            key_uri,
         )
-        kek = open_key(identity.key_uri, entropy, create=True)
+        kek = open_key(identity.key_place(folder), entropy, create=True)
         write_private(folder / "label", admin.write_file(label))
         write_private(path, identity.encode())
         return cls(folder, identity, kek)
@@ -102,7 +111,7 @@ class Directory:
         path = folder / "manager.json"
         data = read_file(path, "manager", do="make one with `keymote manager init --label FILE`")
         identity = Identity.decode(data, str(path))
-        return cls(folder, identity, open_key(identity.key_uri, entropy))
+        return cls(folder, identity, open_key(identity.key_place(folder), entropy))
 
     @property
     def nm_id(self) -> bytes:
