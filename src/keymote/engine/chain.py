@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from keymote.crypto.suite import Suite, VerifyKey
+from keymote.crypto.suite import Point, Suite, VerifyKey
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Credential, Role, SignedCredential
 
@@ -18,8 +18,8 @@ MAY_ISSUE: Final[Mapping[Role, frozenset[Role]]] = {
 """Role of the issuer -> roles of credentials that its key may sign."""
 
 CLOCK_SKEW_S: Final = 300
-_REMEMBERED: Final = 256
-"""Issuers' keys, and signatures over issuers' credentials, that one node need not examine twice."""
+_REMEMBERED: Final = 1024
+"""Credentials that one node need not examine twice within a while."""
 
 Issuer = tuple[bytes, int, bytes, Role]
 """(id, suite, sig_pk, role) of whoever signed a credential."""
@@ -39,24 +39,30 @@ class Pin:
 class Trust:
     """What a node checks chains against. `suites` are those that it can verify with.
 
-    The few keys above the devices come again with every session: a key is examined, and an issuer's signature over an
-    issuer's credential is verified, once in the life of this object. Names, roles and times are judged each time.
+    The same credentials come again with every session: a key and a point are examined, and an issuer's signature over
+    a credential is verified, once while this object remembers it. Names, roles and times are judged each time.
     """
 
     pins: tuple[Pin, ...]
     suites: Mapping[int, Suite]
     key: Callable[[int, bytes], VerifyKey] = field(init=False, repr=False, compare=False)
     """`(suite id, sig_pk)` -> the examined key; E_POINT for one that Triad-1 1.2.5 refuses, E_SUITE for the suite."""
+    point: Callable[[int, bytes], Point] = field(init=False, repr=False, compare=False)
+    """`(suite id, E1 or E2 of a credential)` -> the checked point; E_POINT. Never for points that come once."""
     _vouched: Callable[[bytes, int, bytes], Credential] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         def examined(suite_id: int, sig_pk: bytes) -> VerifyKey:
             return self.suite(suite_id).verify_key(sig_pk)
 
+        def checked(suite_id: int, encoding: bytes) -> Point:
+            return self.suite(suite_id).check(encoding)
+
         def vouched(raw: bytes, suite_id: int, sig_pk: bytes) -> Credential:
             return SignedCredential.decode(raw).verified_by(self.key(suite_id, sig_pk))
 
         object.__setattr__(self, "key", lru_cache(_REMEMBERED)(examined))
+        object.__setattr__(self, "point", lru_cache(2 * _REMEMBERED)(checked))
         object.__setattr__(self, "_vouched", lru_cache(_REMEMBERED)(vouched))
 
     def pin(self, issuer: bytes) -> Pin | None:
@@ -92,11 +98,8 @@ class Trust:
                 issuer = (above.sub, above.suite, above.sig_pk, above.role)
             else:
                 break
-            if first is None:
-                first = self.verify_one(credential, issuer, wall)
-            else:
-                _may_vouch(credential, issuer, wall)
-                self._vouched(credential.raw, issuer[1], issuer[2])
+            verified = self.verify_one(credential, issuer, wall)
+            first = first or verified
             if pin is not None:
                 return first
         raise PeerFault(ErrorCode.E_CRED, "chain ends at an issuer that is not pinned")
@@ -104,7 +107,7 @@ class Trust:
     def verify_one(self, signed: SignedCredential, issuer: Issuer, wall: int | None) -> Credential:
         """Return `signed` as verified by the key of `issuer`; E_CRED when the issuer may not, or did not, sign it."""
         _may_vouch(signed, issuer, wall)
-        return signed.verified_by(self.key(issuer[1], issuer[2]))
+        return self._vouched(signed.raw, issuer[1], issuer[2])
 
 
 def _may_vouch(signed: SignedCredential, issuer: Issuer, wall: int | None) -> None:

@@ -505,7 +505,8 @@ class _Steps:
         suite = self.context.trust.suite(claims.suite)
         kid_NM = kid_of(self.context.chain[0])
         ctx = share_context(cell.psid, cell.I.kid, cell.R.kid, target.kid, kid_NM)
-        E1, E2 = suite.check(claims.E1), suite.check(claims.E2)
+        trust = self.context.trust
+        E1, E2 = trust.point(suite.id, claims.E1), trust.point(suite.id, claims.E2)
         C1, ct = seal.seal(suite, E1, E2, ctx, self._share(cell, source), entropy)
         return sign1(self.context.signing, Shresp.mt, ShareClaims(cell.psid, C1, ct).encode(), ctx=ctx, kid=kid_NM)
 

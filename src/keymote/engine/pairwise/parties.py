@@ -85,7 +85,10 @@ def introduced(
         raise PeerFault(ErrorCode.E_STATE, "a session of a device with itself")
     initiator = peer.role == INITIATOR
     digests = (own_digest, digest) if initiator else (digest, own_digest)
-    return Parties(peer.psid, initiator, own, peer_id, *digests, suite.check(E1), suite.check(E2), kid_NM, key_NM)
+    point = context.trust.point
+    return Parties(
+        peer.psid, initiator, own, peer_id, *digests, point(suite.id, E1), point(suite.id, E2), kid_NM, key_NM
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def opened_shares(suite: Suite, parties: Parties, answer: Shresp) -> Shares:
         parties.own.d,
         Point(own_claims.E1),
         Point(own_claims.E2),
-        suite.check(claims.C1),
+        claims.C1,
         ctx,
         claims.ct,
     )
