@@ -3,13 +3,22 @@
 The product's driver over memory links; `fleet` tells the story and checks what must hold.
 """
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import pytest
-from fleet import Fleet, Node
+from fleet import FaultyStore, Fleet, Node
 
+from keymote.crypto.entropy import SeededEntropy
+from keymote.host.ports import Done, Store, Write
 from keymote.lab.scenes import Scene, two_operators
+from keymote.storage.file import FileStore
+from keymote.storage.seal import FileKey
+from keymote.storage.sql import open_database
+from keymote.storage.sql_store import SqlStore
 
 REPAIRED_AFTER_S = 40.0
 NODES = ("d1", "d2", "nm1", "nm2")
@@ -87,3 +96,61 @@ def test_a_fleet_whose_four_disks_are_full_goes_on_when_there_is_space() -> None
     fleet.story()
     fleet.check()
     assert all(node.store.refused for node in fleet.nodes.values())
+
+
+# ------------------------------------------------------------------ the same with files that the system does not let grow
+
+
+@contextmanager
+def no_space() -> Iterator[None]:
+    """Let no write of this process to any file succeed."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class FullDisk(FaultyStore):
+    """A real store whose writes the system refuses from the k-th commit on, until `heal`."""
+
+    def commit(self, writes: Sequence[Write], done: Done) -> None:
+        if self.full_from is None or self.commits + 1 < self.full_from:
+            super().commit(writes, done)
+            return
+        self.commits += 1
+        self.refused += 1
+        errors: list[Exception | None] = []
+        with no_space():
+            self.inner.commit(writes, errors.append)
+        (error,) = errors
+        assert error is not None, "the commit found space"
+        if self.refused == 1:
+            self.failed()
+        done(error)
+
+
+def open_real(folder: Path, name: str) -> Store:
+    """Return what a manager and a device keep their cells in."""
+    entropy = SeededEntropy(name.encode())
+    kek = FileKey(folder / f"{name}.kek", entropy, create=True)
+    if name.startswith("nm"):
+        return SqlStore(open_database(folder / f"{name}.db", history="cells"), kek, entropy)
+    return FileStore(folder / name, kek, entropy)
+
+
+@pytest.mark.parametrize("name", ["d1", "nm1"])
+def test_DR06_real_stores_on_a_full_disk_lose_nothing_either(name: str, tmp_path: Path) -> None:
+    for k in range(1, commits(name) + 1, 2):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        fleet = Fleet(scene(), lambda each, folder=folder: open_real(folder, each))
+        node = fleet.nodes[name]
+        node.store = FullDisk(node.store.inner)
+        full_until_space_is_made(fleet, node, k)
+        fleet.story()
+        fleet.check()
+        assert node.store.refused, f"nothing failed at commit {k}"
+        for each in fleet.nodes.values():
+            each.store.close()
