@@ -23,6 +23,8 @@ from keymote.wire import admin
 
 ASK_AGAIN_S: Final = 5.0
 """Pause before a coordinator that did not answer is asked again for what can wait."""
+REFUSED_S: Final = 60.0
+"""Pause after a coordinator has refused this manager altogether; somebody may take it back."""
 CERTIFICATE_CHECK_S: Final = 12 * 3600.0
 MAX_ASKING: Final = 256
 
@@ -52,7 +54,9 @@ class CoordinatorLink:
     def start(self, host: AsyncHost) -> None:
         """Begin to announce, to listen for events, to hand in notes and to renew the certificate."""
         for work in (self._announce(), self._follow(host), self._hand_in(), self._renew()):
-            self._tasks.append(asyncio.get_running_loop().create_task(work))
+            task = asyncio.get_running_loop().create_task(work)
+            task.add_done_callback(_survived)
+            self._tasks.append(task)
         self._notes.set()
 
     async def close(self) -> None:
@@ -108,26 +112,31 @@ class CoordinatorLink:
             self._notes.clear()
             for note in self._own.notes():
                 await self._insist("revocation note", partial(self._report_note, note))
-                self._own.drop_note(note)
 
     async def _follow(self, host: AsyncHost) -> None:
         """Act on events in order; each is acknowledged and the cursor saved when what it changed is durable."""
         while True:
             try:
                 async for event in self._client.events(self._own.cursor):
+                    self.refused = ""
                     await self._act(host, event)
                     self._own.advance(event.id)
                     await self._insist("acknowledgement", partial(self._acknowledge, event.id))
-            except PeerFault as fault:
-                self.refused = fault.what
-                logger.error("the coordinator does not admit this manager", extra={"code": fault.code.name})
-                await asyncio.sleep(CERTIFICATE_CHECK_S)
             except Unavailable as error:
                 logger.warning("events are interrupted: %s", error)
                 await asyncio.sleep(ASK_AGAIN_S)
+            except KeymoteError as fault:
+                self.refused = fault.what
+                logger.error("the coordinator does not admit this manager: %s", fault)
+                await asyncio.sleep(REFUSED_S)
 
     async def _report_note(self, note: bytes) -> None:
-        await self._client.report(ReportRevocation(note))
+        """Hand a note in, again if need be, and keep it no longer; one that is refused will not be taken later either."""
+        try:
+            await self._client.report(ReportRevocation(note))
+        except PeerFault as fault:
+            logger.warning("revocation note refused: %s", fault)
+        self._own.drop_note(note)
 
     async def _acknowledge(self, upto: int) -> None:
         await self._client.acknowledge(upto)
@@ -183,3 +192,9 @@ class CoordinatorLink:
             key=folder / "tls.key",
             password=self._own.password(),
         )
+
+
+def _survived(task: "asyncio.Task[None]") -> None:
+    """Say when a task that should go on has ended: a bug, but not one that stops the manager."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("bug in the connection to the coordinator", exc_info=task.exception())
