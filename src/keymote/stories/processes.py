@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 
 from keymote.errors import Unavailable
 
-READY_S: Final = 20.0
-COMMAND_S: Final = 30.0
+READY_S: Final = 45.0
+COMMAND_S: Final = 45.0
 STOP_S: Final = 5.0
 _TAIL: Final = 2000
 
@@ -68,7 +68,7 @@ class Cast:
         except (TimeoutError, ValueError) as error:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await process.communicate()  # which also lets go of its pipe
             raise Unavailable(f"{name} did not become ready: {_tail(log)}") from error
         role = Role(name, process.pid, str(said[address]), said, process, log)
         self.roles.append(role)
@@ -90,7 +90,7 @@ class Cast:
                 out, err = await process.communicate()
         except TimeoutError as error:
             process.kill()
-            await process.wait()
+            await process.communicate()
             raise Unavailable(f"keymote {arguments[0]} {arguments[1]} did not end in {COMMAND_S:g} s") from error
         if process.returncode:
             raise Unavailable(f"keymote {' '.join(arguments[:3])}: {err.decode(errors='replace').strip()[-_TAIL:]}")
@@ -99,18 +99,17 @@ class Cast:
 
 
 async def stop(role: Role) -> None:
-    """End a role kindly, then firmly."""
-    if role.process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        role.process.send_signal(signal.SIGTERM)
+    """End a role kindly, then firmly, and let go of its pipe."""
+    if role.process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            role.process.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_S):
-            await role.process.wait()
+            await role.process.communicate()
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             role.process.kill()
-        await role.process.wait()
+        await role.process.communicate()
 
 
 def _program() -> tuple[str, ...]:
