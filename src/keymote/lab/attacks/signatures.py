@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from keymote import cbor
+from keymote.crypto.secret import equal
 from keymote.crypto.sign import SigningKey
 from keymote.crypto.suite import Suite
 from keymote.crypto.suites import suite_by_id
@@ -144,7 +145,7 @@ def agile_accepts(envelope: Sign1, public: bytes, suite: Suite, mt: int, ctx: by
     aad = cbor.encode(["TRIAD1", mt, suite.id, ctx])
     signed = cbor.encode(["Signature1", envelope.protected, aad, envelope.payload])
     if envelope.protected == _HS512:
-        return hmac.compare_digest(hmac.digest(public, signed, "sha512"), envelope.signature)
+        return equal(hmac.digest(public, signed, "sha512"), envelope.signature)
     return openssl_accepts(public, signed, envelope.signature)
 
 
