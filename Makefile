@@ -45,8 +45,8 @@ peers:  ## install the real third-party programs that the peer tests drive (apt,
 	apt-get update -q -o APT::Update::Error-Mode=any
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PEERS)
 
-test-peers: $(STAMPS)/dev  ## run the tests against the real third-party programs
-	$(BIN)/python -m pytest -m peers
+test-peers: $(STAMPS)/dev  ## run the tests against the real third-party programs, and the long ones
+	$(BIN)/python -m pytest -m 'peers or long'
 
 lock: $(STAMPS)/setup  ## renew the locks after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --group setup -o requirements-setup.lock

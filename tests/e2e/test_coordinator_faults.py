@@ -78,6 +78,7 @@ async def test_two_operators_find_each_others_devices_through_the_common_authori
             coordinator.stop()
 
 
+@pytest.mark.long
 async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     try:
@@ -121,6 +122,7 @@ async def test_a_pending_code_survives_kill_9(tmp_path: Path) -> None:
         north.stop()
 
 
+@pytest.mark.long
 async def test_the_event_stream_goes_on_behind_its_cursor_after_kill_9(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     heard: asyncio.Queue[admin.EventView] = asyncio.Queue()
@@ -284,6 +286,7 @@ def test_a_port_that_is_taken_is_named(stopped: Coordinator, tmp_path: Path) -> 
     assert f"port {port}" in ran.stderr
 
 
+@pytest.mark.long
 def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     try:

@@ -26,8 +26,8 @@ from keymote.storage.seal import FileKey
 from keymote.transports.control import ControlClient
 from keymote.wire.admin import from_base64url
 
-SEEDS = 2
-MANY_SEEDS = 24
+SEEDS = 1
+MANY_SEEDS = 6
 PATIENCE_S = 90.0
 
 pytestmark = pytest.mark.timeout(600)
@@ -194,6 +194,6 @@ def test_DR01_processes_killed_at_any_moment_go_on_where_they_were(tmp_path: Pat
     play(tmp_path, range(SEEDS))
 
 
-@pytest.mark.peers
+@pytest.mark.long
 def test_DR01_processes_killed_at_many_moments_go_on_where_they_were(tmp_path: Path) -> None:
     play(tmp_path, range(100, 100 + MANY_SEEDS))

@@ -56,6 +56,7 @@ def test_a_revocation_that_the_manager_slept_through_reaches_it(street: Operator
     until(lambda: b.ask("open", a.id, check=False).returncode == 4)
 
 
+@pytest.mark.long
 def test_suspension_and_a_new_label(street: Operator, tmp_path: Path) -> None:
     a, b, _, _ = street.devices
     street.operate("suspend", a.id)
@@ -94,6 +95,7 @@ def test_a_dead_manager_is_restored_elsewhere_and_its_fleet_goes_on(street: Oper
     assert opened["key_id"] in {session["key_id"] for session in a.sessions()}
 
 
+@pytest.mark.long
 def test_ten_thousand_labels_are_imported_within_a_minute_and_again_without_effect(
     street: Operator, tmp_path: Path
 ) -> None:

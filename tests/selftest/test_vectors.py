@@ -132,7 +132,10 @@ def test_CM35_every_part_of_protocol_A_is_recomputed(file: str) -> None:
 
 
 @pytest.mark.parametrize("part", KNOWN)
-@pytest.mark.parametrize("file", FILES.values(), ids=FILES)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, id=name, marks=[pytest.mark.long] * (name == "suite 17")) for name, file in FILES.items()],
+)
 def test_CM35_no_value_can_change_unseen(file: str, part: str, suites: Mapping[int, Suite]) -> None:
     content = load(file)
     assert not examine_part(document(content), part, KNOWN[part], suites).failures
