@@ -21,7 +21,7 @@ demo: $(STAMPS)/run  ## set up what running needs, then watch two devices get a 
 
 test: lint  ## set up, check style, types and arrows, run the tests that need nothing but Python
 	$(call compile,src)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 4
 
 coverage: $(STAMPS)/dev  ## the same tests, and which lines they ran
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term

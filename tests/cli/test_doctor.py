@@ -218,6 +218,7 @@ def test_a_psk_in_the_wrong_form(content: bytes, wanted: PskForm, ok: bool, word
     assert TEXT.decode() not in finding.what + finding.do
 
 
+@pytest.mark.long
 def test_the_command_shows_what_it_found_and_ends_accordingly(tmp_path: Path) -> None:
     key = tmp_path / "psk.key"
 

@@ -36,6 +36,7 @@ async def first_refusal(manager: Manager, wanted: bytes) -> ErrorCode:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_two_operators_find_each_others_devices_through_the_common_authority(tmp_path: Path) -> None:
     authority, stranger = Authority.make(), Authority.make()
     north_port, south_port, west_port = free_port(), free_port(), free_port()
@@ -110,6 +111,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
         north.stop()
 
 
+@pytest.mark.long
 async def test_a_pending_code_survives_kill_9(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     try:

@@ -163,6 +163,7 @@ def start(tmp_path: Path) -> Iterator[Any]:
             process.stdout.close()
 
 
+@pytest.mark.long
 def test_up_says_where_it_is_and_is_there_again_with_the_same_data_however_it_ended(start: Any) -> None:
     first = start()
     endpoints = first.ready["endpoints"]

@@ -346,5 +346,5 @@ def secrets_of(value: Any, name: str = "") -> Iterator[bytes]:
                 yield from secrets_of(inner, name)
 
 
-Fleet.TestCase.settings = settings(max_examples=30, stateful_step_count=40)
+Fleet.TestCase.settings = settings(max_examples=20, stateful_step_count=40)
 TestFleet = pytest.mark.timeout(240)(Fleet.TestCase)
