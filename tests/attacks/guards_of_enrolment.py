@@ -135,7 +135,7 @@ def codes_for_ever(patch: pytest.MonkeyPatch) -> None:
 
     def forgiving(self: Any, cell: RegistrarCell, *rest: Any) -> Any:
         if cell.code is None or isinstance(cell.phase, AwaitDone):
-            serial = registrar.Claims.decode(registrar._payload(cell.member.credential)).serial
+            serial = registrar.SignedCredential.decode(cell.member.credential).claims.serial
             cell = replace(cell, code=replace(codes[cell.dev_id], replaces=serial), phase=None)
         return join(self, cell, *rest)
 

@@ -95,7 +95,7 @@ class World:
         self.network = MemoryNetwork()
         self.hosts: dict[Peer, Host] = {}
         self.managers: dict[Peer, RegistrarContext] = {}
-        self._registered: dict[bytes, tuple[bytes, Peer]] = {}
+        self._registered: list[bytes] = []
         self._serial = 0
         root = suite_of("authority").generate_signing_key(self._entropy)
         self._pin = Pin(identity("authority"), root.suite_id, root.public, Role.AUTHORITY)
@@ -183,28 +183,22 @@ class World:
         """Return what the coordinators' registers say, without the time that they would take."""
         match query:
             case RegisterCredential(credential):
-                return self._register(credential)
-            case FindDevice(dev_id) if dev_id in self._registered:
-                credential, manager = self._registered[dev_id]
-                cred_NM, cred_NC = self.managers[manager].chain[:2]
-                return DeviceFound(credential, cred_NM, cred_NC, manager)
+                self._registered.append(credential)
+                return Receipt()
+            case FindDevice(dev_id):
+                for credential in self._registered:
+                    claims = SignedCredential.decode(credential).claims
+                    if claims.sub == dev_id:
+                        return DeviceFound(credential, *self._managers_own(claims.iss))
             case FindManager(nm_id):
-                for name, manager_context in self.managers.items():
-                    if manager_context.id == nm_id:
-                        cred_NM, cred_NC = manager_context.chain[:2]
-                        return ManagerFound(cred_NM, cred_NC, name)
+                return ManagerFound(*self._managers_own(nm_id))
         return PeerFault(ErrorCode.E_UNKNOWN_ID, "nobody knows it")
 
-    def _chain(self, manager: Peer) -> tuple[bytes, bytes]:
-        cred_NM, cred_NC = self.managers[manager].chain
-        return cred_NM, cred_NC
-
-    def _register(self, credential: bytes) -> Receipt:
-        claims = SignedCredential.decode(credential).claims
-        manager = next((name for name, context in self.managers.items() if context.id == claims.iss), None)
-        if manager is not None:
-            self._registered[claims.sub] = (credential, manager)
-        return Receipt()
+    def _managers_own(self, nm_id: bytes) -> tuple[bytes, bytes, Peer]:
+        """Return the manager's credential, its coordinator's, and where it listens."""
+        name, context = next((name, context) for name, context in self.managers.items() if context.id == nm_id)
+        cred_NM, cred_NC = context.chain
+        return cred_NM, cred_NC, name
 
     # ------------------------------------------------------------------ enrolment
 

@@ -195,10 +195,6 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
 
     def step(cell: LinkCell | None, item: Item, now: Now, _entropy: Entropy) -> StepResult:
         match item:
-            case Told(Install() as command):
-                return _installed(command, suites(command.suite), now), ()
-            case Told(Cut()):
-                return None, ()
             case Received(peer, data):
                 if cell is None:
                     raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no link has this pseudonym")
@@ -209,6 +205,10 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
                 return _seal(cell, body, now)
             case Revive() if cell is not None:
                 return (_jumped(cell, now) if cell.standing.doubtful else cell), ()
+            case Told(Install() as command):
+                return _installed(command, suites(command.suite), now), ()
+            case Told(Cut()):
+                return None, ()
             case Told(StepEpoch()) if cell is not None:
                 return _stepped(cell, now), ()
             case Told(Forward(data)) if cell is not None:

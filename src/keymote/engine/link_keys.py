@@ -50,7 +50,8 @@ class LinkEnd:
         """Return epoch `le`, whose key is `K_link`."""
         ctx = cbor.encode_array(self.field_id, le)
         keys = lexp(K_link, "A/lnk-D", ctx), lexp(K_link, "A/lnk-N", ctx)
-        aads = self._aad(le, 0), self._aad(le, 1)
+        aad = cbor.encode_array("TRIAD1", _MT_LINK, self.suite.id, self.field_id, le, 0, 0)[:-2]
+        aads = aad + cbor.uint(0), aad + cbor.uint(1)
         lid = expand(K_link, "A/lid", cbor.encode_array(le), 8)
         own, other = self.own_part, 1 - self.own_part
         return EpochKeys(le, K_link, lid, keys[own], keys[other], aads[own], aads[other])
@@ -59,7 +60,3 @@ class LinkEnd:
         """Return the following epoch; the key of the one before it cannot be computed from it."""
         le = keys.le + 1
         return self.epoch(lexp(keys.K_link, "A/link-ratchet", cbor.encode_array(le)), le)
-
-    def _aad(self, le: int, direction: int) -> bytes:
-        whole = cbor.encode_array("TRIAD1", _MT_LINK, self.suite.id, self.field_id, le, direction, 0)
-        return whole[: -len(cbor.uint(0))]

@@ -64,7 +64,7 @@ class Batches:
         """
         cells = self._cells
         changes = [cells.assess(key, cell) for key, cell in unit.changes.items()]
-        batch = self._for_unit(any(change.written for change in changes))
+        batch = self._for_unit(any([change.written for change in changes]))  # noqa: C419  # a few: no generator
         for change in changes:
             if batch is not None and change.written:
                 batch.add(change.row or Write(change.key, None), cells.row_of(change.key))

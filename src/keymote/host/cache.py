@@ -151,10 +151,13 @@ class CellCache:
         """Compute what changes when `cell` becomes the state under `key`; replaces nothing."""
         kind = self._kinds[key.kind]
         slot = self._slots.get(key)
-        if cell is not None and slot is not None and slot.cell is not None and kind.same_record(slot.cell, cell):
-            return Change(key, cell, slot.aliases, kind.deadline(cell), slot.row, written=False)
-        aliases = () if cell is None else kind.aliases(cell)
-        deadline = None if cell is None else kind.deadline(cell)
+        aliases: tuple[bytes, ...] = ()
+        deadline: float | None = None
+        if cell is not None:
+            deadline = kind.deadline(cell)
+            if slot is not None and slot.cell is not None and kind.same_record(slot.cell, cell):
+                return Change(key, cell, slot.aliases, deadline, slot.row, written=False)
+            aliases = kind.aliases(cell)
         if kind.durability is Durability.VOLATILE:
             return Change(key, cell, aliases, deadline, None, written=False)
         old = None if slot is None else slot.row

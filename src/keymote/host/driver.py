@@ -151,15 +151,16 @@ class Driver:
         self._enqueue(work)
 
     def _enqueue(self, work: Callable[[], object]) -> None:
-        self._inbox.append(work)
+        inbox = self._inbox
         if self._busy:
+            inbox.append(work)
             return
         self._busy = True
         try:
-            while self._inbox:
-                self._inbox.popleft()()
-                if not self._inbox:
-                    self._flush()
+            work()
+            while inbox or self._flush():
+                if inbox:
+                    inbox.popleft()()
         finally:
             self._busy = False
         if self.after is not None:
@@ -217,15 +218,17 @@ class Driver:
 
     # ------------------------------------------------------------------ commits
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Hand the collecting batch to the store; False when there is nothing to hand over, or one is under way."""
         batch = self._batches.take_off()
         if batch is None:
-            return
+            return False
         done = partial(self._committed, batch)
         try:
             self._store.commit(list(batch.writes.values()), done)
         except Exception as error:  # noqa: BLE001  a store that raises has not committed
             done(error)
+        return True
 
     def _committed(self, batch: Batch, error: Exception | None) -> None:
         """Store's `done`."""

@@ -18,6 +18,7 @@ class MemoryStore:
     def __init__(self, rows: Iterable[Write] = (), *, held: bool = False) -> None:
         self._rows: dict[CellKey, Write] = {}
         self._names: dict[CellKey, CellKey] = {}
+        self._wakes: dict[CellKey, int] = {}
         self._pending: deque[tuple[Sequence[Write], Done]] = deque()
         self.apply(rows)
         self.held = held
@@ -47,14 +48,12 @@ class MemoryStore:
 
     def due(self, wall: int, limit: int) -> Sequence[CellKey]:
         """Return at most `limit` keys to be woken by `wall`, oldest first."""
-        ripe = [
-            (row.wake_at, key) for key, row in self._rows.items() if row.wake_at is not None and row.wake_at <= wall
-        ]
-        return [key for _, key in sorted(ripe)[:limit]]
+        ripe = sorted((wake_at, key) for key, wake_at in self._wakes.items() if wake_at <= wall)
+        return [key for _, key in ripe[:limit]]
 
     def next_wake(self) -> int | None:
         """Return the earliest `wake_at` of all rows."""
-        return min((row.wake_at for row in self._rows.values() if row.wake_at is not None), default=None)
+        return min(self._wakes.values(), default=None)
 
     def commit(self, writes: Sequence[Write], done: Done) -> None:
         """Keep all `writes`, or queue them when the store is held."""
@@ -88,11 +87,14 @@ class MemoryStore:
         """Keep `writes` at once, no commit and no fault between."""
         for write in writes:
             before = self._rows.pop(write.key, None)
+            self._wakes.pop(write.key, None)
             for alias in before.aliases if before is not None else ():
                 if self._names.get(CellKey(write.key.kind, alias)) == write.key:
                     del self._names[CellKey(write.key.kind, alias)]
             if write.record is not None:
                 self._rows[write.key] = write
+                if write.wake_at is not None:
+                    self._wakes[write.key] = write.wake_at
                 for alias in write.aliases:
                     self._names[CellKey(write.key.kind, alias)] = write.key
 

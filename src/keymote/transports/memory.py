@@ -2,8 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from keymote.engine.base import MULTICAST, Peer
 
@@ -11,8 +10,7 @@ Receive = Callable[[Peer, bytes], object]
 """`(sender, data)`: a driver's `receive`, or anything shaped like it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One datagram on its way."""
 
     source: Peer

@@ -168,6 +168,7 @@ def newcomer_kind(context: DeviceContext) -> Kind:
         record=_record,
         load=lambda _id, record: _load(record, context),
         deadline=_deadline,
+        same_record=_same_record,
     )
 
 
@@ -392,6 +393,14 @@ def _deadline(cell: NewcomerCell) -> float | None:
 
 
 # ------------------------------------------------------------------ the record
+
+
+def _same_record(old: NewcomerCell, new: NewcomerCell) -> bool:
+    match old, new:
+        case ((AwaitHello() | AwaitOffer() | AwaitVpt()), (AwaitHello() | AwaitOffer() | AwaitVpt())):
+            return old.prs is new.prs and old.failures == new.failures
+        case _:
+            return False
 
 
 def _record(cell: NewcomerCell) -> bytes:

@@ -64,7 +64,7 @@ from keymote.engine.member import (
 from keymote.engine.own import RaiseStatusEpoch
 from keymote.engine.queries import Receipt, RegisterCredential
 from keymote.errors import ErrorCode, PeerFault, Unavailable
-from keymote.wire.credential import Claims, Credential, issue
+from keymote.wire.credential import Claims, Credential, SignedCredential, issue
 from keymote.wire.enrolment import (
     Bind,
     BindBody,
@@ -371,7 +371,7 @@ class _Steps:
         status = SUSPENDED if cell.member is not None and cell.member.status == SUSPENDED else ACTIVE
         member = Member(credential, phase.W, status, (), -1)
         waiting = AwaitDone(phase.bind_digest, phase.cred, phase.done, phase.peer, now.wall + CRED_CACHE_S)
-        suite_id = Claims.decode(_payload(credential)).suite
+        suite_id = SignedCredential.decode(credential).claims.suite
         install = Install(cell.dev_id, cell.dev_id, cell.dev_id, 1, suite_id, phase.K_link, phase.peer)
         outputs: list[Output] = [
             Tell(link_to_device(cell.dev_id), install),
@@ -403,7 +403,7 @@ class _Steps:
         """Nobody said DONE for an hour: the code may be used again, for a new credential that replaces this one."""
         if cell.code is None or cell.member is None:
             return replace(cell, phase=None)
-        serial = Claims.decode(_payload(cell.member.credential)).serial
+        serial = SignedCredential.decode(cell.member.credential).claims.serial
         return replace(cell, phase=None, code=replace(cell.code, replaces=serial))
 
     # ------------------------------------------------------------------ the member
@@ -428,7 +428,7 @@ class _Steps:
             case ExpectAgain(dev_id, prs, weak):
                 if cell is None or cell.member is None:
                     return RegistrarCell(dev_id, Code(prs, weak)), ()
-                serial = Claims.decode(_payload(cell.member.credential)).serial
+                serial = SignedCredential.decode(cell.member.credential).claims.serial
                 return replace(cell, code=Code(prs, weak, 0, serial), phase=None, not_before=0.0), ()
         if cell is None or cell.member is None:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, "not enrolled")
@@ -471,12 +471,6 @@ def _told(member: Member, command: WantMember | RememberSession) -> tuple[Member
             return member, [Tell(session, MemberIs(psid, member))]
         case RememberSession(psid):
             return member.with_session(psid)
-
-
-def _payload(credential: bytes) -> bytes:
-    item: Any = cbor.decode(credential)
-    payload: bytes = item[2]
-    return payload
 
 
 def _aliases(cell: RegistrarCell) -> tuple[bytes, ...]:

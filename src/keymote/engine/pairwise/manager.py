@@ -47,6 +47,7 @@ from keymote.engine.pairwise.register import (
     ManagerSessionCell,
     Party,
     Register,
+    Shares,
     load,
     record,
     same_record,
@@ -125,20 +126,20 @@ class _Steps:
                 return self._xcred(cell, heard, now, entropy)
             case _, None:
                 raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no session has this psid")
+            case Told(LinkBody() as heard), _:
+                return self._from_manager(cell, heard, now, entropy)
             case Told(ShareKeyIs() as key), _:
                 return self._share_key(cell, key, now, entropy)
             case Told(MemberIs(_, member)), _:
                 return self._member(cell, Party.of(member), member.status, now, entropy)
             case Told(NoSuchMember()), Asking():
-                return replace(cell, looked=True), [Ask(1, FindDevice(cell.peer_id))]
+                return cell, [Ask(1, FindDevice(cell.peer_id))]
             case Told(NoSuchMember()), Called():
                 return None, [refusal(cell.via, Xcred.mt, ErrorCode.E_UNKNOWN_ID, cell.psid)]
             case Answer(_, result), Asking():
                 return self._found(cell, result, now)
             case Told(CannotReach(code)), Asking():
                 return self._given_up(cell, code)
-            case Told(LinkBody() as heard), _:
-                return self._from_manager(cell, heard, now, entropy)
             case Told(DeviceGone(dev_id, reason)), Register():
                 party = cell.party(dev_id)
                 return self._kill(cell, UNKNOWN_KEY_ID, reason, party.kid if party is not None else bytes(8), now)
@@ -321,15 +322,11 @@ class _Steps:
     def _share_key(self, cell: ManagerSessionCell, key: ShareKeyIs, now: Now, entropy: Entropy) -> Step:
         match cell:
             case Asking():
-                shares = replace(cell.shares, k_nm=key.key)
-                return self._local(
-                    replace(cell, number=key.number, shares=shares, epoch=key.status_epoch), now, entropy
-                )
+                known = replace(cell, number=key.number, shares=Shares(key.key), epoch=key.status_epoch)
+                return self._local(known, now, entropy)
             case Called():
-                shares = replace(cell.shares, k_nm=key.key)
-                return self._complete(
-                    replace(cell, number=key.number, shares=shares, epoch=key.status_epoch), now, entropy
-                )
+                known_too = replace(cell, number=key.number, shares=Shares(key.key), epoch=key.status_epoch)
+                return self._complete(known_too, now, entropy)
             case Register():
                 if key.key is None:
                     return replace(cell, todo=()), [

@@ -70,7 +70,6 @@ class Asking:
     epoch: int = 0
     found: tuple[bytes, bytes, Peer] | None = None
     local: Party | None = None
-    looked: bool = False
     until: float = 0.0
     attempt: int = 0
 
