@@ -27,7 +27,7 @@ from keymote.transports.control import ControlClient
 from keymote.wire.admin import from_base64url
 
 SEEDS = 1
-MANY_SEEDS = 6
+MANY_SEEDS = 3
 PATIENCE_S = 90.0
 
 pytestmark = pytest.mark.timeout(600)
@@ -190,6 +190,7 @@ def play(folder: Path, seeds: range) -> None:
         made.check()
 
 
+@pytest.mark.long
 def test_DR01_processes_killed_at_any_moment_go_on_where_they_were(tmp_path: Path) -> None:
     play(tmp_path, range(SEEDS))
 

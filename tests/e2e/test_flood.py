@@ -163,6 +163,7 @@ def enrolment_under_flood(operator: Operator, seconds: float) -> tuple[float, in
     return took, grown
 
 
+@pytest.mark.long
 def test_DS01_an_honest_device_enrols_under_a_flood_of_joins(operator: Operator) -> None:
     took, grown = enrolment_under_flood(operator, 8.0)
     assert took < 15.0  # the promise is 5 s on a machine of its own
