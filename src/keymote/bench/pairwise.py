@@ -1,33 +1,37 @@
 """`keymote bench pairwise`: what a key costs, beside the bare primitives and the peers, all in one run.
 
-Each round measures everything once, one after the other, so that drift hits all alike; a ratio is taken within a round.
-Processor time is that of this thread. The floor of a figure is the specification's count of operations (operations.toml)
-times the fastest vetted call of each, measured in the same round.
+Each round makes a new world and measures everything in turn, so that drift hits all alike; a ratio is taken within a round.
+Processor time is that of this thread. Every figure of a round, ours, the peers' and the primitives', is the least of
+`TRIES` tries: what else the machine does can only add to it. The floor of a figure is the specification's count of
+operations (operations.toml) times the fastest vetted call of each, measured in the same round.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 from keymote.bench import operations
-from keymote.bench.handshakes import Cost, peers
+from keymote.bench.handshakes import Cost, Handshake, peers
 from keymote.bench.loopback import sessions_over_coap
 from keymote.bench.operations import Counts
 from keymote.bench.primitives import prices
 from keymote.bench.report import Metric, metric
 from keymote.bench.world import Host, World
 from keymote.crypto.suites import suite_by_id
-from keymote.engine.member import MOST_SESSIONS
 from keymote.transports.memory import Frame
 
 GOAL_RATIO: Final = 1.5
 GOAL_BYTES: Final = 2 / 3
-SESSIONS: Final = 5
-"""Sessions of each kind in a round."""
-ENROLMENTS: Final = 3
+TRIES: Final = 3
+AT_ONCE: Final = 4
+"""Pairs of devices that open a session, or newcomers that enrol, at the same time: managers serve many."""
 
 Progress = Callable[[int, int], None]
+Note = Callable[[str, float], None]
+Roles = Mapping[str, Counts]
 
 
 def microseconds(call: Callable[[], object]) -> float:
@@ -37,94 +41,84 @@ def microseconds(call: Callable[[], object]) -> float:
     return (time.thread_time_ns() - started) / 1000
 
 
-def floor(roles: Mapping[str, Counts], price: Mapping[str, float]) -> float:
-    """Return what the operations of all roles cost bare, in microseconds."""
-    return sum(number * price[operation] for operation, number in operations.total(roles).items())
-
-
 @dataclass(slots=True)
 class Bench:
-    """Two enrolled devices of two managers that have met, and what is counted about the first device."""
+    """A world with `AT_ONCE` pairs of enrolled devices, and the bytes that the first device has sent or received."""
 
     suite: int
     world: World
-    one: Host
-    other: Host
+    pairs: Sequence[tuple[Host, Host]]
     octets: int = 0
-    newcomers: int = 0
-    opened: int = 0
+    _names: Iterator[int] = field(default_factory=count)
 
     @classmethod
     def ready(cls, suite: int) -> "Bench":
-        """Return a world in which everything has happened once, so that nothing is loaded while it is measured."""
+        """Return a world whose managers have met, and whose devices have met nobody."""
         world = World(lambda _name: suite_by_id(suite))
-        bench = cls(suite, world, world.device("d1", "nm1"), world.device("d2", "nm2"))
+        met = world.device("a", "nm1"), world.device("b", "nm2")
+        world.open(*met, fast=False, compact=False)
+        pairs = [(world.device(f"a{n}", "nm1"), world.device(f"b{n}", "nm2")) for n in range(AT_ONCE)]
+        bench = cls(suite, world, pairs)
         world.network.disturb = bench._overhear
-        bench.sessions(1, fast=False, compact=False)
-        bench.sessions(1, fast=True, compact=True)
         return bench
 
     def _overhear(self, frame: Frame) -> Sequence[Frame]:
-        if self.one.name in (frame.source, frame.target):
+        if self.pairs[0][0].name in (frame.source, frame.target):
             self.octets += len(frame.data)
         return (frame,)
 
-    def sessions(self, number: int, *, fast: bool, compact: bool) -> float:
-        """Open sessions and return the processor time of all four nodes for each, in microseconds."""
-        self.opened += number
-        if self.opened > MOST_SESSIONS:
-            self._replace_devices(number)
+    def sessions(self, *, fast: bool, compact: bool) -> float:
+        """Let every pair open a session at the same time; return the processor time of all nodes for one, in microseconds."""
         psids: list[bytes] = []
 
         def run() -> None:
-            psids.extend(self.world.open(self.one, self.other, fast=fast, compact=compact) for _ in range(number))
+            psids.extend(self.world.want(*pair, fast=fast, compact=compact) for pair in self.pairs)
+            self.world.network.run()
 
-        spent = microseconds(run) / number
-        for psid in psids:
-            self.world.check_ready(psid, self.one, self.other)
+        spent = microseconds(run) / AT_ONCE
+        for psid, pair in zip(psids, self.pairs, strict=True):
+            self.world.check_ready(psid, *pair)
         return spent
 
-    def _replace_devices(self, number: int) -> None:
-        """Go on with new devices before a manager has to end the oldest sessions, which is not what is measured."""
-        self.newcomers += 2
-        self.one = self.world.device(f"a{self.newcomers}", "nm1")
-        self.other = self.world.device(f"b{self.newcomers}", "nm2")
-        self.opened = number
-
-    def device(self, number: int, *, fast: bool, compact: bool) -> tuple[float, int]:
-        """Return one device's own processor time and bytes on the air for a session: the mean of both roles' times."""
-        if self.opened + number > MOST_SESSIONS:
-            self._replace_devices(0)
+    def devices(self, *, fast: bool, compact: bool) -> tuple[float, int]:
+        """Return a device's own processor time for a session, the mean of both roles, and its bytes on the air."""
         self.octets = 0
-        for host in (self.one, self.other):
+        hosts = [host for pair in self.pairs for host in pair]
+        for host in hosts:
             host.spent_ns = 0
-        self.sessions(number, fast=fast, compact=compact)
-        return (self.one.spent_ns + self.other.spent_ns) / 2000 / number, self.octets // number
+        self.sessions(fast=fast, compact=compact)
+        return sum(host.spent_ns for host in hosts) / 1000 / len(hosts), self.octets
 
-    def enrolments(self, number: int) -> float:
-        """Enrol devices and return the processor time of both sides for each, in microseconds."""
-        spent = 0.0
-        for _ in range(number):
-            self.newcomers += 1
-            host = self.world.newcomer(f"n{self.newcomers}", "nm1")
-            hello = self.world.hello("nm1")
-            spent += microseconds(lambda host=host, hello=hello: self.world.enrol(host, "nm1", hello))  # type: ignore[misc]  # bound now
+    def enrolments(self) -> float:
+        """Let newcomers enrol at the same time; return the processor time of both sides for one, in microseconds."""
+        hosts = [self.world.newcomer(f"n{next(self._names)}", "nm1") for _ in range(AT_ONCE)]
+        hello = self.world.hello("nm1")
+
+        def run() -> None:
+            for host in hosts:
+                self.world.network.put(Frame("nm1", host.name, hello))
+            self.world.network.run()
+
+        spent = microseconds(run) / AT_ONCE
+        for host in hosts:
             host.membership()
-        return spent / number
+        return spent
 
 
 def run(suite: int, rounds: int, progress: Progress) -> Iterator[Metric]:
     """Measure `rounds` rounds and yield the metrics; goals are those of suite 1."""
-    bench, handshakes = Bench.ready(suite), peers()
-    for handshake in handshakes.values():
-        handshake()
+    handshakes = peers()
     table: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
         table.setdefault(name, []).append(value)
 
     for number in range(rounds):
+        bench = Bench.ready(suite)
+        gc.collect()
+        gc.freeze()  # the world itself is not garbage: collections look at what the sessions leave behind
         _round(bench, handshakes, note)
+        gc.unfreeze()
         progress(number + 1, rounds)
     prefix = "pairwise" if suite == 1 else f"pairwise.suite{suite}"
     goals = {
@@ -135,7 +129,7 @@ def run(suite: int, rounds: int, progress: Progress) -> Iterator[Metric]:
     }
     for name, values in table.items():
         yield metric(f"{prefix}.{name}", _unit(name), values, goals.get(name) if suite == 1 else None)
-    rate, octets = sessions_over_coap(suite, SESSIONS * max(1, rounds // 4))
+    rate, octets = sessions_over_coap(suite, max(2, rounds))
     yield metric(f"{prefix}.coap.session_rate", "1/s", [rate])
     yield metric(f"{prefix}.coap.session_bytes", "B", [float(octets)])
 
@@ -149,36 +143,59 @@ def _unit(name: str) -> str:
     return "B" if last in ("bytes", "octets") else "ratio"
 
 
-def _round(bench: Bench, handshakes: Mapping[str, Callable[[], Cost]], note: Callable[[str, float], None]) -> None:
-    before = prices(bench.suite)
-    session = bench.sessions(SESSIONS, fast=False, compact=False)
-    enrolment = bench.enrolments(ENROLMENTS)
-    compact_us, octets = bench.device(SESSIONS, fast=True, compact=True)
-    full_us, full_octets = bench.device(SESSIONS, fast=False, compact=False)
-    costs = {name: handshake() for name, handshake in handshakes.items()}
-    after = prices(bench.suite)
-    price = {name: min(before[name], after[name]) for name in before}
-    bare_session = floor(operations.session(fast=False, compact=False), price)
-    bare_enrolment = floor(operations.enrolment(), price)
-    dtls = costs["dtls_mutual_cert"]
-    dtls_us = (dtls.initiator_us + dtls.responder_us) / 2
-    note("session.cpu_ratio", session / bare_session)
-    note("enrolment.cpu_ratio", enrolment / bare_enrolment)
-    note("device.vs_dtls_mutual_cert", compact_us / dtls_us)
-    note("device.bytes_vs_dtls", octets / dtls.octets)
-    note("device.full.vs_dtls_mutual_cert", full_us / dtls_us)
-    note("device.full.bytes_vs_dtls", full_octets / dtls.octets)
-    note("session.cpu_us", session)
-    note("session.floor_us", bare_session)
-    note("session.rate", 1e6 / session)
-    note("enrolment.cpu_us", enrolment)
-    note("enrolment.floor_us", bare_enrolment)
-    note("enrolment.rate", 1e6 / enrolment)
-    note("device.cpu_us", compact_us)
-    note("device.full.cpu_us", full_us)
-    note("device.bytes", octets)
-    note("device.full.bytes", full_octets)
+def _round(bench: Bench, handshakes: Mapping[str, Handshake], note: Note) -> None:
+    first = bench.sessions(fast=False, compact=False)
+    bench.sessions(fast=True, compact=True)
+    sessions, enrolments, price = [], [], prices(bench.suite)
+    for _ in range(TRIES):
+        sessions.append(bench.sessions(fast=False, compact=False))
+        enrolments.append(bench.enrolments())
+        again = prices(bench.suite)
+        price = {name: min(price[name], again[name]) for name in price}
+    for roles, name, spent in (
+        (operations.session(fast=False, compact=False), "session", min(sessions)),
+        (operations.enrolment(), "enrolment", min(enrolments)),
+    ):
+        bare = _floor(roles, price)
+        note(f"{name}.cpu_ratio", spent / bare)
+        note(f"{name}.cpu_us", spent)
+        note(f"{name}.floor_us", bare)
+        note(f"{name}.rate", 1e6 / spent)
+        if name == "session":
+            note("session.first_meeting.cpu_ratio", first / bare)
+    costs = {name: _least([handshake() for _ in range(TRIES)]) for name, handshake in handshakes.items()}
+    _devices(bench, costs["dtls_mutual_cert"], note)
     for name, cost in costs.items():
         note(f"peer.{name}.initiator_us", cost.initiator_us)
         note(f"peer.{name}.responder_us", cost.responder_us)
         note(f"peer.{name}.bytes", cost.octets)
+
+
+def _devices(bench: Bench, dtls: Cost, note: Note) -> None:
+    """Compare a device's own part with one side of a DTLS handshake: compact on the fast path, then with the full chain."""
+    for pair in bench.pairs:
+        for host in pair:
+            bench.world.watch(host)
+    side_us = (dtls.initiator_us + dtls.responder_us) / 2
+    for name, compact in (("device", True), ("device.full", False)):
+        measured = [bench.devices(fast=compact, compact=compact) for _ in range(TRIES)]
+        spent, octets = min(spent for spent, _ in measured), max(octets for _, octets in measured)
+        note(f"{name}.vs_dtls_mutual_cert", spent / side_us)
+        note(f"{name}.bytes_vs_dtls", octets / dtls.octets)
+        note(f"{name}.cpu_us", spent)
+        note(f"{name}.bytes", octets)
+
+
+def _floor(roles: Roles, price: Mapping[str, float]) -> float:
+    """Return what the operations of all roles cost bare, in microseconds."""
+    return sum(number * price[operation] for operation, number in operations.total(roles).items())
+
+
+def _least(tries: Sequence[Cost]) -> Cost:
+    """Return each side's least disturbed time; bytes do not vary by more than a signature's encoding."""
+    return Cost(
+        min(cost.initiator_us for cost in tries),
+        min(cost.responder_us for cost in tries),
+        min(cost.octets for cost in tries),
+        min(cost.datagrams for cost in tries),
+    )

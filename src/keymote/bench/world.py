@@ -67,8 +67,12 @@ class Host:
     driver: Driver
     link: "SwitchedLink"
     heard: list[Report] = field(default_factory=list)
+    command: Callable[..., None] = field(init=False, repr=False)
     spent_ns: int = 0
-    """Processor time of this node's steps: what it heard, and what its application wanted."""
+    """Processor time of this node, when `World.watch` was asked to count it."""
+
+    def __post_init__(self) -> None:
+        self.command = self.driver.command
 
     def membership(self) -> Membership:
         """Return what the enrolment of this device left behind; CallerFault while it is not enrolled."""
@@ -116,9 +120,7 @@ class World:
             heard.append(report)
 
         def receive(peer: Peer, data: bytes) -> None:
-            started = time.thread_time_ns()
             driver.receive(peer, data)
-            host.spent_ns += time.thread_time_ns() - started
 
         link = SwitchedLink(self.network.attach(name, receive))
         self._serial += 1
@@ -248,15 +250,31 @@ class World:
         self._serial += 1
         return self._serial.to_bytes(8, "big")
 
+    def want(self, initiator: Host, responder: Host, *, fast: bool, compact: bool) -> bytes:
+        """Let an application want a session, whose first record then waits on the network; return its psid."""
+        psid = self.psid()
+        initiator.command(OWN_ENROLMENT, OpenSession(psid, responder.id, responder.name, fast, compact))
+        return psid
+
     def open(self, initiator: Host, responder: Host, *, fast: bool, compact: bool) -> bytes:
         """Run one session from the wish to both FINs; return its psid."""
-        psid = self.psid()
-        wish = OpenSession(psid, responder.id, responder.name, fast, compact)
-        started = time.thread_time_ns()
-        initiator.driver.command(OWN_ENROLMENT, wish)
-        initiator.spent_ns += time.thread_time_ns() - started
+        psid = self.want(initiator, responder, fast=fast, compact=compact)
         self.network.run()
         return psid
+
+    def watch(self, host: Host) -> None:
+        """Count this node's processor time from now on: what it does when it hears something or its application asks."""
+
+        def timed(call: Callable[..., None]) -> Callable[..., None]:
+            def run(*arguments: object) -> None:
+                started = time.thread_time_ns()
+                call(*arguments)
+                host.spent_ns += time.thread_time_ns() - started
+
+            return run
+
+        self.network.attach(host.name, timed(host.driver.receive))
+        host.command = timed(host.driver.command)
 
     def check_ready(self, psid: bytes, *hosts: Host) -> None:
         """Refuse to call a session measured that did not give every host the same key."""
