@@ -95,7 +95,7 @@ def nmauth_kind(context: RegistrarContext) -> Kind:
         "nmauth",
         Durability.VOLATILE,
         steps.step,
-        deadline=lambda cell: cell.repeat.at if isinstance(cell, AwaitNm2 | AwaitNm3) else cell.until,
+        deadline=lambda cell: cell.repeat.at if isinstance(cell, (AwaitNm2, AwaitNm3)) else cell.until,
     )
 
 

@@ -47,12 +47,14 @@ class Body:
         values = self._values(self)
         if without or values[-1] is None:
             values = values[: (values.index(None) if values[-1] is None else len(values)) - without]
-        heads = cbor.BSTR_HEADS
-        written = [
-            heads[len(value)] + value if type(value) is bytes else kind.write(value)
-            for value, kind in zip(values, self._types, strict=False)
-        ]
-        return self._openings[len(values)] + b"".join(written)
+        heads, parts = cbor.BSTR_HEADS, [self._openings[len(values)]]
+        for value, kind in zip(values, self._types, strict=False):
+            if type(value) is bytes:
+                parts.append(heads[len(value)])
+                parts.append(value)
+            else:
+                parts.append(kind.write(value))
+        return b"".join(parts)
 
     @classmethod
     def decode(cls, data: bytes, sizes: Sizes) -> Self:

@@ -389,7 +389,7 @@ def _first(peer: Peer, data: bytes, now: Now) -> Repeat:
 
 
 def _deadline(cell: NewcomerCell) -> float | None:
-    return cell.repeat.at if isinstance(cell, AwaitOffer | AwaitVpt | AwaitCred) else None
+    return cell.repeat.at if isinstance(cell, (AwaitOffer, AwaitVpt, AwaitCred)) else None
 
 
 # ------------------------------------------------------------------ the record

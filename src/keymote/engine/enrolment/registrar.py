@@ -171,8 +171,8 @@ def registrar_kind(context: RegistrarContext) -> Kind:
         record=_record,
         load=_load,
         aliases=_aliases,
-        stored_aliases=lambda cell: () if isinstance(cell.phase, AwaitShare | AwaitBind) else _aliases(cell),
-        deadline=lambda cell: cell.phase.until if isinstance(cell.phase, AwaitShare | AwaitBind) else None,
+        stored_aliases=lambda cell: () if isinstance(cell.phase, (AwaitShare, AwaitBind)) else _aliases(cell),
+        deadline=lambda cell: cell.phase.until if isinstance(cell.phase, (AwaitShare, AwaitBind)) else None,
         wake_at=_wake_at,
         same_record=lambda old, new: (old.code, old.phase, old.member) == (new.code, new.phase, new.member),
     )
@@ -232,7 +232,7 @@ class _Steps:
 
     def _join(self, cell: RegistrarCell, admitted: Admitted, now: Now, entropy: Entropy) -> Step:
         code, phase, join, peer = cell.code, cell.phase, admitted.join, admitted.peer
-        if code is None or isinstance(phase, AwaitRegistration | AwaitDone):
+        if code is None or isinstance(phase, (AwaitRegistration, AwaitDone)):
             raise PeerFault(ErrorCode.E_OTC_USED, "the code was used; give the device a new label (device rejoin)")
         if isinstance(phase, AwaitBind):
             raise PeerFault(ErrorCode.E_STATE, "a run with a valid SHARE is under way")

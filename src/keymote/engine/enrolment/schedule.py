@@ -53,7 +53,7 @@ class Run:
 
     def add(self, wire: bytes) -> Self:
         """Return the run after the message with these exact wire bytes."""
-        return replace(self, T=self.T.add(wire))
+        return type(self)(self.suite, self.P, self.T.add(wire))
 
     def to_be_possessed(self) -> bytes:
         """Return what the device signs to prove that it holds its signature key: CBOR["TRIAD1/A/pop", T]."""

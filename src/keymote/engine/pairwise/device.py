@@ -102,7 +102,7 @@ class _Steps:
 
     def step(self, cell: SessionCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
         new, outputs = self._step(cell, item, now, entropy)
-        if isinstance(cell, AwaitA1 | AwaitA3) or isinstance(new, AwaitA3):
+        if isinstance(cell, (AwaitA1, AwaitA3)) or isinstance(new, AwaitA3):
             responder.count_half_open(self.context, cell, new)
         return new, outputs
 
@@ -283,9 +283,9 @@ class _Steps:
     def _datagram(self, cell: SessionCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> Step:
         mt, _ = peek(data)
         sizes = sizes_of(self.suite.id)
-        if isinstance(cell, AwaitA2 | AwaitA3 | AwaitA4 | AwaitShares | AwaitFin) and cell.bad >= MOST_BAD_TAGS:
+        if isinstance(cell, (AwaitA2, AwaitA3, AwaitA4, AwaitShares, AwaitFin)) and cell.bad >= MOST_BAD_TAGS:
             raise PeerFault(ErrorCode.E_LIMIT, "no more answers after 16 bad tags")
-        if isinstance(cell, AwaitA4 | AwaitShares | AwaitFin | Open):
+        if isinstance(cell, (AwaitA4, AwaitShares, AwaitFin, Open)):
             known = reply_to(cell.replies, data)
             if known is not None and not (isinstance(cell, Open) and now.mono > cell.replies_until):
                 return cell, [towards(peer, known)]
@@ -329,7 +329,7 @@ class _Steps:
                 again = cell.repeat.again(now)
                 if again is not None:
                     return replace(cell, repeat=again), [again.output()]
-        bad = 0 if isinstance(cell, AwaitPeer | AwaitA1 | Open) else cell.bad
+        bad = 0 if isinstance(cell, (AwaitPeer, AwaitA1, Open)) else cell.bad
         code = ErrorCode.E_AUTH if bad >= MOST_BAD_TAGS else ErrorCode.E_TIMEOUT
         return None, [self._closed(cell, code, f"no answer in {type(cell).__name__}")]
 

@@ -108,7 +108,7 @@ def manager_session_kind(context: RegistrarContext) -> Kind:
         steps.step,
         record=record,
         load=load,
-        deadline=lambda cell: cell.until if isinstance(cell, Asking | Called) else None,
+        deadline=lambda cell: cell.until if isinstance(cell, (Asking, Called)) else None,
         wake_at=lambda cell: cell.wake_at if isinstance(cell, Dead) else None,
         same_record=same_record,
     )

@@ -40,7 +40,7 @@ def answer_challenge(
     untagged = Auth2(parties.psid, suite.base_mul(x_R), posed.C1, posed.C2, bytes(16))
     started = Handshake.start(suite, "A/auth", parties.psid, parties.digest_I, parties.digest_R, data)
     handshake = started.answered(untagged)
-    a2 = replace(untagged, tagR=handshake.tag(N_I, DH)).encode()
+    a2 = Auth2(parties.psid, untagged.X_R, posed.C1, posed.C2, handshake.tag(N_I, DH)).encode()
     channel = Channel(suite, handshake.key(N_I, posed.N, DH), handshake.T)
     half = HalfOpen(data, a2, peer, channel)
     bad = cell.bad if isinstance(cell, AwaitA3) else 0

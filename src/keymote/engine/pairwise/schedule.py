@@ -1,6 +1,6 @@
 """What the parties of a session compute alike (Triad-1 2.5, 2.6, 2.8); no state, no network."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 from keymote import cbor
@@ -57,7 +57,7 @@ class Handshake:
 
     def answered(self, a2: Auth2 | NmAuth2) -> Self:
         """Return the handshake after A2; its tag, the last field, is not part of T."""
-        return replace(self, T=self.T.add(a2.encode(without=1)))
+        return type(self)(self.suite, self.T.add(a2.encode(without=1)))
 
     def tag(self, N_I: Point, DH: Point) -> bytes:
         """Return tagR, which only somebody who recovered N_I can make."""
@@ -85,7 +85,7 @@ class Channel:
         return self.suite.open_once(lexp(self.PRK, label, self.T.value), self.T.value, ciphertext)
 
     def add(self, wire: bytes) -> Self:
-        return replace(self, T=self.T.add(wire))
+        return type(self)(self.suite, self.PRK, self.T.add(wire))
 
     def manager_key(self, kappa_a: bytes, kappa_b: bytes) -> Secret:
         """Return K_nn, which keys LINK between two managers; T ends with A3."""
