@@ -22,8 +22,8 @@ from keymote.crypto.suites import SUITES, suite_by_id
 from keymote.errors import Incompatible
 from keymote.selftest import examine_files, examine_own, startup
 from keymote.selftest.checks import Checks
-from keymote.selftest.library_traps import traps
 from keymote.selftest.report import EXAMINERS, examine_part, published_answers
+from keymote.selftest.traps import traps
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

@@ -13,8 +13,8 @@ from keymote.selftest import derivation, known_answers
 from keymote.selftest.checks import Checks
 from keymote.selftest.document import Document, load, parse
 from keymote.selftest.enrolment import enrolment
-from keymote.selftest.library_traps import traps
 from keymote.selftest.session import session
+from keymote.selftest.traps import traps
 
 Examiner = Callable[[Document, Checks, Mapping[int, Suite]], object]
 
