@@ -7,7 +7,7 @@ only in how they store, send and wait.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -204,13 +204,15 @@ class Node:
         return candidates[0]
 
 
-@dataclass(slots=True)
 class Unit:
     """What one unit of work did: new cells (None: gone), cells looked at, and outputs in order with the cell they came from."""
 
-    changes: dict[CellKey, Any] = field(default_factory=dict)
-    touched: list[CellKey] = field(default_factory=list)
-    effects: list[tuple[CellKey, Send | Ask | Report]] = field(default_factory=list)
+    __slots__ = ("changes", "effects", "touched")
+
+    def __init__(self) -> None:
+        self.changes: dict[CellKey, Any] = {}
+        self.touched: list[CellKey] = []
+        self.effects: list[tuple[CellKey, Send | Ask | Report]] = []
 
     def sends(self) -> Iterator[Send]:
         return (effect for _, effect in self.effects if isinstance(effect, Send))

@@ -179,7 +179,8 @@ class CellCache:
                 return
             slot = self._slots[change.key] = Slot()
         slot.cell = change.cell
-        self._place(slot, change)
+        if change.aliases != slot.aliases or change.deadline != slot.deadline or change.row is not slot.row:
+            self._place(slot, change)
         if change.cell is None and not change.written and slot.batch <= self.committed:
             del self._slots[change.key]
 

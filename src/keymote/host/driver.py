@@ -106,7 +106,7 @@ class Driver:
         ride on the response; it gets an exception when nothing may leave (Unavailable, also for what the caller sent
         when the node cannot serve now).
         """
-        self._submit(partial(self._datagram, Received(peer, data), settled), settled)
+        self._submit(settled, self._datagram, Received(peer, data), settled)
 
     def command(self, key: CellKey, command: Command, settled: Settled | None = None) -> None:
         """Hand the application's `command` to a cell.
@@ -114,7 +114,7 @@ class Driver:
         `settled` gets the reports of the unit (a `Refused` among them), or Unavailable, or the CallerFault or
         Incompatible that the step raised.
         """
-        self._submit(partial(self._unit, key, command, settled), settled)
+        self._submit(settled, self._unit, key, command, settled)
 
     def tick(self) -> None:
         """Run `Due` of every cell whose deadline has passed."""
@@ -142,22 +142,23 @@ class Driver:
 
     # ------------------------------------------------------------------ one thing at a time
 
-    def _submit(self, work: Callable[[], object], settled: Settled | None) -> None:
+    def _submit(self, settled: Settled | None, work: Callable[..., object], *arguments: object) -> None:
         if self._closed or self._batches.waiting + len(self._inbox) >= MAX_WAITING:
             why = "the node is closing" if self._closed else "too much waits for the store"
             self.tally[ROUTE.kind, ErrorCode.E_BUSY] += 1
             self._settle(settled, Unavailable(why, do="try again later"))
             return
-        self._enqueue(work)
+        self._enqueue(work, *arguments)
 
-    def _enqueue(self, work: Callable[[], object]) -> None:
+    def _enqueue(self, work: Callable[..., object], *arguments: object) -> None:
+        """Do `work` now, or when what is being done is done; then hand over what waits for the store."""
         inbox = self._inbox
         if self._busy:
-            inbox.append(work)
+            inbox.append(partial(work, *arguments))
             return
         self._busy = True
         try:
-            work()
+            work(*arguments)
             while inbox or self._flush():
                 if inbox:
                     inbox.popleft()()
@@ -232,7 +233,7 @@ class Driver:
 
     def _committed(self, batch: Batch, error: Exception | None) -> None:
         """Store's `done`."""
-        self._enqueue(partial(self._conclude, batch, error))
+        self._enqueue(self._conclude, batch, error)
 
     def _conclude(self, batch: Batch, error: Exception | None) -> None:
         """Let out what the batch holds, or undo it."""
@@ -260,8 +261,7 @@ class Driver:
                     if unit.settled is not None and effect.peer == unit.asker:
                         answered.append(effect)
                     else:
-                        failed = partial(self._return, key, Failed(effect.peer, effect.ref)) if effect.ref else None
-                        self._shielded("link", self._link.send, effect.peer, effect.data, failed)
+                        self._send(key, effect)
                 elif isinstance(effect, Ask):
                     self._ask(key, effect)
                 else:
@@ -271,6 +271,13 @@ class Driver:
                         answered.append(effect)
                     self._shielded("report", self._report, key, effect)
             self._settle(unit.settled, answered)
+
+    def _send(self, key: CellKey, send: Send) -> None:
+        failed = partial(self._return, key, Failed(send.peer, send.ref)) if send.ref else None
+        try:
+            self._link.send(send.peer, send.data, failed)
+        except Exception as error:  # noqa: BLE001  a broken link must not stop the effects behind this one
+            self._survive("link", error)
 
     def _settle(self, settled: Settled | None, outcome: Sequence[Send | Report] | Exception) -> None:
         if settled is not None:
@@ -290,7 +297,7 @@ class Driver:
 
     def _return(self, key: CellKey, item: Answer | Failed) -> None:
         """Bring the outcome of an effect back to its cell, if there still is one."""
-        self._enqueue(partial(self._bring_back, key, item))
+        self._enqueue(self._bring_back, key, item)
 
     def _bring_back(self, key: CellKey, item: Answer | Failed) -> None:
         if self._closed:

@@ -120,10 +120,15 @@ class Register:
     @property
     def own(self) -> tuple[Party, ...]:
         """Return the parties that are enrolled here, one or both."""
-        return tuple(party for party in (self.I, self.R) if party.own)
+        if self.I.own:
+            return (self.I, self.R) if self.R.own else (self.I,)
+        return (self.R,)
 
     def party(self, dev_id: bytes) -> Party | None:
-        return next((party for party in (self.I, self.R) if party.dev_id == dev_id), None)
+        """Return the party with this id."""
+        if self.I.dev_id == dev_id:
+            return self.I
+        return self.R if self.R.dev_id == dev_id else None
 
 
 @dataclass(frozen=True, slots=True)
