@@ -25,7 +25,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 
 
 def test_devices_of_one_manager_pair_while_the_coordinator_is_away(street: Operator) -> None:
-    a, b, _ = street.devices
+    a, b, *_ = street.devices
     street.coordinator.stop(signal.SIGKILL)
     opened = a.pair(b)
     until(lambda: bool(b.sessions()))
@@ -48,7 +48,7 @@ def test_the_doctor_finds_a_healthy_manager_and_a_used_code(street: Operator) ->
 
 
 def test_a_revocation_that_the_manager_slept_through_reaches_it(street: Operator) -> None:
-    a, b = street.devices[0], street.devices[3]
+    a, b = street.devices[0], street.devices[-1]
     b.pair(a)
     street.manager.stop()
     street.operate("revoke", b.id, "--reason", "1")
@@ -58,7 +58,7 @@ def test_a_revocation_that_the_manager_slept_through_reaches_it(street: Operator
 
 @pytest.mark.long
 def test_suspension_and_a_new_label(street: Operator, tmp_path: Path) -> None:
-    a, b, _, _ = street.devices
+    a, b, *_ = street.devices
     street.operate("suspend", a.id)
     until(lambda: b.ask("open", a.id, check=False).returncode == 4)
     street.operate("resume", a.id)
