@@ -13,7 +13,8 @@ from keymote.engine.link import OWN_LINK, link_kind
 from keymote.engine.nmauth import nmauth_kind, nmauth_of
 from keymote.engine.own import own_kind
 from keymote.engine.pairwise.device import device_session_kind
-from keymote.engine.pairwise.manager import RELAYED, manager_session_kind
+from keymote.engine.pairwise.manager import manager_session_kind
+from keymote.engine.pairwise.relay import RELAYED
 from keymote.engine.peer import peer_kind
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Bind, Cookie, Cred, DoneMessage, Error, Hello, Join, Offer, Share, Vpt

@@ -73,6 +73,11 @@ class Asking:
     until: float = 0.0
     attempt: int = 0
 
+    @property
+    def nm_id(self) -> bytes | None:
+        """Return the id of the manager that was found for the peer."""
+        return SignedCredential.decode(self.found[0]).claims.sub if self.found is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Called:

@@ -1,0 +1,238 @@
+"""How a session comes about at its managers: asked for by a device, or by XCRED of the other manager (Triad-1 2.6, 2.7)."""
+
+from dataclasses import replace
+from typing import Final
+
+from keymote.crypto.entropy import Entropy
+from keymote.engine.base import Now, Output, Refused, Step, Tell
+from keymote.engine.context import RegistrarContext
+from keymote.engine.faces import OWN, SessionRegistered, enrolment_of, peer_manager, session_of
+from keymote.engine.link import SealBody
+from keymote.engine.member import Asked, RememberSession, WantMember, refusal
+from keymote.engine.own import WantShareKey
+from keymote.engine.pairwise import contribution
+from keymote.engine.pairwise.register import Asking, Called, Dead, ManagerSessionCell, Party, Register
+from keymote.engine.peer import SayTo, XcredHeard
+from keymote.engine.queries import DeviceFound
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.credential import Role, SignedCredential, digest_of, kid_of
+from keymote.wire.pairwise import COMPACT, FAST, Peercred, PeercredCompact, Sessreq, Xcred, XshareRequest
+
+SAY_AGAIN_S: Final = 3.0
+GIVE_UP_S: Final = 10.0
+
+
+def begin(asked: Asked, request: Sessreq, now: Now) -> Step:
+    """SESSREQ of one of our devices (S1): find the peer here, else ask the coordinator."""
+    if request.dev_id_2 == asked.dev_id:
+        return None, [refusal(asked.link, request.mt, ErrorCode.E_STATE, request.psid)]
+    key = session_of(request.psid)
+    cell = Asking(request.psid, request.flags, Party.of(asked.member), request.dev_id_2, until=now.mono + GIVE_UP_S)
+    return cell, [
+        Tell(OWN, WantShareKey(key, None)),
+        Tell(enrolment_of(request.dev_id_2), WantMember(request.psid, key)),
+    ]
+
+
+def found(cell: Asking, result: object, now: Now) -> Step:
+    """Take the coordinator's answer where the peer is, and say XCRED to its manager (S2)."""
+    match result:
+        case DeviceFound():
+            pass
+        case PeerFault():
+            return given_up(cell, result.code)
+        case _:
+            return given_up(cell, ErrorCode.E_BUSY)
+    cell = replace(
+        cell,
+        found=(result.cred_NM, result.cred_NC, result.manager),
+        until=now.mono + SAY_AGAIN_S,
+    )
+    return _say_xcred(cell, afresh=False)
+
+
+def _say_xcred(cell: Asking, *, afresh: bool) -> Step:
+    assert cell.found is not None
+    cred_NM, cred_NC, endpoint = cell.found
+    flags = cell.flags or None
+    body = Xcred(cell.psid, cell.asker.credential, cell.peer_id, cell.epoch, cell.shares.kappa1, flags).encode()
+    say = SayTo(session_of(cell.psid), body, cred_NM, cred_NC, endpoint, afresh)
+    return cell, [Tell(peer_manager(SignedCredential.decode(cred_NM).claims.sub), say)]
+
+
+def say_again(cell: Asking, now: Now) -> Step:
+    """Say XCRED again in a new authentication, twice; then give up with E_TIMEOUT, E_BUSY if nobody was found."""
+    if cell.found is None or cell.attempt == 2:
+        return given_up(cell, ErrorCode.E_TIMEOUT if cell.found is not None else ErrorCode.E_BUSY)
+    again = replace(cell, attempt=cell.attempt + 1, until=now.mono + SAY_AGAIN_S)
+    return _say_xcred(again, afresh=True)
+
+
+def given_up(cell: Asking, code: ErrorCode) -> Step:
+    """Forget the request and tell the asking device why."""
+    return None, [
+        refusal(cell.asker.link, Sessreq.mt, code, cell.psid),
+        Refused("", code, "the peer's manager or device is not to be had"),
+    ]
+
+
+def xcred_heard(
+    context: RegistrarContext, cell: ManagerSessionCell | None, heard: XcredHeard, now: Now, entropy: Entropy
+) -> Step:
+    """XCRED of another manager: a request, the answer to ours, or a repetition of either (S2)."""
+    xcred, manager = heard.xcred, heard.manager
+    match cell:
+        case Asking() if cell.found is not None and cell.found[0] == manager.cred_NM:
+            foreign = _vouched(context, heard, now)
+            if foreign.dev_id != cell.peer_id:
+                raise PeerFault(ErrorCode.E_CRED, "XCRED for another device than the one asked for")
+            known = (manager.nm_id, manager.cred_NM, manager.cred_NC)
+            shares = replace(cell.shares, kappa2=xcred.kappa)
+            return _registered(
+                context,
+                Register(
+                    cell.psid,
+                    cell.flags,
+                    cell.asker,
+                    foreign,
+                    known,
+                    heard.link,
+                    cell.number or 0,
+                    cell.epoch,
+                    xcred.status_epoch,
+                    now.wall,
+                    shares,
+                ),
+                [],
+                entropy,
+            )
+        case None if xcred.dev_id_2:
+            foreign = _vouched(context, heard, now)
+            key = session_of(xcred.psid)
+            called = Called(
+                xcred.psid,
+                xcred.flags or 0,
+                foreign,
+                xcred.dev_id_2,
+                heard.link,
+                (manager.nm_id, manager.cred_NM, manager.cred_NC),
+                xcred.kappa,
+                xcred.status_epoch,
+                now.mono + GIVE_UP_S,
+            )
+            want = [
+                Tell(OWN, WantShareKey(key, None)),
+                Tell(enrolment_of(xcred.dev_id_2), WantMember(xcred.psid, key)),
+            ]
+            return called, want
+        case Register() if xcred.dev_id_2 and cell.R.own and cell.manager is not None:
+            if cell.I.credential != xcred.cred or cell.R.dev_id != xcred.dev_id_2:
+                raise PeerFault(ErrorCode.E_STATE, "XCRED for a session of other devices")
+            moved = replace(cell, via=heard.link)
+            return moved, [*introduce(context, cell, cell.R), _answer_xcred(moved)]
+        case Register() | Called():
+            return cell, ()
+        case Dead():
+            return cell, [refusal(heard.link, Xcred.mt, ErrorCode.E_NOSHARE, xcred.psid)]
+        case _:
+            raise PeerFault(ErrorCode.E_STATE, "XCRED that nobody waits for")
+
+
+def _vouched(context: RegistrarContext, heard: XcredHeard, now: Now) -> Party:
+    """Return the foreign device after checking its manager's signature over its credential (A-16)."""
+    signed = SignedCredential.decode(heard.xcred.cred)
+    manager = SignedCredential.decode(heard.manager.cred_NM).claims
+    issuer = (manager.sub, manager.suite, manager.sig_pk, Role.MANAGER)
+    credential = context.trust.verify_one(signed, issuer, now.wall)
+    if credential.claims.role is not Role.DEVICE or credential.claims.E1 is None:
+        raise PeerFault(ErrorCode.E_CRED, "not the credential of a device")
+    return Party(credential.claims.sub, credential.raw, own=False)
+
+
+def go_on(context: RegistrarContext, cell: Asking, now: Now, entropy: Entropy) -> Step:
+    """Both devices are ours (NM1 = NM2): go on when the peer and the share key are known (PW-20)."""
+    if cell.local is None or cell.number is None:
+        return cell, ()
+    registered = Register(
+        cell.psid,
+        cell.flags,
+        cell.asker,
+        cell.local,
+        None,
+        None,
+        cell.number,
+        cell.epoch,
+        cell.epoch,
+        now.wall,
+        cell.shares,
+    )
+    return _registered(context, registered, [], entropy)
+
+
+def answer(context: RegistrarContext, cell: Called, now: Now, entropy: Entropy) -> Step:
+    """Answer XCRED once our own device and the share key are known."""
+    if cell.own is None or cell.number is None:
+        return cell, ()
+    if cell.own.claims.suite != cell.foreign.claims.suite:
+        return None, [refusal(cell.via, Xcred.mt, ErrorCode.E_SUITE, cell.psid)]
+    shares = replace(cell.shares, kappa1=cell.kappa)
+    registered = Register(
+        cell.psid,
+        cell.flags,
+        cell.foreign,
+        cell.own,
+        cell.manager,
+        cell.via,
+        cell.number,
+        cell.epoch,
+        cell.vouched,
+        now.wall,
+        shares,
+    )
+    return _registered(context, registered, [_answer_xcred(registered)], entropy)
+
+
+def _answer_xcred(cell: Register) -> Tell:
+    assert cell.via is not None
+    xcred = Xcred(cell.psid, cell.R.credential, b"", cell.epoch, cell.shares.kappa2)
+    return Tell(cell.via, SealBody(xcred.encode()))
+
+
+def _registered(context: RegistrarContext, cell: Register, then: list[Output], entropy: Entropy) -> Step:
+    """The session exists here: introduce our devices first, so that A1 finds the responder prepared."""
+    outputs: list[Output] = []
+    for party in cell.own:
+        outputs += [Tell(enrolment_of(party.dev_id), RememberSession(cell.psid))]
+    for party in sorted(cell.own, key=lambda party: party is cell.I):
+        outputs += introduce(context, cell, party)
+    outputs += then
+    if cell.flags & FAST and cell.manager is None:
+        cell = contribution.multiplied(context, cell)
+        for party in cell.own:
+            outputs.append(contribution.deliver(cell, party, contribution.local_share(context, cell, party, entropy)))
+    elif cell.flags & FAST:
+        assert cell.via is not None
+        outputs.append(Tell(cell.via, SealBody(XshareRequest(cell.psid, cell.I.kid, cell.R.kid).encode())))
+    own = cell.own[0]
+    other = cell.R if own is cell.I else cell.I
+    manager = cell.manager[0] if cell.manager is not None else context.id
+    outputs.append(SessionRegistered(cell.psid, own.dev_id, other.dev_id, manager))
+    return cell, outputs
+
+
+def introduce(context: RegistrarContext, cell: Register, party: Party) -> list[Output]:
+    """Return PEERCRED for one of our devices, compact if it was asked for and the operator allows it."""
+    peer = cell.R if party is cell.I else cell.I
+    role = 1 if party is cell.I else 2
+    above = context.chain if cell.manager is None else cell.manager[1:]
+    body: Peercred | PeercredCompact
+    if cell.flags & COMPACT and context.policy.allow_compact:
+        claims, manager = peer.claims, SignedCredential.decode(above[0]).claims
+        assert claims.E1 is not None and claims.E2 is not None  # checked when the credential was
+        digest = digest_of(peer.credential)
+        body = PeercredCompact(
+            cell.psid, role, digest, claims.E1, claims.E2, kid_of(above[0]), manager.sig_pk, cell.vouched
+        )
+    else:
+        body = Peercred(cell.psid, role, peer.credential, *above[:2])
+    return [Tell(party.link, SealBody(body.encode()))]
