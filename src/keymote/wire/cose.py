@@ -1,7 +1,7 @@
 """COSE_Sign1 by hand (RFC 9052 section 4), exactly as Triad-1 1.4 binds it: one protected header per suite, nothing else."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from keymote import cbor
 from keymote.cbor import bstr, uint
@@ -103,6 +103,7 @@ class Sign1:
 class InlineSign1:
     """Field type of a COSE_Sign1 that stands as an array inside a message."""
 
+    octets: ClassVar[bool] = False
     kid: bool
 
     def accept(self, item: object, sizes: Sizes) -> object:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire import layout
-from keymote.wire.layout import MISMATCH, Exactly, Part
+from keymote.wire.layout import MISMATCH, Between, Exactly, Part, Unsigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,10 @@ class FieldType(Protocol):
     """One accepted form of a field, as a decoded CBOR item and as bytes.
 
     `accept` turns an item into the field's value, refusing every other form with E_FORMAT; `emit` is its inverse. `part`
-    says how the same field lies in bytes, `write` writes it.
+    says how the same field lies in bytes, `write` writes it. `octets`: its values are byte strings, its form theirs.
     """
+
+    octets: ClassVar[bool]
 
     def accept(self, item: object, sizes: Sizes) -> object: ...
 
@@ -57,6 +59,7 @@ def _refuse(expected: str, item: object) -> PeerFault:
 class Uint:
     """An unsigned integer of at most `bits` bits."""
 
+    octets: ClassVar[bool] = False
     bits: int = 32
 
     def accept(self, item: object, sizes: Sizes) -> object:
@@ -68,7 +71,7 @@ class Uint:
         return value
 
     def part(self, sizes: Sizes) -> Part:
-        return layout.uint(self.bits)
+        return Unsigned(self.bits)
 
     def write(self, value: int) -> bytes:
         return cbor.uint(value)
@@ -78,6 +81,7 @@ class Uint:
 class Octets:
     """A byte string of `least` to `most` bytes (`most` 0: exactly `least`)."""
 
+    octets: ClassVar[bool] = True
     least: int
     most: int = 0
 
@@ -90,7 +94,7 @@ class Octets:
         return value
 
     def part(self, sizes: Sizes) -> Part:
-        return layout.octets(self.least, self.most) if self.most else Exactly(self.least)
+        return Between(self.least, self.most) if self.most else Exactly(self.least)
 
     def write(self, value: bytes) -> bytes:
         return cbor.bstr(value)
@@ -100,6 +104,7 @@ class Octets:
 class Sized:
     """A byte string whose length follows from the suite."""
 
+    octets: ClassVar[bool] = True
     length: Callable[[Sizes], int]
 
     def accept(self, item: object, sizes: Sizes) -> object:
@@ -121,6 +126,7 @@ class Sized:
 class OneOf:
     """One of a few byte lengths, for fields that are empty or whole."""
 
+    octets: ClassVar[bool] = True
     lengths: tuple[int, ...]
 
     def accept(self, item: object, sizes: Sizes) -> object:
@@ -148,6 +154,7 @@ class OneOf:
 class Number:
     """An unsigned integer from `least` to `most`, below 256, for fields whose other values mean nothing."""
 
+    octets: ClassVar[bool] = False
     least: int
     most: int
 
@@ -176,6 +183,7 @@ class Number:
 class UintList:
     """A list of 1 to `most` unsigned integers of 8 bits, held as a tuple."""
 
+    octets: ClassVar[bool] = False
     most: int = 8
 
     def accept(self, item: object, sizes: Sizes) -> object:

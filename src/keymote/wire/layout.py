@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final
 
-from keymote.cbor import BSTR_HEADS
+from keymote.cbor import BSTR_HEADS, UINTS
 
 Take = Callable[[bytes, int, list[Any]], int]
 """`(data, position, values)`: append the field's value and return the position behind it, or MISMATCH.
@@ -19,6 +19,8 @@ May raise IndexError for data that end too soon, and return a position beyond th
 Write = Callable[[Any], bytes]
 
 MISMATCH: Final = -1
+_SMALL: Final = {encoded: value for value, encoded in enumerate(UINTS)}
+"""Encoding of a number below 256 -> the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,22 @@ class Exactly:
     length: int
 
 
-Part = Exactly | Take
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A byte string of `least` to `most` bytes, at most 65 535."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """An unsigned integer of at most `bits` bits, 8 to 64."""
+
+    bits: int
+
+
+Part = Exactly | Between | Unsigned | Take
 
 
 def uint(bits: int) -> Take:
@@ -81,13 +98,18 @@ def reader(opening: bytes, parts: Sequence[Part]) -> Reader:
     """Return the reader of one array: the constant `opening` (its head and message type), then `parts` in order."""
     runs: list[tuple[bytes, list[int], Take | None]] = [(opening, [], None)]
     for part in parts:
-        if isinstance(part, Exactly):
-            runs[-1][1].append(part.length)
-        else:
-            runs[-1] = (*runs[-1][:2], part)
-            runs.append((b"", [], None))
-    if len(runs) == 1:
-        return _whole(opening, runs[0][1])
+        match part:
+            case Exactly(length):
+                runs[-1][1].append(length)
+                continue
+            case Between(least, most):
+                take = octets(least, most)
+            case Unsigned(bits):
+                take = uint(bits)
+            case _:
+                take = part
+        runs[-1] = (*runs[-1][:2], take)
+        runs.append((b"", [], None))
     takes: list[Take] = []
     for constant, lengths, then in runs:
         if constant or lengths:
@@ -110,29 +132,56 @@ def reader(opening: bytes, parts: Sequence[Part]) -> Reader:
     return read
 
 
-def _packed(opening: bytes, lengths: Sequence[int]) -> tuple[Struct, tuple[bytes, ...]]:
-    """Return how byte strings of these lengths lie, each behind its head, and the heads, the first behind `opening`."""
-    heads = [BSTR_HEADS[length] for length in lengths] or [b""]
-    heads[0] = opening + heads[0]
-    lie = zip(heads, [*lengths, 0], strict=False)
-    return Struct("".join(f"{len(head)}s{length}s" for head, length in lie)), tuple(heads)
+def likewise(opening: bytes, parts: Sequence[Part], values: Sequence[Any]) -> Reader | None:
+    """Return the reader of the arrays whose fields are as long as those of `values`, which `reader` has accepted.
 
-
-def _whole(opening: bytes, lengths: Sequence[int]) -> Reader:
-    layout, heads = _packed(opening, lengths)
+    It takes one step where `reader` takes one for each field. None where such a reader could accept anything else.
+    """
+    heads: list[bytes] = []
+    lengths: list[int] = []
+    numbers: list[tuple[int, int]] = []
+    for place, (part, value) in enumerate(zip(parts, values, strict=True)):
+        if isinstance(part, (Exactly, Between)):
+            heads.append(BSTR_HEADS[len(value)])
+            lengths.append(len(value))
+        elif isinstance(part, Unsigned) and value < 256:
+            heads.append(b"")
+            lengths.append(len(UINTS[value]))
+            numbers.append((place, 1 << part.bits))
+        else:
+            return None
+    layout, due = _packed(opening, heads, lengths)
     size, unpack = layout.size, layout.unpack
 
     def read(data: bytes) -> Sequence[Any] | None:
         if len(data) != size:
             return None
         found = unpack(data)
-        return found[1::2] if found[::2] == heads else None
+        if found[::2] != due:
+            return None
+        if not numbers:
+            return found[1::2]
+        values = list(found[1::2])
+        for place, limit in numbers:
+            value = _SMALL.get(values[place], limit)
+            if value >= limit:
+                return None
+            values[place] = value
+        return values
 
     return read
 
 
+def _packed(opening: bytes, heads: Sequence[bytes], lengths: Sequence[int]) -> tuple[Struct, tuple[bytes, ...]]:
+    """Return how strings of these lengths lie, each behind its head, and the heads, the first behind `opening`."""
+    due = [*heads] or [b""]
+    due[0] = opening + due[0]
+    lie = zip(due, [*lengths, 0], strict=False)
+    return Struct("".join(f"{len(head)}s{length}s" for head, length in lie)), tuple(due)
+
+
 def _run(opening: bytes, lengths: Sequence[int]) -> Take:
-    layout, heads = _packed(opening, lengths)
+    layout, heads = _packed(opening, [BSTR_HEADS[length] for length in lengths], lengths)
     size, unpack_from, last = layout.size, layout.unpack_from, 2 * len(lengths)
 
     def take(data: bytes, at: int, values: list[Any]) -> int:

@@ -4,15 +4,29 @@ A message is a CBOR array `[mt, fields...]`; the inner arrays that travel encryp
 Fields are annotated with their `FieldType`; fields at the end may be optional, which means left out, never null.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import FieldType, Sizes
-from keymote.wire.layout import Reader, reader
+from keymote.wire.layout import Part, Reader, Write, likewise, reader
+
+MOST_KNOWN: Final = 1024
+"""Layouts kept of a message: more than the lengths that its own senders give it."""
 
 B = TypeVar("B", bound="Body")
 M = TypeVar("M", bound="Message")
@@ -29,7 +43,12 @@ class Body:
     _values: ClassVar[Any]
     """Returns the values of a message's fields in order."""
     _openings: ClassVar[tuple[bytes, ...]]
-    _readers: ClassVar[dict[tuple[bytes, int], Reader]]
+    _templates: ClassVar[tuple[cbor.Template, ...]]
+    _written: ClassVar[tuple[tuple[int, Write], ...]]
+    """Places of the fields that are no byte strings, and what writes them."""
+    _readers: ClassVar[dict[tuple[int, int], tuple[Sequence[Part], Reader]]]
+    _known: ClassVar[dict[tuple[int, bytes, int], Reader]]
+    """How messages lay that were read: by their length, their first byte and the size of points."""
     max_size: ClassVar[int] = cbor.MAX_SIZE
 
     def items(self) -> list[object]:
@@ -45,34 +64,47 @@ class Body:
     def encode(self, *, without: int = 0) -> bytes:
         """Return the one encoding of this message, or of the array that lacks its last `without` fields."""
         values = self._values(self)
+        count = len(values)
         if without or values[-1] is None:
-            values = values[: (values.index(None) if values[-1] is None else len(values)) - without]
-        heads, parts = cbor.BSTR_HEADS, [self._openings[len(values)]]
-        for value, kind in zip(values, self._types, strict=False):
-            if type(value) is bytes:
-                parts.append(heads[len(value)])
-                parts.append(value)
-            else:
-                parts.append(kind.write(value))
-        return b"".join(parts)
+            count = (values.index(None) if values[-1] is None else count) - without
+            values = values[:count]
+        if self._written:
+            parts = list(values)
+            for place, write in self._written:
+                if place < count:
+                    parts[place] = write(parts[place])
+            values = tuple(parts)
+        return self._templates[count].join(values)
 
     @classmethod
     def decode(cls, data: bytes, sizes: Sizes) -> Self:
         """Return the message in `data`; E_FORMAT unless it is the encoding of exactly this message."""
-        read = cls._readers.get((data[:1], sizes.point)) or cls._reader(data[:1], sizes)
-        values = read(data)
-        if values is None or len(data) > cls.max_size:
-            return cls.from_items(cbor.decode_array(data, max_size=cls.max_size), sizes)  # says what is wrong
+        known = cls._known.get((len(data), data[:1], sizes.point))
+        values = None if known is None else known(data)
+        if values is None:
+            values = cls._first_read(data, sizes)
+            if values is None:
+                return cls.from_items(cbor.decode_array(data, max_size=cls.max_size), sizes)  # says what is wrong
         return cls(*values)
 
     @classmethod
-    def _reader(cls, first: bytes, sizes: Sizes) -> Reader:
-        """Return the reader of arrays with this first byte, which tells the number of elements."""
-        count = first[0] - 0x80 - len(cls._head) if first else -1
-        if not cls._required <= count <= len(cls._types):
-            return _unreadable
-        made = reader(cls._openings[count], [kind.part(sizes) for kind in cls._types[:count]])
-        cls._readers[first, sizes.point] = made
+    def _first_read(cls, data: bytes, sizes: Sizes) -> Sequence[Any] | None:
+        """Return the fields of a message that lies as none did before, and remember how; None unless it is one."""
+        count = data[0] - 0x80 - len(cls._head) if data else -1
+        if not cls._required <= count <= len(cls._types) or len(data) > cls.max_size:
+            return None
+        parts, read = cls._readers.get((count, sizes.point)) or cls._reader(count, sizes)
+        values = read(data)
+        if values is not None:
+            if len(cls._known) >= MOST_KNOWN:
+                cls._known.clear()
+            cls._known[len(data), data[:1], sizes.point] = likewise(cls._openings[count], parts, values) or read
+        return values
+
+    @classmethod
+    def _reader(cls, count: int, sizes: Sizes) -> tuple[Sequence[Part], Reader]:
+        parts = [kind.part(sizes) for kind in cls._types[:count]]
+        made = cls._readers[count, sizes.point] = parts, reader(cls._openings[count], parts)
         return made
 
     @classmethod
@@ -86,10 +118,6 @@ class Body:
             raise PeerFault(ErrorCode.E_FORMAT, f"message type {items[0]!r} where {cls.__name__} is due")
         values = [kind.accept(item, sizes) for kind, item in zip(cls._types, items[head:], strict=False)]
         return cls(*values)
-
-
-def _unreadable(_data: bytes) -> None:
-    return None
 
 
 class Message(Body):
@@ -107,7 +135,7 @@ def message(mt: int, *, max_size: int = cbor.MAX_SIZE) -> Callable[[type[M]], ty
         made = body(cls)
         made.mt = mt
         made._head = (mt,)
-        made._openings = _openings(made)
+        _lay_out(made)
         made.max_size = max_size
         return made
 
@@ -132,15 +160,19 @@ def body(cls: type[B]) -> type[B]:
     made._required = required
     values = attrgetter(*names)
     made._values = staticmethod(values if len(names) > 1 else lambda one: (values(one),))
-    made._openings = _openings(made)
-    made._readers = {}
+    _lay_out(made)
+    made._readers, made._known = {}, {}
     return made
 
 
-def _openings(made: type[Body]) -> tuple[bytes, ...]:
-    """Return what precedes 0, 1, 2... fields: the head of the array and the message type."""
+def _lay_out(made: type[Body]) -> None:
+    """Prepare how arrays with 0, 1, 2... fields are written: the head, the message type, and which fields write themselves."""
     mt = b"".join(map(cbor.uint, made._head))
-    return tuple(bytes((0x80 + len(made._head) + count,)) + mt for count in range(len(made._types) + 1))
+    counts = range(len(made._types) + 1)
+    made._written = tuple((place, kind.write) for place, kind in enumerate(made._types) if not kind.octets)
+    made._openings = tuple(bytes((0x80 + len(made._head) + count,)) + mt for count in counts)
+    written = frozenset(place for place, _ in made._written)
+    made._templates = tuple(cbor.Template(opening, written) for opening in made._openings)
 
 
 def _field_type(hint: Any) -> tuple[bool, FieldType]:
