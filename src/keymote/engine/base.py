@@ -7,9 +7,10 @@ only in how they store, send and wait.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from keymote.crypto.entropy import Entropy
 from keymote.errors import ErrorCode, PeerFault
@@ -118,6 +119,33 @@ class Refused(Report):
 Output = Send | Ask | Tell | Report
 MULTICAST: Final[Peer] = "multicast"
 """The peer that stands for everybody in radio range."""
+
+
+# ------------------------------------------------------------------ states of cells
+
+C = TypeVar("C")
+_FIELDS: Final[dict[type, tuple[Callable[[Any], tuple[Any, ...]], Mapping[str, int]]]] = {}
+
+
+def replace(state: C, **changes: Any) -> C:
+    """Return `state` with some fields changed: `dataclasses.replace`, three times faster, which every step asks for.
+
+    KeyError for a field that its constructor does not take.
+    """
+    kind = type(state)
+    values_of, places = _FIELDS.get(kind) or _fields(kind)
+    values = list(values_of(state))
+    for name, value in changes.items():
+        values[places[name]] = value
+    return kind(*values)
+
+
+def _fields(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], Mapping[str, int]]:
+    """Return what reads the fields that the constructor of a dataclass takes, and where each of them stands."""
+    taken = [field.name for field in fields(kind) if field.init]
+    read = attrgetter(*taken) if len(taken) > 1 else lambda state: tuple(getattr(state, name) for name in taken)
+    made = _FIELDS[kind] = read, {name: place for place, name in enumerate(taken)}
+    return made
 
 
 # ------------------------------------------------------------------ kinds of cells

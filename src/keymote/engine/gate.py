@@ -1,7 +1,7 @@
 """A registrar's door: HELLO, cookies and rate limits before any elliptic curve arithmetic (Triad-1 1.14, 2.4 E0)."""
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from keymote import cbor
@@ -21,6 +21,7 @@ from keymote.engine.base import (
     Send,
     Step,
     Tell,
+    replace,
 )
 from keymote.engine.context import RegistrarContext, RegistrarPolicy
 from keymote.engine.faces import HelloIs, OpenDoor, SayHello, enrolment_of

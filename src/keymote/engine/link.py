@@ -6,7 +6,7 @@ falls there is refused and answered by a step of the link epoch, which both side
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from keymote import cbor
@@ -29,6 +29,7 @@ from keymote.engine.base import (
     Send,
     Tell,
     Told,
+    replace,
 )
 from keymote.engine.base import Step as StepResult
 from keymote.engine.faces import LinkSeen, Revive

@@ -1,9 +1,9 @@
 """A device that is enrolled here, as its manager sees it: who may open sessions, and which ones are alive."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
-from keymote.engine.base import CellKey, Output, Tell
+from keymote.engine.base import CellKey, Output, Tell, replace
 from keymote.engine.faces import session_of
 from keymote.engine.link import LinkBody, SealBody
 from keymote.errors import ErrorCode, PeerFault

@@ -1,6 +1,6 @@
 """NMAUTH: two managers authenticate with their credentials and key a link between them (Triad-1 2.5)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
@@ -24,6 +24,7 @@ from keymote.engine.base import (
     Step,
     Tell,
     Told,
+    replace,
 )
 from keymote.engine.context import ANSWER_CACHE_S, Membership, RegistrarContext
 from keymote.engine.faces import peer_manager

@@ -1,12 +1,12 @@
 """A manager's own durable state: the keys that its shares are derived from, and its status epoch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from keymote import cbor
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import Secret
-from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Step, Tell, Told
+from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Step, Tell, Told, replace
 from keymote.engine.context import RegistrarContext
 from keymote.errors import ErrorCode, PeerFault
 

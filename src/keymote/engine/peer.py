@@ -1,11 +1,11 @@
 """Another manager, as this one knows it: verified credential, highest status epoch, and what waits for a link to it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from keymote import cbor
 from keymote.crypto.entropy import Entropy
-from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Output, Peer, Step, Tell, Told
+from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Output, Peer, Step, Tell, Told, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import DropManager
 from keymote.engine.link import Cut, LinkBody, SealBody, link_to_manager

@@ -4,7 +4,7 @@ Up to BIND everything is memory only. From BIND on the run is part of the record
 made a credential of it; after CRED only the membership is left.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from keymote import cbor
@@ -28,6 +28,7 @@ from keymote.engine.base import (
     Step,
     Tell,
     Told,
+    replace,
 )
 from keymote.engine.context import (
     ENROLMENT_REPETITIONS,

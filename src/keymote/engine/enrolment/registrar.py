@@ -6,7 +6,7 @@ BIND makes a second credential.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from keymote import cbor
@@ -32,6 +32,7 @@ from keymote.engine.base import (
     Step,
     Tell,
     Told,
+    replace,
 )
 from keymote.engine.context import RegistrarContext, backoff_s
 from keymote.engine.enrolment.schedule import Run, generator, opening

@@ -1,12 +1,13 @@
 """What both sides of an enrolment compute alike (Triad-1 2.4); no state, no network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from keymote import cbor
 from keymote.crypto.kdf import Transcript, extract, lexp, mac16
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
+from keymote.engine.base import replace
 from keymote.wire.enrolment import Hello, Join, OfferPoints
 
 

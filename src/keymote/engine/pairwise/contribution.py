@@ -1,12 +1,11 @@
 """What a manager contributes to the key of a session: b W of its own device, sealed to the other one (Triad-1 2.6: S4, S5)."""
 
-from dataclasses import replace
 from typing import Final
 
 from keymote.crypto import seal
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.suite import Point
-from keymote.engine.base import Output, Refused, Step, Tell
+from keymote.engine.base import Output, Refused, Step, Tell, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import OWN, enrolment_of, session_of
 from keymote.engine.link import SealBody

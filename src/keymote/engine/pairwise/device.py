@@ -1,7 +1,5 @@
 """A session at a device: from the wish or the invitation to OPEN, and its end (Triad-1 2.6, 2.8)."""
 
-from dataclasses import replace
-
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import equal
 from keymote.crypto.suite import Suite
@@ -19,6 +17,7 @@ from keymote.engine.base import (
     Step,
     Tell,
     Told,
+    replace,
 )
 from keymote.engine.context import ANSWER_CACHE_S, AWAIT_A1_S, SESSION_TIMEOUTS_S, DeviceContext
 from keymote.engine.faces import OWN_ENROLMENT, CloseSession, KeyReady, Protect, RevokeSession, SessionClosed

@@ -1,11 +1,9 @@
 """The initiator's own steps: A1, A3, and what A2 and A4 must prove (Triad-1 2.6)."""
 
-from dataclasses import replace
-
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import equal
 from keymote.crypto.suite import Point, Suite
-from keymote.engine.base import Now, Peer, Refused, Step
+from keymote.engine.base import Now, Peer, Refused, Step, replace
 from keymote.engine.pairwise.parties import Parties, Repeat, Shares
 from keymote.engine.pairwise.schedule import Channel, Handshake, challenge, recover
 from keymote.engine.pairwise.states import AwaitA2, AwaitA4, AwaitShares

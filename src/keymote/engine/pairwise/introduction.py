@@ -1,10 +1,9 @@
 """How a session comes about at its managers: asked for by a device, or by XCRED of the other manager (Triad-1 2.6, 2.7)."""
 
-from dataclasses import replace
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
-from keymote.engine.base import Now, Output, Refused, Step, Tell
+from keymote.engine.base import Now, Output, Refused, Step, Tell, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import OWN, SessionRegistered, enrolment_of, peer_manager, session_of
 from keymote.engine.link import SealBody

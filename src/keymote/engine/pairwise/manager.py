@@ -1,9 +1,21 @@
 """A session at a manager: introduce two devices, contribute a share for each, and take it back (Triad-1 2.6 to 2.8)."""
 
-from dataclasses import replace
-
 from keymote.crypto.entropy import Entropy
-from keymote.engine.base import Answer, Ask, Due, Durability, Item, Kind, Now, Received, Refused, Step, Tell, Told
+from keymote.engine.base import (
+    Answer,
+    Ask,
+    Due,
+    Durability,
+    Item,
+    Kind,
+    Now,
+    Received,
+    Refused,
+    Step,
+    Tell,
+    Told,
+    replace,
+)
 from keymote.engine.context import RegistrarContext
 from keymote.engine.link import LinkBody, SealBody
 from keymote.engine.member import ACTIVE, Asked, DeviceGone, MemberIs, NoSuchMember, Superseded, refusal

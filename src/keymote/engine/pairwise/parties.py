@@ -1,11 +1,11 @@
 """Who takes part in a session, as one of its devices knows it, and what all its states share."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from keymote.crypto import seal
 from keymote.crypto.suite import Point, Suite, VerifyKey
-from keymote.engine.base import Now, Output, Peer, Send, Tell
+from keymote.engine.base import Now, Output, Peer, Send, Tell, replace
 from keymote.engine.context import SESSION_TIMEOUTS_S, DeviceContext, Membership
 from keymote.engine.link import OWN_LINK, Forward, SealBody
 from keymote.engine.pairwise.schedule import share_context

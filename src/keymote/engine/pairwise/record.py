@@ -1,10 +1,9 @@
 """SREC: application data in an open session (Triad-1 2.8)."""
 
-from dataclasses import replace
 from typing import Final
 
 from keymote import cbor
-from keymote.engine.base import Peer, Refused, Step
+from keymote.engine.base import Peer, Refused, Step, replace
 from keymote.engine.faces import Opened, Protected, SessionClosed
 from keymote.engine.pairwise.states import Open
 from keymote.errors import ErrorCode, PeerFault

@@ -1,9 +1,8 @@
 """A manager carries what two devices say to each other where they cannot reach each other (Triad-1 2.6)."""
 
-from dataclasses import replace
 from typing import Final
 
-from keymote.engine.base import CellKey, Peer, Step, Tell
+from keymote.engine.base import CellKey, Peer, Step, Tell, replace
 from keymote.engine.link import Forward
 from keymote.engine.pairwise.register import Register
 from keymote.errors import ErrorCode, PeerFault

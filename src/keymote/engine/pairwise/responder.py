@@ -1,11 +1,10 @@
 """The responder's own steps: A2 to at most three callers, A4 to the one that proves itself (Triad-1 2.6, 1.14)."""
 
-from dataclasses import replace
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.suite import Point, Suite
-from keymote.engine.base import Now, Peer, Send, Step
+from keymote.engine.base import Now, Peer, Send, Step, replace
 from keymote.engine.context import DeviceContext
 from keymote.engine.pairwise.parties import Repeat, Shares
 from keymote.engine.pairwise.schedule import Channel, Handshake, challenge, recover

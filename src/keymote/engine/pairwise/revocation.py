@@ -1,10 +1,9 @@
 """The end of a session at a manager: REVNOTE checked, written, and said until it was heard (Triad-1 2.8)."""
 
-from dataclasses import replace
 from typing import Final
 
 from keymote.crypto.secret import equal
-from keymote.engine.base import Ask, Now, Output, Step, Tell
+from keymote.engine.base import Ask, Now, Output, Step, Tell, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import SessionRevoked
 from keymote.engine.link import SealBody, link_to_device
