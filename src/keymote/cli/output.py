@@ -4,9 +4,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+
+FILE_COLUMNS: Final = 160
+"""Width of tables that no terminal shows."""
 
 
 class Output(StrEnum):
@@ -28,7 +32,8 @@ def show(result: Mapping[str, object], output: Output) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else FILE_COLUMNS
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
     facts = Table(box=None, show_header=False, pad_edge=False)
     tables: list[tuple[str, Sequence[Mapping[str, object]]]] = []
     for name, value in result.items():
@@ -41,8 +46,8 @@ def show(result: Mapping[str, object], output: Output) -> None:
     for name, rows in tables:
         table = Table(title=Text(name.replace("_", " ")) if len(tables) > 1 else None, box=None, pad_edge=False)
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        for column in columns:
-            table.add_column(column.replace("_", " "), overflow="fold")
+        for place, column in enumerate(columns):
+            table.add_column(column.replace("_", " "), overflow="fold", no_wrap=place == 0)
         for row in rows:
             table.add_row(*(Text(cell(row.get(column))) for column in columns))
         console.print(table)
