@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 import typer
 
-
 FILE_COLUMNS: Final = 160
 """Width of tables that no terminal shows."""
 
