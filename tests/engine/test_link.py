@@ -11,10 +11,14 @@ from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.kdf import expand, lexp
 from keymote.crypto.secret import Secret
 from keymote.crypto.suites import suite_by_id
-from keymote.engine.base import CellKey, Kind, Now, Received, Refused, Send, Tell, Told
+from keymote.engine.base import CellKey, Due, Kind, Now, Received, Refused, Send, Tell, Told
+from keymote.engine.faces import Announce
 from keymote.engine.link import (
+    ANNOUNCED_AGAIN_S,
+    ANNOUNCED_DAILY_S,
     BLOCK,
     JUMP,
+    LONGEST_PAUSE_S,
     MAX_AGE_S,
     MAX_RECORDS,
     OLD_KEY_S,
@@ -323,3 +327,98 @@ def test_LK05_LK10_two_lives_of_one_backup_share_no_number() -> None:
     lives = [life(began) for began in (1_800_000_000, 1_800_000_400, 1_800_090_000)]
     assert not set.intersection(lives[0], lives[1])
     assert not set.intersection(lives[0] | lives[1], lives[2])
+
+
+def announced_at(device: End) -> float:
+    """Return when the device announces itself next."""
+    assert device.kind.deadline is not None
+    at = device.kind.deadline(device.cell)
+    assert at is not None
+    return at
+
+
+def test_LK13_a_device_that_starts_again_is_spoken_to_where_it_is_now() -> None:
+    device, manager = ends()
+    manager.hear(device.send(), peer="there")
+    device.reboot()
+    (announcement,) = device.step(Announce())
+    (answer,) = manager.hear(announcement, peer="elsewhere")
+    assert manager.cell is not None
+    assert manager.cell.peer == "elsewhere"
+    assert device.hear(answer) == []
+    assert device.told == [] == manager.told[1:]
+    device.hear(manager.send())
+    assert device.told[-1].body == BODY
+
+
+def test_LK13_it_is_said_again_more_and_more_rarely_until_it_is_answered_and_then_daily() -> None:
+    device, manager = ends()
+    device.reboot()
+    (lost,) = device.step(Announce(), 0.0)
+    at, pauses, said = 0.0, [], {lost}
+    for _ in range(10):
+        pauses.append(announced_at(device) - at)
+        at = announced_at(device)
+        assert device.step(Due(), at - 0.5) == []
+        (lost,) = device.step(Due(), at)
+        said.add(lost)
+    assert pauses == [min(ANNOUNCED_AGAIN_S * 2**n, LONGEST_PAUSE_S) for n in range(10)]
+    assert len(said) == 11
+    (answer,) = manager.hear(lost, at)
+    device.hear(answer, at)
+    assert announced_at(device) == at + ANNOUNCED_DAILY_S
+    (daily,) = device.step(Due(), announced_at(device))
+    assert manager.hear(daily, at + ANNOUNCED_DAILY_S) != []
+    assert announced_at(device) == at + ANNOUNCED_DAILY_S + ANNOUNCED_AGAIN_S
+
+
+def test_LK13_whatever_a_device_hears_of_its_registrar_is_an_answer_and_a_repetition_is_none() -> None:
+    device, manager = ends()
+    old = manager.send()
+    device.hear(old)
+    device.reboot()
+    (announcement,) = device.step(Announce())
+    device.hear(old)  # may have been recorded by anybody
+    device.hear(manager.send())  # of a block of which the device does not know how much it has heard
+    assert announced_at(device) == ANNOUNCED_AGAIN_S
+    manager.hear(announcement)
+    device.hear(manager.send())
+    assert announced_at(device) == ANNOUNCED_DAILY_S
+
+
+def test_LK13_reboots_with_no_answer_between_them_lead_the_link_one_epoch_on_not_many() -> None:
+    device, manager = ends()
+    device.hear(manager.send())
+    for _ in range(5):
+        device.reboot()
+        (announcement,) = device.step(Announce())
+        assert Link.decode(announcement, sizes_of(1)).le == 1
+    for record in manager.hear(announcement):
+        device.hear(record)
+    assert announced_at(device) == ANNOUNCED_DAILY_S
+
+
+def test_LK09_LK13_what_was_said_to_the_old_address_is_said_again_to_the_new_one() -> None:
+    device, manager = ends()
+    device.reboot()
+    manager.send()  # nobody is there any more
+    (announcement,) = device.step(Announce())
+    manager.cell, outputs = manager.kind.step(manager.cell, Received("elsewhere", announcement), Now(1.0, 0), ENTROPY)
+    sends = [output for output in outputs if isinstance(output, Send)]
+    assert {send.peer for send in sends} == {"elsewhere"}
+    for send in sends:
+        device.hear(send.data, 1.0)
+    assert [entry.body for entry in device.told] == [BODY]
+
+
+def test_LK13_an_announcement_costs_no_write_within_a_block_and_a_node_without_link_says_nothing() -> None:
+    device, manager = ends()
+    device.reboot()
+    manager.hear(device.step(Announce())[0], peer="far")
+    before = device.writes, manager.writes
+    for _ in range(9):
+        manager.hear(device.step(Due(), announced_at(device))[0], peer="far")
+    assert (device.writes, manager.writes) == before
+    nobody = End(device.kind, DEV)
+    assert nobody.step(Announce()) == []
+    assert nobody.cell is None

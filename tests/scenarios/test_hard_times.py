@@ -4,12 +4,13 @@ import pytest
 
 from keymote.engine.enrolment.registrar import RegistrarCell
 from keymote.engine.faces import Opened, Revive, RevokeDevice, RevokeSession, SessionClosed, enrolment_of, session_of
-from keymote.engine.link import OWN_LINK, link_to_device
+from keymote.engine.link import LONGEST_PAUSE_S, OWN_LINK, LinkCell, link_to_device
 from keymote.engine.member import REVOKED
 from keymote.engine.pairwise.states import Open
 from keymote.errors import ErrorCode
 from keymote.lab.scenes import Scene, identity, two_operators
 from keymote.lab.simulator import Channel, Fuse, Quartz
+from keymote.wire.pairwise import Link
 
 D1 = enrolment_of(identity("d1"))
 
@@ -147,6 +148,67 @@ def test_LK10_a_backup_put_back_again_and_again_uses_no_number_twice() -> None:
         open_with_patience(scene, "d1", "d3")
         scene.sim.reboot("nm1")
         open_with_patience(scene, "d2", "d3")
+    assert scene.witness.reused == []
+
+
+def where(scene: Scene, name: str) -> str:
+    """Return the address to which a device's manager speaks."""
+    link = scene.sim.hosts[scene.homes[name]].cells[link_to_device(identity(name))]
+    assert isinstance(link, LinkCell)
+    return link.peer
+
+
+def test_LK13_a_device_that_comes_back_elsewhere_is_found_by_who_asks_for_it() -> None:
+    """It says nothing by itself but where it is; its peer's managers bring the session to its new address."""
+    scene = two_operators()
+    scene.sim.hosts["d2"].address = "d2 on another port"
+    scene.sim.reboot("d2")
+    assert where(scene, "d2") == "d2"
+    scene.sim.run_for(1.0)
+    assert where(scene, "d2") == "d2 on another port"
+    open_with_patience(scene, "d1", "d2", within_s=20.0)
+    assert scene.witness.reused == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_LK13_an_announcement_comes_through_bad_air(seed: int) -> None:
+    scene = two_operators(seed=bytes([seed]), channel=Channel(0.02, loss=0.6))
+    scene.sim.hosts["d2"].address = "d2 on another port"
+    scene.sim.reboot("d2")
+    assert scene.sim.run_until(lambda: where(scene, "d2") != "d2", within_s=1200.0)
+
+
+def test_LK13_a_manager_that_was_down_meanwhile_learns_the_address_too() -> None:
+    scene = two_operators()
+    scene.sim.reboot("nm2", down_s=900.0)
+    scene.sim.hosts["d2"].address = "d2 on another port"
+    scene.sim.reboot("d2")
+    scene.sim.run_for(900.0 + LONGEST_PAUSE_S)
+    said = scene.sim.messages["d2", Link.mt]
+    open_with_patience(scene, "d1", "d2", within_s=20.0)
+    assert said < 16
+
+
+def test_LK10_LK13_after_a_second_life_of_a_backup_a_device_is_reached_again_within_a_day() -> None:
+    """The second life speaks in an epoch that the device has left, until the device says where it stands."""
+    scene = two_operators(homes=FLEET)
+    open_with_patience(scene, "d1", "d2")
+    backup = dict(scene.sim.hosts["nm1"].disk)
+    scene.restore("nm1", backup)
+    open_with_patience(scene, "d1", "d2")
+    for _ in range(3):
+        scene.sim.run_for(86401.0)
+        open_with_patience(scene, "d1", "d2")
+    left = scene.sim.hosts["d1"].cells[OWN_LINK].keys.le
+    scene.restore("nm1", backup)
+    link = link_to_device(identity("d1"))
+    scene.sim.command("nm1", link, Revive())
+    assert left > scene.sim.hosts["nm1"].cells[link].keys.le
+    late = scene.ask("d2", "d1")
+    scene.sim.run_for(60.0)
+    assert scene.ready("d2", late) is None
+    scene.sim.run_for(86400.0)
+    open_with_patience(scene, "d2", "d1", within_s=20.0)
     assert scene.witness.reused == []
 
 

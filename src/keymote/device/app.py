@@ -24,6 +24,7 @@ from keymote.engine.enrolment.device import Registered
 from keymote.engine.exports import PskForm
 from keymote.engine.faces import (
     OWN_ENROLMENT,
+    Announce,
     CloseSession,
     Enrolled,
     EnrolmentFailed,
@@ -92,6 +93,8 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
     try:
         await runtime.open_doors(node.doors)
         await runtime.provide_code(again=rejoin)
+        if not rejoin:
+            runtime.command(OWN_LINK, Announce())
     except BaseException:
         await runtime.close()
         raise

@@ -77,6 +77,11 @@ class RevokeSession(Command):
     reason: int
 
 
+@dataclass(frozen=True, slots=True)
+class Announce(Command):
+    """To the own link of a device, once after start: tell the registrar where the device is now, until it has answered."""
+
+
 # ------------------------------------------------------------------ to a registrar
 
 

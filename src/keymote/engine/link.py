@@ -32,7 +32,7 @@ from keymote.engine.base import (
     replace,
 )
 from keymote.engine.base import Step as StepResult
-from keymote.engine.faces import LinkSeen, Revive
+from keymote.engine.faces import Announce, LinkSeen, Revive
 from keymote.engine.link_keys import EpochKeys, LinkEnd
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
@@ -55,8 +55,17 @@ ORIGINS: Final = 1 << 19
 UNANSWERED: Final = 4
 """Bodies sent most recently, sealed anew when the epoch steps."""
 UNANSWERED_S: Final = 15.0
+ANNOUNCED_AGAIN_S: Final = 4.0
+"""Seconds until an announcement that nobody answered is said again; twice as long each time, up to the longest pause."""
+LONGEST_PAUSE_S: Final = 600.0
+ANNOUNCED_DAILY_S: Final = 86400.0
+"""Seconds after an announcement that was answered until the next one."""
 _NO_POINTS: Final = sizes_of(1)
 """Neither LINK nor ERROR has a field whose length depends on the suite."""
+_EMPTY: Final = Error(Link.mt, ErrorCode.E_REPLAY).encode()
+"""A body that says nothing: its record shows the epoch of its sender, and that it is there."""
+_ANNOUNCEMENT: Final = Error(Link.mt, ErrorCode.E_TIMEOUT).encode()
+"""A body that says: I have heard nothing of you, here I am."""
 
 
 # ------------------------------------------------------------------ commands and what cells hear from a link
@@ -147,6 +156,22 @@ class Window(NamedTuple):
 UNUSED: Final = Window()
 
 
+class Announced(NamedTuple):
+    """When this end announced itself last, and after which pause it does so again."""
+
+    said_at: float
+    pause_s: float = ANNOUNCED_AGAIN_S
+
+    @property
+    def answered(self) -> "Announced":
+        return Announced(self.said_at, ANNOUNCED_DAILY_S)
+
+    def again(self, now: Now) -> "Announced":
+        """Return what follows when the pause is over."""
+        answered = self.pause_s == ANNOUNCED_DAILY_S
+        return Announced(now.mono, ANNOUNCED_AGAIN_S if answered else min(2 * self.pause_s, LONGEST_PAUSE_S))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The epoch in which a link stands, and those before and after it.
@@ -155,7 +180,9 @@ class Standing:
     one. `beyond`: epochs after `ahead` to which a former life of this link may have led the peer; only where a backup was
     put back, and empty once the peer was heard. `previous`: the receive key that stays good for 60 s after a step.
     `doubtful`: restored from a backup, nothing under any epoch of the stored record may be sent or believed. `resumed`:
-    loaded after a restart, what lies below `rx_reserved` may have been received before.
+    loaded after a restart, what lies below `rx_reserved` may have been received before; not
+    so with a trail, which is stored until the first record of the present epoch is accepted. `announced`: this end has told
+    the other one where it is (docs/decisions/0130).
     """
 
     keys: EpochKeys
@@ -168,6 +195,7 @@ class Standing:
     previous_window: Window = UNUSED
     doubtful: bool = False
     resumed: bool = False
+    announced: Announced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +234,10 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
                 return _seal(cell, body, now)
             case Revive() if cell is not None:
                 return (_jumped(cell, now) if cell.standing.doubtful else cell), ()
+            case Announce():
+                return (None, ()) if cell is None else _announced(_afresh(cell, now), Announced(now.mono))
+            case Due() if cell is not None:
+                return _due(cell, now)
             case Told(Install() as command):
                 return _installed(command, suites(command.suite), now), ()
             case Told(Cut()):
@@ -214,7 +246,7 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
                 return _stepped(cell, now), ()
             case Told(Forward(data)) if cell is not None:
                 return cell, [Send(cell.peer, data)]
-            case Failed() | Due():
+            case Failed():
                 return cell, ()
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a link")
@@ -227,6 +259,7 @@ def link_kind(suites: Callable[[int], Suite], dispatch: Dispatch, generation: in
         load=lambda cell_id, record: _load(cell_id, record, suites, generation),
         aliases=lambda cell: _lids(cell) + ((previous.lid,) if (previous := cell.standing.previous) else ()),
         stored_aliases=_lids,
+        deadline=_announced_until,
         same_record=_same_record,
     )
 
@@ -240,7 +273,8 @@ def _lids(cell: LinkCell) -> tuple[bytes, ...]:
 def _installed(command: Install, suite: Suite, now: Now) -> LinkCell:
     end = LinkEnd(command.id, command.peer_id, command.field_id, command.own_part, suite)
     keys = end.epoch(command.key, 0)
-    return _fresh(end, Standing(keys, end.after(keys), (), now.mono), command.peer)
+    announced = Announced(now.mono, ANNOUNCED_DAILY_S) if end.key == OWN_LINK else None
+    return _fresh(end, Standing(keys, end.after(keys), (), now.mono, announced=announced), command.peer)
 
 
 def _fresh(end: LinkEnd, standing: Standing, peer: Peer, unanswered: tuple[tuple[float, bytes], ...] = ()) -> LinkCell:
@@ -258,6 +292,31 @@ def _seal(cell: LinkCell, body: bytes, now: Now) -> StepResult:
     recent = (*cell.unanswered[1 - UNANSWERED :], (now.mono, body))
     cell, record = _sealed(cell, body, recent)
     return cell, [Send(cell.peer, record)]
+
+
+def _afresh(cell: LinkCell, now: Now) -> LinkCell:
+    """Leave the epoch of which a restart has left us ignorant what was received in it: there the answer would be refused."""
+    if cell.standing.doubtful:
+        return _jumped(cell, now)
+    return _stepped(cell, now) if cell.standing.resumed else cell
+
+
+def _announced(cell: LinkCell, announced: Announced) -> StepResult:
+    """Say where we are: an empty record, which the other end answers by another (LK-13)."""
+    cell, record = _sealed(cell, _ANNOUNCEMENT, cell.unanswered)
+    return replace(cell, standing=replace(cell.standing, announced=announced)), [Send(cell.peer, record)]
+
+
+def _announced_until(cell: LinkCell) -> float | None:
+    announced = cell.standing.announced
+    return None if announced is None else announced.said_at + announced.pause_s
+
+
+def _due(cell: LinkCell, now: Now) -> StepResult:
+    announced = cell.standing.announced
+    if announced is None or now.mono < announced.said_at + announced.pause_s:
+        return cell, ()
+    return _announced(cell, announced.again(now))
 
 
 def _sealed(cell: LinkCell, body: bytes, unanswered: tuple[tuple[float, bytes], ...]) -> tuple[LinkCell, bytes]:
@@ -288,6 +347,7 @@ def _moved(cell: LinkCell, keys: EpochKeys, now: Now, *, trail: tuple[EpochKeys,
         previous=before.keys if trusted else None,
         previous_until=now.mono + OLD_KEY_S,
         previous_window=cell.window,
+        announced=before.announced,
     )
     return _fresh(cell.end, standing, cell.peer, cell.unanswered)
 
@@ -334,7 +394,7 @@ def _receive(cell: LinkCell, peer: Peer, record: Link, now: Now, dispatch: Dispa
             return _called_forward(cell, peer)
     keys = _rolled(cell, record)
     body = _opened(cell, keys, record)
-    followed, resent = _reseal(_moved(cell, keys, now, trail=()), now)
+    followed, resent = _reseal(_moved(cell, keys, now, trail=()), peer, now)
     cell, outputs = _accept(followed, peer, record.seq, body, dispatch)
     return cell, [*outputs, *resent]
 
@@ -373,7 +433,7 @@ def _rolled(cell: LinkCell, record: Link) -> EpochKeys:
 
 def _called_forward(cell: LinkCell, peer: Peer) -> StepResult:
     """Refuse a genuine record that may be a repetition, and show the peer the epoch in which it can say it again."""
-    stepped, reply = _sealed(cell, Error(Link.mt, ErrorCode.E_REPLAY).encode(), cell.unanswered)
+    stepped, reply = _sealed(cell, _EMPTY, cell.unanswered)
     refused = Refused(peer, ErrorCode.E_REPLAY, "record from before a restart; answered under the next link epoch")
     return replace(stepped, peer=peer), [Send(peer, reply), refused]
 
@@ -385,8 +445,10 @@ def _opened(cell: LinkCell, keys: EpochKeys, record: Link) -> bytes:
 def _accept(cell: LinkCell, peer: Peer, seq: int, body: bytes, dispatch: Dispatch) -> tuple[LinkCell, list[Output]]:
     """Take the body of record `seq` of the present epoch in: the peer is there now."""
     standing = cell.standing
-    if standing.trail or standing.beyond:
-        standing = replace(standing, trail=(), beyond=())
+    announced = standing.announced
+    if standing.trail or standing.beyond or (announced is not None and announced.pause_s < ANNOUNCED_DAILY_S):
+        answered = None if announced is None else announced.answered
+        standing = replace(standing, trail=(), beyond=(), announced=answered)
     window = cell.window.with_seq(seq)
     reserved = cell.rx_reserved if seq < cell.rx_reserved else (seq // BLOCK + 1) * BLOCK
     accepted = LinkCell(
@@ -402,20 +464,23 @@ def _delivered(cell: LinkCell, peer: Peer, body: bytes, dispatch: Dispatch) -> t
         cell = replace(cell, peer=peer)
         outputs.append(LinkSeen(end.peer_id, peer))
     mt, _ = peek(body)
-    if mt == Error.mt and Error.decode(body, _NO_POINTS).offending == Link.mt:
+    if mt == Error.mt and (error := Error.decode(body, _NO_POINTS)).offending == Link.mt:
+        if error.code == ErrorCode.E_TIMEOUT:
+            cell, reply = _sealed(cell, _EMPTY, cell.unanswered)
+            outputs.append(Send(peer, reply))
         return cell, outputs
     target = dispatch(end.id, end.peer_id, mt, body)
     outputs.append(Tell(target, LinkBody(end.key, end.peer_id, peer, body)))
     return cell, outputs
 
 
-def _reseal(cell: LinkCell, now: Now) -> tuple[LinkCell, list[Send]]:
-    """Send again, under the new epoch, what the peer may have refused under the old one (LK-09)."""
+def _reseal(cell: LinkCell, peer: Peer, now: Now) -> tuple[LinkCell, list[Send]]:
+    """Send again, under the new epoch and to where the peer is now, what it may have refused under the old one (LK-09)."""
     sends: list[Send] = []
     for sent_at, body in cell.unanswered:
         if sent_at > now.mono - UNANSWERED_S:
             cell, record = _sealed(cell, body, cell.unanswered)
-            sends.append(Send(cell.peer, record))
+            sends.append(Send(peer, record))
     return cell, sends
 
 
@@ -468,6 +533,6 @@ def _load(cell_id: bytes, record: bytes, suites: Callable[[int], Suite], generat
         None,
         tuple(known[here + 2 :]),
         doubtful=doubtful,
-        resumed=True,
+        resumed=doubtful or here == 0,
     )
     return LinkCell(end, standing, tx_reserved, tx_reserved, Window(), rx_reserved, peer)

@@ -22,6 +22,7 @@ from keymote.engine.enrolment.device import Registered
 from keymote.engine.faces import (
     GATE,
     OWN_ENROLMENT,
+    Announce,
     Enrolled,
     ExpectAgain,
     ExpectDevice,
@@ -36,6 +37,7 @@ from keymote.engine.faces import (
     enrolment_of,
     session_of,
 )
+from keymote.engine.link import OWN_LINK
 from keymote.engine.node import device_node, registrar_node
 from keymote.errors import CallerFault
 from keymote.lab.simulator import EPOCH, Build, Channel, Simulator
@@ -238,7 +240,7 @@ def two_operators(
     for name, home in homes.items():
         signing = ours.generate_signing_key(entropy.fork(name))
         devices[name] = DeviceContext(identity(name), ours, signing, trust, accept_compact=accept_compact)
-        sim.add(name, _device(devices, name, tallies), segment=home)
+        sim.add(name, _device(devices, name, tallies), segment=home, at_boot=((OWN_LINK, Announce()),))
     scene = Scene(sim, ours, federation, witness, dict(homes), devices, managers, tallies)
     if enrolled:
         scene.enrol(*homes)
