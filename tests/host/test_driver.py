@@ -324,6 +324,43 @@ def test_a_store_that_raises_has_not_committed(desk: Desk) -> None:
     assert desk.driver.idle
 
 
+def test_DR06_a_volatile_cell_of_a_failed_commit_is_what_it_was(desk: Desk) -> None:
+    """Durable cells are loaded again; what only memory holds would be lost."""
+    other = CellKey("volatile", b"other")
+    desk.do(V, Become(Cell(b"open", 1, (b"name",))))
+    desk.store.held = True
+    desk.do(V, Become(Cell(b"open", 2, (b"new name",)), (Tell(D, Become(Cell(b"x"))),)))
+    desk.do(V, Become(None, (Tell(D, Become(Cell(b"y"))), Tell(other, Become(Cell(b"z"))))))
+    desk.store.release(Unavailable("disk full"))
+    assert desk.driver.peek(D) is None
+    assert desk.driver.peek(other) is None
+    assert desk.driver.peek(V) == Cell(b"open", 1, (b"name",))
+    desk.driver.receive("peer", b"data")
+    assert desk.reports[-1][0] == V
+
+
+def test_DR06_a_good_commit_is_not_undone_by_the_next_one_that_fails(desk: Desk) -> None:
+    desk.store.held = True
+    for number in (1, 2):
+        desk.do(V, Become(Cell(b"open", number), (Tell(D, Become(Cell(b"%d" % number))),)))
+    desk.store.release()
+    desk.store.release(Unavailable("disk full"))
+    assert desk.driver.peek(V) == Cell(b"open", 1)
+    assert desk.driver.peek(D) == Cell(b"1")
+
+
+def test_DR06_a_deadline_that_is_put_back_does_not_ring_in_circles(desk: Desk) -> None:
+    desk.do(V, Become(Cell(b"open", deadline=desk.mono)))
+    desk.store.fail_from = 0
+    desk.do(V, Become(None, (Tell(D, Become(Cell(b"x"))),)))
+    assert desk.driver.next_deadline() == desk.mono + RETRY_S
+    desk.driver.tick()
+    assert desk.heard() == []
+    desk.mono += RETRY_S
+    desk.driver.tick()
+    assert desk.heard() == [Due()]
+
+
 def test_a_store_that_ends_a_commit_twice_is_found_out(desk: Desk) -> None:
     ended = []
     works = desk.store.commit

@@ -27,13 +27,17 @@ class Finished(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """One group commit: its rows, the units that wait for it, the cells that they looked at and those that they changed."""
+    """One group commit: its rows, the units that wait for it, the cells that they looked at and those that they changed.
+
+    `before` is what volatile cells were when the first of its units changed them: no store gives them back.
+    """
 
     number: int
     writes: dict[CellKey, Write] = field(default_factory=dict)
     waiting: list[Finished] = field(default_factory=list)
     touched: set[CellKey] = field(default_factory=set)
     changed: set[CellKey] = field(default_factory=set)
+    before: dict[CellKey, Any] = field(default_factory=dict)
     moves_a_wake: bool = False
     """Whether a row's `wake_at` differs from what the store holds."""
 
@@ -66,8 +70,11 @@ class Batches:
         changes = [cells.assess(key, cell) for key, cell in unit.changes.items()]
         batch = self._for_unit(any([change.written for change in changes]))  # noqa: C419  # a few: no generator
         for change in changes:
-            if batch is not None and change.written:
-                batch.add(change.row or Write(change.key, None), cells.row_of(change.key))
+            if batch is not None:
+                if change.written:
+                    batch.add(change.row or Write(change.key, None), cells.row_of(change.key))
+                elif change.key not in batch.before and cells.is_volatile(change.key):
+                    batch.before[change.key] = cells.get(change.key)
             cells.apply(change)
         if batch is None:
             return False
@@ -105,10 +112,11 @@ class Batches:
             self._cells.settle(key, batch.number)
         return batch.waiting
 
-    def crash(self, batch: Batch) -> Sequence[Finished]:
-        """`batch` could not be committed: forget what it and the one behind made of cells; return their units.
+    def crash(self, batch: Batch, retry_at: float) -> Sequence[Finished]:
+        """`batch` could not be committed: undo what it and the one behind made of cells; return their units.
 
-        A cell that was only looked at stays: what is volatile, such as a registrar's door, would not come back.
+        A durable cell is loaded again when it is needed. A volatile one, such as a registrar's door, is put back as it
+        was; should its deadline have passed, it rings at `retry_at`. A cell that was only looked at stays.
         """
         behind = self._collecting
         self._flying = None
@@ -117,6 +125,8 @@ class Batches:
         changed = batch.changed | behind.changed
         for key in changed:
             self._cells.drop(key)
+        for key, cell in (behind.before | batch.before).items():
+            self._cells.put_back(key, cell, retry_at)
         for key in (batch.touched | behind.touched) - changed:
             self._cells.settle(key, behind.number)
         return batch.waiting + behind.waiting

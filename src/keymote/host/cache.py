@@ -231,6 +231,17 @@ class CellCache:
             self._unname(key, slot.aliases)
             self._by_use.pop(key, None)
 
+    def put_back(self, key: CellKey, cell: Any, retry_at: float) -> None:
+        """Make a volatile cell what it was, None: absent. Its deadline rings at `retry_at` or later."""
+        self.drop(key)
+        if cell is None:
+            return
+        self.apply(self.assess(key, cell))
+        slot = self._slots[key]
+        if slot.deadline is not None:
+            slot.alarm = None
+            self._arm(key, slot, max(slot.deadline, retry_at))
+
     def _evict(self) -> None:
         """Let go of the least recently used durable cells that their record gives back unchanged."""
         for _ in range(_EVICTION_TRIES):
@@ -305,6 +316,10 @@ class CellCache:
     def holds(self, key: CellKey) -> bool:
         """Return whether memory, not the store, has the last word on this key."""
         return key in self._slots
+
+    def is_volatile(self, key: CellKey) -> bool:
+        """Return whether nothing but memory holds this cell."""
+        return self._kinds[key.kind].durability is Durability.VOLATILE
 
     def is_dirty(self, key: CellKey) -> bool:
         """Return whether the newest state of this cell hangs on a batch that is not on disk."""

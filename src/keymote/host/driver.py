@@ -245,8 +245,9 @@ class Driver:
                 self._shielded("wakes", self._wakes.committed, self._clock.now())
             self._emit(units)
         else:
-            self._wakes.next_look = min(self._wakes.next_look, self._clock.now().mono + RETRY_S)
-            for finished in self._batches.crash(batch):
+            retry_at = self._clock.now().mono + RETRY_S
+            self._wakes.next_look = min(self._wakes.next_look, retry_at)
+            for finished in self._batches.crash(batch, retry_at):
                 why = Unavailable("the store could not commit", do="nothing was acknowledged; try again later")
                 why.__cause__ = error
                 self._settle(finished.settled, why)
