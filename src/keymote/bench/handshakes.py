@@ -29,12 +29,17 @@ _IDENTITY: Final = b"device-1"
 
 @dataclass(slots=True)
 class Cost:
-    """One handshake: microseconds of each side's processor time, bytes and datagrams of both."""
+    """One handshake: microseconds of each side's processor time, bytes and datagrams of both.
+
+    `sent` and `received` are the lengths of the initiator's flights, in order.
+    """
 
     initiator_us: float = 0.0
     responder_us: float = 0.0
     octets: int = 0
     datagrams: int = 0
+    sent: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
 
 
 Handshake = Callable[[], Cost]
@@ -72,6 +77,7 @@ def mutual_certificates() -> Handshake:
 class _Psk:
     """OpenSSL's callbacks for a pre-shared key; kept alive as long as the contexts are."""
 
+    identity: bytes = _IDENTITY
     kept: list[Any] = field(default_factory=list)
 
     def install(self, client: SSL.Context, server: SSL.Context) -> None:
@@ -81,7 +87,7 @@ class _Psk:
 
         @ffi.callback("unsigned int (*)(SSL *, const char *, char *, unsigned int, unsigned char *, unsigned int)")  # type: ignore[untyped-decorator]
         def ask(_ssl: Any, _hint: Any, identity: Any, _room: int, psk: Any, _most: int) -> int:
-            ffi.memmove(identity, _IDENTITY + b"\0", len(_IDENTITY) + 1)
+            ffi.memmove(identity, self.identity + b"\0", len(self.identity) + 1)
             ffi.memmove(psk, _PSK, len(_PSK))
             return len(_PSK)
 
@@ -97,11 +103,20 @@ class _Psk:
 
 def ecdhe_psk() -> Handshake:
     """Return DTLS 1.2 ECDHE-PSK-AES128-CBC-SHA256 with a cookie exchange."""
+    return _pre_shared(b"ECDHE-PSK-AES128-CBC-SHA256", _IDENTITY)
+
+
+def plain_psk(identity: bytes = _IDENTITY) -> Handshake:
+    """Return DTLS 1.2 PSK-AES128-CCM8 (RFC 6655) with a cookie exchange: no forward secrecy, nothing but hashes."""
+    return _pre_shared(b"PSK-AES128-CCM8", identity)
+
+
+def _pre_shared(cipher: bytes, identity: bytes) -> Handshake:
     client, server = (_context(SSL.DTLS_CLIENT_METHOD), _context(SSL.DTLS_SERVER_METHOD))
-    psk = _Psk()
+    psk = _Psk(identity)
     psk.install(client, server)
     for context in (client, server):
-        context.set_cipher_list(b"ECDHE-PSK-AES128-CBC-SHA256:@SECLEVEL=0")
+        context.set_cipher_list(cipher + b":@SECLEVEL=0")
 
     def run(_kept: _Psk = psk) -> Cost:
         return _dtls(client, server)
@@ -140,7 +155,7 @@ def _dtls(client_context: SSL.Context, server_context: SSL.Context) -> Cost:
     for _ in range(MOST_TURNS):
         started = clock()
         done[client] = _turn(client)
-        sent = _drain(client, server, cost)
+        sent = _drain(client, server, cost, cost.sent)
         cost.initiator_us += (clock() - started) / 1000
         started = clock()
         if listening:
@@ -151,7 +166,7 @@ def _dtls(client_context: SSL.Context, server_context: SSL.Context) -> Cost:
                 pass
         if not listening:
             done[server] = _turn(server)
-        sent += _drain(server, client, cost)
+        sent += _drain(server, client, cost, cost.received)
         cost.responder_us += (clock() - started) / 1000
         if all(done.values()):
             return cost
@@ -168,8 +183,8 @@ def _turn(end: SSL.Connection) -> bool:
     return True
 
 
-def _drain(source: SSL.Connection, target: SSL.Connection, cost: Cost) -> int:
-    """Carry what `source` has written to `target`, flight by flight."""
+def _drain(source: SSL.Connection, target: SSL.Connection, cost: Cost, flights: list[int]) -> int:
+    """Carry what `source` has written to `target`, flight by flight, and note their lengths."""
     sent = 0
     while True:
         try:
@@ -178,6 +193,7 @@ def _drain(source: SSL.Connection, target: SSL.Connection, cost: Cost) -> int:
             return sent
         cost.octets += len(flight)
         cost.datagrams += 1
+        flights.append(len(flight))
         sent += len(flight)
         target.bio_write(flight)
 
@@ -240,7 +256,8 @@ def edhoc() -> Handshake:
         cost.responder_us += (clock() - started) / 1000
         if ours != theirs:
             raise Unavailable("EDHOC peers hold different keys")
-        cost.octets = len(message_1) + len(message_2) + len(message_3)
+        cost.sent, cost.received = [len(message_1), len(message_3)], [len(message_2)]
+        cost.octets = sum(cost.sent) + sum(cost.received)
         cost.datagrams = 3
         return cost
 
