@@ -1,12 +1,14 @@
-"""`keymote lab attack`: what it prints, for programs and for people, and how it ends."""
+"""`keymote lab`: what its commands print, for programs and for people, and how they end."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from keymote.bench.reproduce import figures
 from keymote.cli.lab import app
-from keymote.errors import CallerFault
+from keymote.errors import CallerFault, Unavailable
 from keymote.lab import attacks
 from keymote.lab.attacks import Attack, Catalogue, Succeeds
 from keymote.lab.attacks.catalogue import Attempt
@@ -56,3 +58,62 @@ def test_wrong_use_names_what_is_known(words: list[str]) -> None:
     done = RUN.invoke(app, words)
     assert isinstance(done.exception, CallerFault)
     assert "A-01" in str(done.exception)
+
+
+# ------------------------------------------------------------------ reproduce
+
+
+def test_reproduce_without_a_name_lists_what_there_is() -> None:
+    done = RUN.invoke(app, ["reproduce", "-o", "json"])
+    assert done.exit_code == 0
+    assert "paper-000" in [row["name"] for row in json.loads(done.stdout)["reproductions"]]
+
+
+def test_reproduce_says_every_number_with_its_source_and_draws(tmp_path: Path) -> None:
+    done = RUN.invoke(app, ["reproduce", "paper-000", "-o", "json", "--seed", "7", "--to", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert (result["ok"], result["seed"]) == (True, "7")
+    claims = {claim["name"]: claim for claim in result["claims"]}
+    assert (claims["authentication"]["claimed"], claims["key generation"]["claimed"]) == (32, 23)
+    assert claims["authentication"]["verdict"] == "cannot be"
+    assert all(claim[key] for claim in claims.values() for key in ("source", "why", "floor_source"))
+    for profile in result["profiles"]:
+        for figure in (*profile["electrical"].values(), *profile["cycles"].values()):
+            assert figure["kind"] and figure["source"]
+    schemes = {(scheme["name"], scheme["suite"]): scheme for scheme in result["schemes"]}
+    assert {"published", "triad1", "triad1-fast", "dtls-psk", "dtls-cert", "edhoc", "s3k-like"} == {
+        name for name, _ in schemes
+    }
+    phases = {phase["phase"]: phase for phase in schemes["triad1", 17]["phases"]}
+    assert list(phases) == ["enrolment", "authentication", "session key"]
+    cost = phases["authentication"]["costs"]["cc2538-pka"]
+    assert cost["total_uj"] == pytest.approx(cost["cpu_uj"] + cost["tx_uj"] + cost["rx_uj"], rel=1e-3)
+    assert all(phase["operations_source"] and phase["traffic_source"] for phase in phases.values())
+    assert [Path(file).suffix for file in result["files"]] == [".png", ".svg", ".json"]
+    png, svg, kept = (Path(file) for file in result["files"])
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "&quot;seed&quot;: &quot;7&quot;" in svg.read_text("utf-8") or '"seed": "7"' in svg.read_text("utf-8")
+    assert json.loads(kept.read_text("utf-8")) == result
+
+
+def test_reproduce_tells_people_in_tables(tmp_path: Path) -> None:
+    done = RUN.invoke(app, ["reproduce", "paper-000", "--no-figures", "--to", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "cannot be" in done.stdout
+    assert "EDHOC" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["paper-000.json"]
+
+
+def test_reproduce_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(figures, "find_spec", lambda _name: None)
+    done = RUN.invoke(app, ["reproduce", "paper-000", "--to", str(tmp_path)])
+    assert isinstance(done.exception, Unavailable)
+    assert "keymote[lab]" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reproduce_of_an_unknown_paper_is_wrong_use() -> None:
+    done = RUN.invoke(app, ["reproduce", "paper-999"])
+    assert isinstance(done.exception, CallerFault)
+    assert "paper-000" in str(done.exception)

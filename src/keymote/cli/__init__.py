@@ -32,7 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "manager": Entry("keymote.cli.manager:app", "Enrol devices and add a share to each of their keys."),
     "device": Entry("keymote.cli.device:app", "Labels, devices and their revocation; run a device."),
     "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
-    "lab": Entry("keymote.cli.lab:app", "Run the attack catalogue against the published schemes and Triad-1."),
+    "lab": Entry("keymote.cli.lab:app", "Attack the published schemes and Triad-1; measure the papers' claims again."),
     "bench": Entry("keymote.cli.bench:app", "Measure beside the bare primitives, DTLS and EDHOC."),
     "schema": Entry("keymote.cli.schema:schema", "Print the messages in CDDL."),
     "doctor": Entry("keymote.cli.doctor:doctor", "Look for what usually is wrong, and say what to do about it."),

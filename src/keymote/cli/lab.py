@@ -1,11 +1,16 @@
-"""`keymote lab`: the laboratory. `attack` runs the attack catalogue against the published schemes and against Triad-1."""
+"""`keymote lab`: the laboratory. `attack` runs the attack catalogue against the published schemes and against Triad-1,
+`reproduce` measures and computes again what the papers claim.
+"""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keymote.cli.output import Output, OutputOption, note, show
+from keymote.cli.settings import made_directory, state_directory
 from keymote.errors import CallerFault
 
 if TYPE_CHECKING:
@@ -16,7 +21,7 @@ app = typer.Typer()
 
 @app.callback()
 def lab() -> None:
-    """Attacks and experiments in simulated worlds; nothing here touches a network, a key or a disk of yours."""
+    """Attacks and experiments in simulated worlds; nothing here touches a network or a key of yours."""
 
 
 @app.command()
@@ -85,3 +90,58 @@ def _line(verdict: "Verdict") -> dict[str, object]:
         "by": by,
         "evidence": verdict.attempts[0][1].evidence,
     }
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(help="What to reproduce, such as paper-000; without it, what there is.")
+    ] = None,
+    *,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Write figures and result there.", show_default="user data"),
+    ] = None,
+    seed: Annotated[str, typer.Option(help="Of the simulated worlds; it stands in every file.")] = "0",
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw PNG and SVG (extra `lab`).")] = True,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What a paper claims beside what comes out: numbers with their sources, verdicts and figures.
+
+    A claim that does not hold is a result, not a failure. Ends with 1 if the reproduction itself went wrong.
+
+    \b
+    Example:
+      keymote lab reproduce
+      keymote lab reproduce paper-000
+      keymote lab reproduce paper-000 -o json --seed 7 --to figures
+    """
+    from keymote.bench.reproduce import REPRODUCTIONS, reproduction
+    from keymote.bench.reproduce.figures import require, save
+
+    if name is None:
+        show({"reproductions": [{"name": each, "title": of.title} for each, of in REPRODUCTIONS.items()]}, output)
+        return
+    chosen = reproduction(name)
+    if figures:
+        require()
+    found = chosen.load()(seed)
+    directory = made_directory(to.expanduser().absolute() if to else state_directory("lab", None) / name)
+    about = {"reproduction": name, "seed": seed, "configuration": json.dumps(found.result.get("configuration"))}
+    paths = [str(path) for path in save(found.drawings, directory, about)] if figures else []
+    result = {**found.result, "files": [*paths, str(directory / f"{name}.json")]}
+    _write(directory / f"{name}.json", result)
+    if output is Output.JSON:
+        show(result, output)
+    else:
+        show({**found.tables, "files": result["files"]}, output)
+    if not found.ok:
+        note(f"{name} went wrong: our engines compute more than the specification prescribes, see `metered`")
+        raise typer.Exit(1)
+
+
+def _write(path: Path, result: Mapping[str, object]) -> None:
+    try:
+        path.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise CallerFault(f"cannot write {path}: {error.strerror}", do="choose another directory by --to") from error
