@@ -32,6 +32,7 @@ from keymote.wire import admin, signed
 from keymote.wire.credential import Claims, Credential, Role, SignedCredential, issue, kid_of
 
 DEADLINE_S = 20.0
+LAUNCH = [sys.executable, "-m", "keymote.cli"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(keymote_package.__file__).parents[1])}
 
 
@@ -108,12 +109,12 @@ class Coordinator:
         return Pin(admin.id_of(root.id), root.suite, admin.from_base64url(root.sig_pk), Role.AUTHORITY)
 
     def start(self) -> "Coordinator":
-        arguments = ["coordinator", "run", "--data", str(self.folder), "--port", str(self.port)]
+        arguments = ["coordinator", "run", "--data", str(self.folder), "--port", str(self.port), "--log-level", "debug"]
         for peer in self.peers:
             arguments += ["--peer", peer]
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "keymote.cli", *arguments],
+                [*LAUNCH, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

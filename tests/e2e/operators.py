@@ -4,13 +4,13 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import coordinators
 from coordinators import DEADLINE_S, ENVIRONMENT, Authority, Coordinator, free_port, keymote
 
 from keymote.cli.authority import pin_file
@@ -29,7 +29,7 @@ class Process:
     def start(self) -> "Process":
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "keymote.cli", *self.arguments],
+                [*coordinators.LAUNCH, *self.arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

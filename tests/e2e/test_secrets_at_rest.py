@@ -6,7 +6,9 @@ and point and every key that a key schedule derives is recorded.
 
 import base64
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,11 @@ from keymote.engine.faces import OWN_ENROLMENT
 from keymote.engine.pairwise import schedule as pairwise_schedule
 from keymote.host.ports import Store
 from keymote.lab.scenes import two_operators
+from keymote.manager.app.backup import backup
+from keymote.manager.app.directory import Directory, Identity
+from keymote.storage.backup import read_backup
 from keymote.storage.file import FileStore
+from keymote.storage.private_files import write_private
 from keymote.storage.seal import FileKey
 from keymote.storage.sql import open_database
 from keymote.storage.sql_store import SqlStore
@@ -87,6 +93,43 @@ def on_disk(folder: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
+class BackupOfManager:
+    """`keymote manager backup` of one manager of the fleet, which goes on working meanwhile."""
+
+    PASSPHRASE = Secret(b"correct horse battery")
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name in (
+            "ca.pem",
+            "tls.pem",
+            "tls.key",
+            "own.cells",
+        ):  # beside the cells; their content does not matter here
+            write_private(home / name, name.encode())
+        identity = Identity("nm", "00" * 8, "00" * 8, 1, (), "00" * 8, 1, "", f"file:{home / 'kek'}")
+        write_private(home / "manager.json", identity.encode())
+        self.directory = Directory.open(home, SeededEntropy(b"backup"))
+
+    def make(self) -> None:
+        number = len(list(self.folder.iterdir()))
+        entropy = SeededEntropy(b"backup %d" % number)
+        backup(self.directory, self.folder / f"{number}.backup", self.PASSPHRASE, entropy)
+
+    def opened(self) -> list[dict[str, bytes]]:
+        """Return what the passphrase makes readable of each backup."""
+        return [read_backup(path, self.PASSPHRASE) for path in sorted(self.folder.iterdir())]
+
+
+def rows_in(database: bytes, file: Path) -> int:
+    """Return how many cells a database holds, which is laid down in `file`."""
+    file.write_bytes(database)
+    with closing(sqlite3.connect(file)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM cell").fetchone()
+        return int(count)
+
+
 def opener(folder: Path) -> Callable[[str], Store]:
     def open_store(name: str) -> Store:
         entropy = SeededEntropy(name.encode())
@@ -115,11 +158,14 @@ def test_CM34_DR02_no_ephemeral_secret_is_in_a_row_a_database_a_journal_or_a_bac
     homes, backups = tmp_path / "homes", tmp_path / "backups"
     homes.mkdir()
     fleet = Fleet(scene, opener(homes))
+    ours = BackupOfManager(homes / "nm1", tmp_path / "ours")
     copies: list[int] = []
 
     def back_up() -> None:
         """Copy every file as a backup that runs beside the nodes would, and once more half a second later."""
         shutil.copytree(homes, backups / str(len(copies)))
+        if len(copies) % 2 == 1:
+            ours.make()
         copies.append(1)
         if len(copies) < 12:
             fleet.after(0.5 if len(copies) % 2 else 11.0, back_up)
@@ -137,6 +183,11 @@ def test_CM34_DR02_no_ephemeral_secret_is_in_a_row_a_database_a_journal_or_a_bac
     for node in fleet.nodes.values():
         node.store.close()
     files += on_disk(tmp_path)
+    opened = ours.opened()
+    assert len(opened) > 1
+    assert all(content["cells.db"].startswith(b"SQLite format 3") for content in opened)
+    assert all(rows_in(content["cells.db"], tmp_path / str(at)) for at, content in enumerate(opened))
+    files += b"\n".join(part for content in opened for part in content.values())
     rows = b"\n".join(record for node in fleet.nodes.values() for record in node.store.written)
 
     for scalar in scene.witness.scalars:

@@ -9,8 +9,10 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +27,44 @@ from keymote.errors import CallerFault
 from keymote.wire.admin import from_base64url
 
 pytestmark = pytest.mark.timeout(240)
+ROLE = rb"keymote\.cli\0(coordinator|manager|device)\0run\0"
 SHORTEST = 8
 """Characters of the shortest text that is searched for: shorter ones would be found by chance."""
+
+
+NO_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+"""Makes root a user like any other: with its capabilities it may read every process."""
+
+
+class Neighbour:
+    """A process of the same user that tries to read the memory map of others, as a debugger would."""
+
+    TRY = """
+import sys
+for pid in sys.stdin:
+    try:
+        with open(f"/proc/{pid.strip()}/maps", "rb") as maps:
+            print("open" if maps.read(1) else "", flush=True)
+    except PermissionError:
+        print("shut", flush=True)
+    except OSError:
+        print("", flush=True)
+"""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [*NO_CAPABILITIES, sys.executable, "-c", self.TRY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def tries(self, pid: int) -> str:
+        """Return "open" where `pid` lets itself be read, "shut" where it does not, "" when it is gone."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{pid}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def close(self) -> None:
+        self.process.communicate(timeout=10)
 
 
 @dataclass
@@ -38,6 +76,9 @@ class Sight:
     environments: set[bytes] = field(default_factory=set)
     core_limits: dict[tuple[str, int], str] = field(default_factory=dict)
     """(role, pid) -> soft and hard limit of core files when it was looked at last."""
+    doors: dict[tuple[str, int], str] = field(default_factory=dict)
+    """(role, pid) -> whether a neighbour of the same user could read it when it tried last."""
+    neighbour: Neighbour = field(default_factory=Neighbour)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def wrapped(
@@ -62,15 +103,18 @@ class Sight:
                 family.add(int(entry.name))
                 line = (entry / "cmdline").read_bytes()
                 self.command_lines.add(line)
-                self.environments.add((entry / "environ").read_bytes())
                 limits = (entry / "limits").read_text()
+                with suppress(PermissionError):  # a hardened one, to all but root
+                    self.environments.add((entry / "environ").read_bytes())
             except OSError:
                 continue  # it has ended
-            role = re.search(rb"keymote\.cli\0(coordinator|manager|device)\0run\0", line)
+            role = re.search(ROLE, line)
             if role is not None:
                 core = re.search(r"Max core file size +(\S+) +(\S+)", limits)
                 assert core is not None
-                self.core_limits[role[1].decode(), int(entry.name)] = f"{core[1]} {core[2]}"
+                process = role[1].decode(), int(entry.name)
+                self.core_limits[process] = f"{core[1]} {core[2]}"
+                self.doors[process] = self.neighbour.tries(process[1]) or self.doors.get(process, "")
 
     def watch(self) -> None:
         while not self._over.wait(0.2):
@@ -78,8 +122,11 @@ class Sight:
 
     def everything(self, folder: Path) -> bytes:
         logs = [path.read_bytes() for path in folder.rglob("*") if path.name == "log" or path.suffix == ".log"]
-        assert len(logs) >= 4
-        assert sum(b'"level": "debug"' in log for log in logs) >= 1
+        assert len(logs) == 4
+        assert all(b'"level": ' in log for log in logs)
+        roles = [line for line in self.command_lines if re.search(ROLE, line)]
+        assert len(roles) == 4
+        assert all(b"\0--log-level\0debug\0" in line for line in roles)
         return b"\n".join((*logs, *self.words, *self.command_lines, *self.environments))
 
 
@@ -89,11 +136,13 @@ def sight(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sight]:
     noted = seen.wrapped(coordinators.keymote)
     monkeypatch.setattr(coordinators, "keymote", noted)
     monkeypatch.setattr(cast, "keymote", noted)
+    monkeypatch.setattr(coordinators, "LAUNCH", [*NO_CAPABILITIES, *coordinators.LAUNCH])
     watching = threading.Thread(target=seen.watch)
     watching.start()
     yield seen
     seen._over.set()  # noqa: SLF001  its own
     watching.join()
+    seen.neighbour.close()
 
 
 def story(operator: Operator, folder: Path) -> dict[str, bytes]:
@@ -182,6 +231,22 @@ def test_no_secret_is_in_sight_and_no_role_dumps_core(sight: Sight, tmp_path: Pa
     assert leaked == []
     assert {role for role, _ in sight.core_limits} == {"coordinator", "manager", "device"}
     assert set(sight.core_limits.values()) == {"0 0"}
+    assert set(sight.doors.values()) == {"shut"}
+
+
+def test_the_neighbour_reads_a_process_that_is_not_hardened() -> None:
+    """Else the doors of the roles say nothing."""
+    neighbour = Neighbour()
+    script = "import sys; print(); sys.stdin.read()"
+    careless = subprocess.Popen(
+        [*NO_CAPABILITIES, sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert careless.stdout is not None
+    careless.stdout.readline()
+    assert neighbour.tries(careless.pid) == "open"
+    careless.communicate(timeout=10)
+    assert neighbour.tries(careless.pid) == ""
+    neighbour.close()
 
 
 def test_a_code_that_was_mistyped_is_not_repeated_by_its_refusal() -> None:
