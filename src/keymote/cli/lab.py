@@ -103,6 +103,9 @@ def reproduce(
         typer.Option("--to", metavar="DIR", help="Write figures and result there.", show_default="user data"),
     ] = None,
     seed: Annotated[str, typer.Option(help="Of the simulated worlds; it stands in every file.")] = "0",
+    profile: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A further device, in TOML; may be repeated.")
+    ] = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw PNG and SVG (extra `lab`).")] = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -115,6 +118,7 @@ def reproduce(
       keymote lab reproduce
       keymote lab reproduce paper-000
       keymote lab reproduce paper-000 -o json --seed 7 --to figures
+      keymote lab reproduce paper-000 --profile my-board.toml
     """
     from keymote.bench.reproduce import REPRODUCTIONS, reproduction
     from keymote.bench.reproduce.figures import require, save
@@ -125,7 +129,7 @@ def reproduce(
     chosen = reproduction(name)
     if figures:
         require()
-    found = chosen.load()(seed)
+    found = chosen.load()(seed, profile or [])
     directory = made_directory(to.expanduser().absolute() if to else state_directory("lab", None) / name)
     about = {"reproduction": name, "seed": seed, "configuration": json.dumps(found.result.get("configuration"))}
     paths = [str(path) for path in save(found.drawings, directory, about)] if figures else []

@@ -3,6 +3,7 @@
 import tomllib
 from copy import deepcopy
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,9 @@ def _with(table: dict[str, Any], value: object, *path: str) -> dict[str, Any]:
         _with(ROUND, {**FIGURE, "source": ""}, "cycles", "mul"),
         _with(ROUND, FIGURE, "cycles", "pairing"),
         _with(ROUND, "brainpool", "group"),
+        _with(ROUND, 1, "suite"),
+        _with(ROUND, 3, "cycles", "mul"),
+        _with(ROUND, [], "cycles"),
     ],
 )
 def test_a_profile_without_its_numbers_or_sources_is_refused(table: dict[str, Any]) -> None:
@@ -145,3 +149,18 @@ def test_the_profiles_are_shipped_as_they_are_read() -> None:
         tomllib.loads(entry.read_text("utf-8"))["name"] for entry in folder.iterdir() if entry.name.endswith(".toml")
     ]
     assert sorted(names) == sorted(profiles())
+
+
+def test_a_user_adds_a_device_by_a_file(tmp_path: Path) -> None:
+    shipped = files("keymote.lab").joinpath("energy/profiles/z1.toml").read_text("utf-8")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(shipped.replace('name = "z1"', 'name = "mine"'))
+    assert list(profiles([mine]))[-1] == "mine"
+    mine.write_text(shipped)
+    with pytest.raises(CallerFault, match="already"):
+        profiles([mine])
+    mine.write_text("name = ")
+    with pytest.raises(CallerFault, match="not TOML"):
+        profiles([mine])
+    with pytest.raises(CallerFault, match="cannot read"):
+        profiles([tmp_path / "nowhere.toml"])

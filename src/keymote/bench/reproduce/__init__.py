@@ -5,9 +5,10 @@ engines only, gives profiles, radio and energy (docs/decisions/0100). A further 
 `REPRODUCTIONS` and one package that returns a `Reproduced`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from keymote.bench.reproduce.figures import Drawing
@@ -31,8 +32,9 @@ class Reproduced:
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
 
 
-Reproduce = Callable[[str], Reproduced]
-"""`seed -> what was found`; the same seed gives the same numbers where no peer's own randomness takes part."""
+Reproduce = Callable[[str, Sequence[Path]], Reproduced]
+"""`(seed, files of further device profiles) -> what was found`; the same seed gives the same numbers where no peer's own
+randomness takes part."""
 
 
 class Reproduction(NamedTuple):

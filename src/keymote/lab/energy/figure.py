@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 from keymote.errors import CallerFault
 
@@ -35,13 +35,13 @@ class Figure:
     source: str
 
     @classmethod
-    def read(cls, name: str, table: Mapping[str, Any]) -> Self:
+    def read(cls, name: str, table: object) -> Self:
         """Return the figure that a TOML table declares: {value, kind, source}, and nothing else.
 
         Raises:
             CallerFault: a key is missing or unknown, the value is not a positive number, or no source is named.
         """
-        if table.keys() != {"value", "kind", "source"}:
+        if not isinstance(table, Mapping) or table.keys() != {"value", "kind", "source"}:
             raise CallerFault(f"{name} needs value, kind and source", do="each number of a profile names its source")
         value, source = table["value"], table["source"]
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

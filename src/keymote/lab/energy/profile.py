@@ -16,6 +16,9 @@ ELECTRICAL: Final = ("voltage_v", "clock_hz", "cpu_a", "tx_a", "rx_a", "bit_rate
 PRIMITIVES: Final = ("mul", "base_mul", "check", "sign", "verify", "sha256_block", "aes_block")
 """Figures of [cycles]. `check` decodes a compressed point: one square root in the field."""
 
+SUITES_OF: Final[Mapping[str, tuple[int, ...]]] = {"P-256": (17,), "curve25519": (1, 2)}
+"""Group -> the suites of Triad-1 that compute there."""
+
 _COMPOSED: Final[Mapping[str, tuple[str, float, str]]] = {
     # operation: (primitive, how many, why)
     "add": ("check", 1, "an affine addition is one inversion, which costs what a square root does"),
@@ -70,9 +73,13 @@ class Profile:
         if table.keys() != {"name", "title", "group", "suite", "electrical", "cycles"}:
             raise CallerFault(f"profile {name} needs name, title, group, suite, [electrical] and [cycles]")
         if table["group"] not in _OF_GROUP:
-            raise CallerFault(f"profile {name}: no prices for the group {table['group']!r}")
+            raise CallerFault(
+                f"profile {name}: no prices for the group {table['group']!r}", do=f"known are {', '.join(_OF_GROUP)}"
+            )
+        if table["suite"] not in SUITES_OF[table["group"]]:
+            raise CallerFault(f"profile {name}: suite {table['suite']!r} does not compute on {table['group']}")
         for section, known in (("electrical", ELECTRICAL), ("cycles", PRIMITIVES)):
-            if set(table[section]) != set(known):
+            if not isinstance(table[section], Mapping) or set(table[section]) != set(known):
                 raise CallerFault(f"profile {name}: [{section}] needs {', '.join(known)}, no more and no less")
         electrical = {key: Figure.read(f"{name}: {key}", entry) for key, entry in table["electrical"].items()}
         primitives = {key: Figure.read(f"{name}: {key}", entry) for key, entry in table["cycles"].items()}

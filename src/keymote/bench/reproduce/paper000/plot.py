@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Final = ("#0072B2", "#56B4E9", "#009E73", "#E69F00")
+COLOURS: Final = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#F0E442", "#999999")
 """Okabe and Ito's, told apart by colour-blind readers: one a profile."""
 CLAIM: Final = "#D55E00"
 FLOOR: Final = "#000000"
 SENT, RECEIVED, DURABLE, SESSION = "#0072B2", "#56B4E9", "#332288", "#CC79A7"
-BAR: Final = 0.2
+GROUP: Final = 0.8
+"""Width of the bars of one scheme together, where the next one begins at 1."""
 
 
 def draw(schemes: Sequence[Scheme], profiles: Sequence[Profile], verdicts: Sequence[Verdict], figure: "Figure") -> None:
@@ -32,12 +33,13 @@ def draw(schemes: Sequence[Scheme], profiles: Sequence[Profile], verdicts: Seque
 
 def _energy(schemes: Sequence[Scheme], profiles: Sequence[Profile], verdicts: Sequence[Verdict], axes: "Axes") -> None:
     named = list(by_name(schemes).values())
+    bar = GROUP / len(profiles)
     for number, profile in enumerate(profiles):
         fitting = [next(scheme for scheme in same if scheme.fits(profile)) for same in named]
         values = [scheme.session_cost(profile).total_j * 1e3 for scheme in fitting]
-        places = [place + (number - (len(profiles) - 1) / 2) * BAR for place in range(len(named))]
+        places = [place + (number - (len(profiles) - 1) / 2) * bar for place in range(len(named))]
         title = f"{profile.title}, {'P-256' if profile.group == 'P-256' else 'Curve25519'}"
-        bars = axes.bar(places, values, BAR * 0.92, color=COLOURS[number % len(COLOURS)], label=title)
+        bars = axes.bar(places, values, bar * 0.92, color=COLOURS[number % len(COLOURS)], label=title)
         axes.bar_label(
             bars, [f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in values], fontsize=6.5, padding=1
         )
@@ -49,8 +51,7 @@ def _energy(schemes: Sequence[Scheme], profiles: Sequence[Profile], verdicts: Se
     least = sum(verdict.floor for verdict in verdicts) / 1e3
     floor = f"least for its multiplications on its platform: {least:.2g} mJ"
     own = sum(profile.name.startswith("cc2538") for profile in profiles)
-    start = -len(profiles) / 2 * BAR
-    axes.hlines(least, start - BAR / 4, start + own * BAR, color=FLOOR, linewidth=2.0, label=floor, zorder=3)
+    axes.hlines(least, -GROUP / 2 - bar / 4, -GROUP / 2 + own * bar, color=FLOOR, linewidth=2.0, label=floor, zorder=3)
     axes.set_yscale("log")
     axes.set_ylim(claimed / 2.5, axes.get_ylim()[1] * 9)
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")

@@ -1,6 +1,8 @@
 """`keymote lab reproduce paper-000`: everything in one run."""
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from keymote.bench.reproduce import Reproduced
@@ -17,10 +19,13 @@ PLATFORM: Final = ("cc2538-pka", "cc2538-software")
 LEFT_OUT: Final = "idle listening, medium access, repetition, sleep and flash writes: left out for every scheme alike"
 
 
-def reproduce(seed: str) -> Reproduced:
-    """Measure our engines and the peers, price everything on every profile, and rule on the paper's claims."""
+def reproduce(seed: str, further: Sequence[Path] = ()) -> Reproduced:
+    """Measure our engines and the peers, price everything on every profile, and rule on the paper's claims.
+
+    `further`: files of device profiles beside those that come with the program.
+    """
     table = counts()
-    devices = profiles()
+    devices = profiles(further)
     printed = published(table["published"])
     schemes, metered, ok = [printed], [], True
     for suite in sorted({profile.suite for profile in devices.values()}):
