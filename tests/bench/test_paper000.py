@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
 
 import pytest
 
@@ -27,6 +28,7 @@ from keymote.lab.energy import Kind, Traffic
 from keymote.lab.files import profiles
 
 PLATFORM = [profiles()[name] for name in ("cc2538-pka", "cc2538-software")]
+PAGE = FilePath(__file__).parents[2] / "docs" / "reference" / "paper-000.md"
 PRINTED = published(counts()["published"])
 
 
@@ -76,6 +78,14 @@ def test_the_memory_verdicts_follow_from_what_is_needed() -> None:
 )
 def test_a_ruling_is_a_matter_of_two_numbers(claimed: float, modelled: float, floor: float, ruling: Ruling) -> None:
     assert rule(claimed, modelled, floor) is ruling
+
+
+def test_the_page_says_what_the_command_says() -> None:
+    page = PAGE.read_text("utf-8")
+    for verdict in (*energy_verdicts(PRINTED, PLATFORM), *memory_verdicts()[:2]):
+        unit, floor = verdict.claim.unit, f"{verdict.floor:,.0f}".replace(",", " ")
+        row = f"| {verdict.claim.name} | {verdict.claim.value:g} {unit} | {floor} {unit} | {verdict.ruling}"
+        assert row in page
 
 
 # ------------------------------------------------------------------ our phases
