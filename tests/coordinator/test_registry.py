@@ -5,6 +5,10 @@ import asyncio
 import pytest
 from office import NOW, Issuer, Office
 
+from keymote.crypto.entropy import SeededEntropy
+from keymote.crypto.hybrid import HybridKey, draw_seed
+from keymote.engine.hybrid import published
+from keymote.engine.queries import ManagerFound
 from keymote.errors import ErrorCode, PeerFault
 from keymote.host.register import CredentialState, DeviceState, RevocationKind, Taken
 from keymote.wire import signed
@@ -208,3 +212,22 @@ async def test_numbers_of_the_register_grow_without_gaps(office: Office) -> None
         with pytest.raises(Taken):
             await office.registry.register_device(manager.id, office.device(manager, bytes([index]) * 8).raw, None)
     assert numbers == list(range(numbers[0], numbers[0] + 5))
+
+
+async def test_PQ03_a_hybrid_key_is_handed_on_as_its_manager_signed_it_and_another_one_is_refused(
+    office: Office,
+) -> None:
+    one, other = await office.manager(b"manager1"), await office.manager(b"manager2")
+    key = HybridKey.of(draw_seed(SeededEntropy(b"hybrid")))
+    own, foreign = (published(key.public, one.id, issuer.key) for issuer in (one, other))
+    renamed = published(key.public, other.id, one.key)
+    await office.managers.announce_endpoint(one.id, "coap://127.0.0.1:1", own)
+    for wrong, code in ((foreign, ErrorCode.E_AUTH), (renamed, ErrorCode.E_CRED), (own[:-1], ErrorCode.E_FORMAT)):
+        with pytest.raises(PeerFault) as fault:
+            await office.managers.announce_endpoint(one.id, "coap://127.0.0.1:2", wrong)
+        assert fault.value.code is code
+    assert await office.registry.find_manager(one.id) == ManagerFound(
+        one.credential.raw, office.desk.identity.credential.raw, "coap://127.0.0.1:1", own
+    )
+    await office.managers.announce_endpoint(one.id, "coap://127.0.0.1:1")
+    assert (await office.registry.find_manager(one.id)).hybrid_key == b""  # withdrawn

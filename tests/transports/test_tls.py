@@ -164,3 +164,24 @@ def test_validity_names_dates_and_hosts(authority: tls.Authority) -> None:
     assert validity.not_after == NOW + 30 * 86400
     assert not validity.needs_renewal(NOW + 19 * 86400)
     assert validity.needs_renewal(NOW + 21 * 86400)
+
+
+class Spied:
+    """A context of a Python that lets us say which groups it offers."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.asked: list[str] = []
+        self.fault = fault
+
+    def set_groups(self, groups: str) -> None:
+        self.asked.append(groups)
+        if self.fault is not None:
+            raise self.fault
+
+
+@pytest.mark.parametrize("fault", [None, ssl.SSLError("no such group")])
+def test_the_hybrid_group_is_preferred_where_it_can_be_said_and_missed_without_harm(fault: Exception | None) -> None:
+    context = Spied(fault)
+    assert tls.prefer_hybrid(context) is context
+    (groups,) = context.asked
+    assert groups.split(":")[0] == "X25519MLKEM768"

@@ -18,6 +18,7 @@ SAMPLES: list[Body] = [
     signed.CertificateRequest(b"n" * 8, b"m" * 8, bytes(32)),
     signed.Lookup(b"n" * 8, b"o" * 8, b"d" * 8, 1_700_000_000),
     signed.CoordinatorRequest(b"n" * 8, 1, bytes(32), 1_700_000_000),
+    signed.HybridPublic(b"m" * 8, b"h" * 32),
 ]
 
 
@@ -79,7 +80,7 @@ def test_CM27_kid_stands_exactly_where_it_is_due(claims: Body) -> None:
 
 def test_our_types_lie_outside_the_registry() -> None:
     assert len({form.mt for form in signed.FORMS.values()}) == len(signed.FORMS)
-    assert {form.mt for form in signed.FORMS.values()} - {12, 14} == {240, 241, 242, 243}
+    assert {form.mt for form in signed.FORMS.values()} - {12, 14} == {240, 241, 242, 243, 244}
 
 
 def test_a_claim_of_another_length_is_refused() -> None:

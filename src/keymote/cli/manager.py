@@ -86,6 +86,13 @@ def run(
     status_port: Annotated[
         int, typer.Option(help="TCP port for /health and /metrics on 127.0.0.1; 0: a free one.")
     ] = 0,
+    post_quantum: Annotated[
+        str,
+        typer.Option(
+            metavar="off|on|required",
+            help="Post-quantum shares in session keys: with managers that have it, or always.",
+        ),
+    ] = "off",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     data: DataOption = None,
 ) -> None:
@@ -96,6 +103,7 @@ def run(
       keymote manager run --data street-7 --port 5683
     """
     from keymote.crypto.entropy import SystemEntropy
+    from keymote.engine.context import PostQuantum, RegistrarPolicy
     from keymote.host.hardening import harden
     from keymote.host.logs import configure
     from keymote.manager.app.directory import Directory
@@ -112,7 +120,10 @@ def run(
             raise CallerFault(f"{group!r} is not ADDRESS:PORT", do="for example 224.0.1.187:5683")
         where = Group(address, int(group_port), interface)
     directory = Directory.open(state_directory("manager", data), SystemEntropy())
-    options = Options((listen, port), where, ("127.0.0.1", status_port), announce)
+    if post_quantum not in list(PostQuantum):
+        raise CallerFault(f"{post_quantum!r} is no post-quantum profile", do="say off, on or required")
+    policy = RegistrarPolicy(post_quantum=PostQuantum(post_quantum))
+    options = Options((listen, port), where, ("127.0.0.1", status_port), announce, policy)
     process = ManagerProcess(directory, options)
     asyncio.run(serve(process, lambda said: print(json.dumps(said), flush=True)))
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from keymote.coordinator.desk import OPERATOR, Desk, by_manager
 from keymote.crypto.kdf import sha256
+from keymote.crypto.suite import VerifyKey
+from keymote.engine.hybrid import examined
 from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
 from keymote.host.ledger import Transaction
 from keymote.host.register import Manager, ManagerState, Taken
@@ -88,16 +90,34 @@ class Managers:
         )
         return manager
 
-    async def announce_endpoint(self, nm_id: bytes, endpoint: str) -> None:
-        """Remember where other managers reach this one."""
+    async def announce_endpoint(self, nm_id: bytes, endpoint: str, hybrid_key: bytes = b"") -> None:
+        """Remember where other managers reach this one and what it has published as its hybrid key.
+
+        Raises:
+            PeerFault: E_FORMAT, E_CRED or E_AUTH for a hybrid key that the manager's own key does not vouch for.
+        """
 
         def work(tx: Transaction) -> None:
             manager = tx.manager(nm_id)
-            if manager is not None and manager.endpoint != endpoint:
-                tx.put_manager(replace(manager, endpoint=endpoint))
+            if manager is None:
+                return
+            if hybrid_key:
+                examined(hybrid_key, nm_id, self._key(_credential(tx, manager)))
+            if manager.endpoint != endpoint:
                 self._desk.note(tx, by_manager(nm_id), "manager.endpoint", nm_id, endpoint=endpoint)
+            if manager.hybrid_key != hybrid_key:
+                digest = sha256(hybrid_key) if hybrid_key else b""
+                self._desk.note(tx, by_manager(nm_id), "manager.hybrid_key", nm_id, digest=digest)
+            tx.put_manager(replace(manager, endpoint=endpoint, hybrid_key=hybrid_key))
 
         await self._desk.ledger.write(work)
+
+    def _key(self, credential: bytes | None) -> VerifyKey:
+        """Return the key of a manager's credential; E_NOSHARE when it has none."""
+        if credential is None:
+            raise PeerFault(ErrorCode.E_NOSHARE, "the manager has no credential")
+        claims = SignedCredential.decode(credential).claims
+        return self._desk.identity.trust.key(claims.suite, claims.sig_pk)
 
     async def listing(self, after: bytes, limit: int) -> Sequence[tuple[Manager, bytes | None]]:
         """Return managers with their credentials, in the order of their ids."""

@@ -153,7 +153,8 @@ class Registry:
         vouching = None if manager is None or manager.serial is None else tx.credential(manager.serial)
         if manager is None or credential is None or vouching is None or not manager.endpoint:
             raise Unavailable(f"the manager of device {dev_id.hex()} has not said where it listens")
-        return DeviceFound(credential.raw, vouching.raw, self._desk.identity.credential.raw, manager.endpoint)
+        above = (vouching.raw, self._desk.identity.credential.raw)
+        return DeviceFound(credential.raw, *above, manager.endpoint, manager.hybrid_key)
 
     def _found_manager(self, tx: Transaction, nm_id: bytes) -> ManagerFound:
         manager = tx.manager(nm_id)
@@ -162,7 +163,8 @@ class Registry:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, f"manager {nm_id.hex()} is not registered here")
         if manager.state is not ManagerState.ACTIVE:
             raise PeerFault(ErrorCode.E_CRED, f"manager {nm_id.hex()} is {manager.state}")
-        return ManagerFound(credential.raw, self._desk.identity.credential.raw, manager.endpoint or "")
+        chain = (credential.raw, self._desk.identity.credential.raw)
+        return ManagerFound(*chain, manager.endpoint or "", manager.hybrid_key)
 
 
 def verify_issued(trust: Trust, signed: SignedCredential, issuer: Registered, now: int) -> None:

@@ -85,6 +85,7 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
             trust=trust,
             accept_compact=config.accept_compact,
             has_clock=config.has_clock,
+            post_quantum=config.post_quantum,
         )
         runtime = await DeviceRuntime.start(config, context, store, entropy, node)
     except BaseException:

@@ -21,8 +21,9 @@ class DeviceConfig:
     """`code_file` is needed until the device is enrolled; `manager` empty: the device asks the group for a HELLO.
 
     `key_uri` names the key-encryption key of `state`; `poll_s` above 0 fetches from the manager's inbox that often, for a
-    device that cannot be reached. `dtls` is where clients with a session's pre-shared key, of this `psk_form`, connect
-    (extra `dtls`). `serve` names files that become CoAP resources, read at each request under a session's key.
+    device that cannot be reached. `post_quantum` refuses sessions without the managers' post-quantum shares. `dtls` is
+    where clients with a session's pre-shared key, of this `psk_form`, connect (extra `dtls`). `serve` names files that
+    become CoAP resources, read at each request under a session's key.
     """
 
     id: bytes
@@ -39,6 +40,7 @@ class DeviceConfig:
     poll_s: float = 0.0
     accept_compact: bool = False
     has_clock: bool = False
+    post_quantum: bool = False
     dtls: tuple[str, int] | None = None
     psk_form: str = "text32"
     serve: Mapping[str, Path] = field(default_factory=dict)
@@ -98,6 +100,7 @@ class _Table:
             poll_s=float(self.number("poll_s", 0)),
             accept_compact=self.flag("accept_compact"),
             has_clock=self.flag("has_clock"),
+            post_quantum=self.flag("post_quantum"),
             dtls=self.address("dtls", ("", 0)) if "dtls" in self.table else None,
             psk_form=self.psk_form(),
             serve=self.serve(),

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
+from keymote.crypto.hybrid import HybridKey
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
 from keymote.engine.chain import Trust
@@ -38,7 +40,8 @@ class DeviceContext:
     """A node that enrols at a registrar: a device, or a manager towards its coordinator (`role` MANAGER).
 
     `coordinators`: ids of acceptable nc_id in HELLO; empty accepts any whose chain ends at a pin. `accept_compact`: this
-    device trusts its manager's word for a peer's key. `has_clock`: expiry of credentials is judged.
+    device trusts its manager's word for a peer's key. `has_clock`: expiry of credentials is judged. `post_quantum`: a
+    session without the managers' post-quantum shares is refused.
     """
 
     id: bytes
@@ -50,8 +53,19 @@ class DeviceContext:
     coordinators: tuple[bytes, ...] = ()
     accept_compact: bool = False
     has_clock: bool = False
+    post_quantum: bool = False
     generation: int = 0
     tally: Tally = field(default_factory=Tally)
+
+
+class PostQuantum(StrEnum):
+    """Whether a manager runs the post-quantum profile (Triad-1 2.9)."""
+
+    OFF = "off"
+    ON = "on"
+    """With every manager that has published a hybrid key, and never without it there."""
+    REQUIRED = "required"
+    """With everybody; who cannot is refused, and so is a code below 128 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +81,15 @@ class RegistrarPolicy:
     multicast: bool = True
     sign_hello: bool = False
     allow_compact: bool = True
+    post_quantum: PostQuantum = PostQuantum.OFF
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrarContext:
     """A node that enrols others: a manager for devices, a coordinator for managers.
 
-    `membership` is the manager's own enrolment at its coordinator (a coordinator has none and runs no sessions).
+    `membership` is the manager's own enrolment at its coordinator (a coordinator has none and runs no sessions), `hybrid`
+    its key pair for the post-quantum profile, which a manager needs whose policy is not OFF.
     `chain` is what a newcomer needs above its own credential: (cred_NM, cred_NC) or (cred_NC,).
     """
 
@@ -86,6 +102,7 @@ class RegistrarContext:
     trust: Trust
     membership: Membership | None = None
     policy: RegistrarPolicy = field(default_factory=RegistrarPolicy)
+    hybrid: HybridKey | None = None
     generation: int = 0
     tally: Tally = field(default_factory=Tally)
 

@@ -225,12 +225,16 @@ class Alarm(Report):
 
 @dataclass(frozen=True, slots=True)
 class SessionRegistered(Report):
-    """The manager has taken part in a session: metadata for its register and the audit log, never a key."""
+    """The manager has taken part in a session: metadata for its register and the audit log, never a key.
+
+    `post_quantum`: both managers' post-quantum shares are part of the key.
+    """
 
     psid: bytes
     own_id: bytes
     peer_id: bytes
     peer_manager: bytes
+    post_quantum: bool = False
 
 
 @dataclass(frozen=True, slots=True)

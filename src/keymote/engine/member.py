@@ -22,21 +22,25 @@ MOST_SESSIONS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`W` is (1) of its enrolment; `sessions` psids of its live sessions, oldest first; `revoke_ctr` highest ctr seen."""
+    """`W` is (1) of its enrolment; `sessions` psids of its live sessions, oldest first; `revoke_ctr` highest ctr seen.
+
+    `weak`: it enrolled with a code below 128 bits.
+    """
 
     credential: bytes
     W: bytes
     status: int
     sessions: tuple[bytes, ...]
     revoke_ctr: int
+    weak: bool = False
 
     def items(self) -> list[object]:
-        return [self.credential, self.W, self.status, list(self.sessions), self.revoke_ctr]
+        return [self.credential, self.W, self.status, list(self.sessions), self.revoke_ctr, self.weak]
 
     @classmethod
     def of(cls, items: Any) -> Self:
-        credential, W, status, sessions, revoke_ctr = items
-        return cls(credential, W, status, tuple(sessions), revoke_ctr)
+        credential, W, status, sessions, revoke_ctr, *rest = items
+        return cls(credential, W, status, tuple(sessions), revoke_ctr, bool(rest and rest[0]))
 
     def with_session(self, psid: bytes) -> tuple["Member", list[Output]]:
         """Remember a session; when there are too many, end the oldest."""

@@ -28,6 +28,7 @@ from keymote.engine.base import (
 )
 from keymote.engine.context import ANSWER_CACHE_S, Membership, RegistrarContext
 from keymote.engine.faces import peer_manager
+from keymote.engine.hybrid import hybrid_key_of, open_kappa, seal_kappa
 from keymote.engine.link import Install, link_to_manager
 from keymote.engine.pairwise.parties import Repeat
 from keymote.engine.pairwise.schedule import Channel, Handshake, challenge, recover
@@ -50,6 +51,7 @@ class AwaitNm2:
     connect: Connect
     x_I: Secret
     N_I: Point = field(repr=False)
+    kappa_a: bytes = field(repr=False)
     handshake: Handshake
     repeat: Repeat
 
@@ -72,6 +74,7 @@ class AwaitNm3:
     cred_NM: bytes
     cred_NC: bytes
     channel: Channel
+    kappas: tuple[bytes, bytes] = field(repr=False)
     a1: bytes
     peer: Peer
     repeat: Repeat
@@ -167,11 +170,12 @@ class _Steps:
         x_I = suite.random_scalar(entropy)
         posed = challenge(suite, E1, E2, entropy)
         X_I = suite.base_mul(x_I)
-        a1 = NmAuth1(connect.psid, suite.id, X_I, posed.C1, posed.C2, own.credential.raw, b"").encode()
+        kappa_a, ct_a = seal_kappa(self.context, connect.hybrid_key, connect.psid, connect.cred_NM, entropy)
+        a1 = NmAuth1(connect.psid, suite.id, X_I, posed.C1, posed.C2, own.credential.raw, ct_a).encode()
         digest = Credential(theirs.raw, theirs.claims, b"").digest
         handshake = Handshake.start(suite, "A/nmauth", connect.psid, own.credential.digest, digest, a1)
         repeat = Repeat.first(connect.endpoint, a1, now)
-        return AwaitNm2(connect, x_I, posed.N, handshake, repeat), [repeat.output()]
+        return AwaitNm2(connect, x_I, posed.N, kappa_a, handshake, repeat), [repeat.output()]
 
     def _answered(self, cell: AwaitNm2, peer: Peer, data: bytes, now: Now) -> Step:
         suite, own, connect = self._suite, self._own, cell.connect
@@ -183,10 +187,11 @@ class _Steps:
         handshake = cell.handshake.answered(a2)
         if not equal(handshake.tag(cell.N_I, DH), a2.tagR):
             raise PeerFault(ErrorCode.E_AUTH, "tagR is not that of the manager that was called")
+        kappa_b = open_kappa(self.context, connect.hybrid_key, connect.psid, connect.cred_NM, a2.ct_kappa)
         N_R = recover(suite, own.d, C1, C2)
         channel = Channel(suite, handshake.key(cell.N_I, N_R, DH), handshake.T)
         a3 = NmAuth3(connect.psid, channel.seal("A/k3", b"")).encode()
-        key = channel.add(a3).manager_key(b"", b"")
+        key = channel.add(a3).manager_key(cell.kappa_a, kappa_b)
         link = link_to_manager(connect.nm_id, started_here=True)
         install = Install(link.id, connect.nm_id, self.context.id, 0, suite.id, key, peer)
         outputs: list[Output] = [
@@ -194,7 +199,9 @@ class _Steps:
             Tell(link, install),
             Tell(
                 peer_manager(connect.nm_id),
-                Authenticated(connect.cred_NM, connect.cred_NC, connect.endpoint, started_here=True),
+                Authenticated(
+                    connect.cred_NM, connect.cred_NC, connect.endpoint, started_here=True, hybrid=bool(kappa_b)
+                ),
             ),
         ]
         return Linked(data, a3, now.mono + ANSWER_CACHE_S), outputs
@@ -226,7 +233,7 @@ class _Steps:
 
     def _reply(self, cell: AwaitLookUp, result: object, now: Now, entropy: Entropy) -> Step:
         match result:
-            case ManagerFound(cred_NM, cred_NC, _):
+            case ManagerFound(cred_NM, cred_NC, _, published):
                 pass
             case PeerFault():
                 raise result
@@ -237,18 +244,22 @@ class _Steps:
             raise PeerFault(ErrorCode.E_CRED, "the coordinator knows another credential of this manager")
         theirs = self.context.trust.verify((cred_NM, cred_NC), Role.MANAGER, now.wall)
         E1, E2 = _keys(suite, theirs.claims)
+        public = hybrid_key_of(self.context, cred_NM, published)
+        kappa_a = open_kappa(self.context, public, a1.psid, cred_NM, a1.ct_kappa)
         X_I, C1, C2 = suite.check(a1.X_I), suite.check(a1.C1R), suite.check(a1.C2R)
         N_I = recover(suite, own.d, C1, C2)
         x_R = suite.random_scalar(entropy)
         posed = challenge(suite, E1, E2, entropy)
         DH = suite.mul(x_R, X_I)
-        untagged = NmAuth2(a1.psid, suite.base_mul(x_R), posed.C1, posed.C2, own.credential.raw, b"", bytes(16))
+        kappa_b, ct_b = seal_kappa(self.context, public, a1.psid, cred_NM, entropy)
+        untagged = NmAuth2(a1.psid, suite.base_mul(x_R), posed.C1, posed.C2, own.credential.raw, ct_b, bytes(16))
         started = Handshake.start(suite, "A/nmauth", a1.psid, theirs.digest, own.credential.digest, cell.wire)
         handshake = started.answered(untagged)
         a2 = replace(untagged, tagR=handshake.tag(N_I, DH)).encode()
         channel = Channel(suite, handshake.key(N_I, posed.N, DH), handshake.T)
         repeat = Repeat.first(cell.peer, a2, now)
-        waiting = AwaitNm3(theirs.claims.sub, cred_NM, cred_NC, channel, cell.wire, cell.peer, repeat)
+        kappas = (kappa_a, kappa_b)
+        waiting = AwaitNm3(theirs.claims.sub, cred_NM, cred_NC, channel, kappas, cell.wire, cell.peer, repeat)
         return waiting, [repeat.output()]
 
     def _confirmed(self, cell: AwaitNm3, data: bytes) -> Step:
@@ -256,11 +267,12 @@ class _Steps:
         a3 = NmAuth3.decode(data, sizes_of(suite.id))
         if cell.channel.open("A/k3", a3.ct) != b"":
             raise PeerFault(ErrorCode.E_FORMAT, "A3 of NMAUTH carries nothing")
-        key = cell.channel.add(data).manager_key(b"", b"")
+        key = cell.channel.add(data).manager_key(*cell.kappas)
         link = link_to_manager(cell.nm_id, started_here=False)
         install = Install(link.id, cell.nm_id, cell.nm_id, 1, suite.id, key, cell.peer)
         self._count(-1)
-        known = Authenticated(cell.cred_NM, cell.cred_NC, cell.peer, started_here=False)
+        hybrid = bool(cell.kappas[0])
+        known = Authenticated(cell.cred_NM, cell.cred_NC, cell.peer, started_here=False, hybrid=hybrid)
         return None, [Tell(link, install), Tell(peer_manager(cell.nm_id), known)]
 
     def _ended(self, cell: AwaitNm2 | AwaitNm3, code: ErrorCode) -> list[Output]:

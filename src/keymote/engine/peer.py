@@ -19,7 +19,10 @@ MOST_WAITING: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class PeerCell:
-    """`linked`: a link that was started here exists. `waiting`: (session, body) until it does; `afresh` NMAUTH runs."""
+    """`linked`: a link that was started here exists. `waiting`: (session, body) until it does; `afresh` NMAUTH runs.
+
+    `hybrid`: whether κ entered the key of the link that was started here, and of the one that was started there.
+    """
 
     nm_id: bytes
     cred_NM: bytes
@@ -29,13 +32,17 @@ class PeerCell:
     linked: bool = False
     connecting: bool = False
     waiting: tuple[tuple[CellKey, bytes], ...] = ()
+    hybrid: tuple[bool, bool] = (False, False)
 
 
 # ------------------------------------------------------------------ commands
 
 
 class SayTo(NamedTuple):
-    """Carry `body` to this manager, authenticating first if need be. `afresh`: the old link seems dead."""
+    """Carry `body` to this manager, authenticating first if need be. `afresh`: the old link seems dead.
+
+    `hybrid_key`: κ is due, sealed to this public key; empty: none is.
+    """
 
     session: CellKey
     body: bytes
@@ -43,16 +50,18 @@ class SayTo(NamedTuple):
     cred_NC: bytes
     endpoint: Peer
     afresh: bool = False
+    hybrid_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """NMAUTH succeeded. `started_here`: we were its initiator."""
+    """NMAUTH succeeded. `started_here`: we were its initiator; `hybrid`: κ entered the key of the link."""
 
     cred_NM: bytes
     cred_NC: bytes
     endpoint: Peer
     started_here: bool
+    hybrid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +79,12 @@ class CannotReach:
 
 
 class XcredHeard(NamedTuple):
-    """To a session: XCRED of this manager, its status epoch checked."""
+    """To a session: XCRED of this manager, its status epoch checked. `hybrid`: κ entered the key of `link`."""
 
     link: CellKey
     manager: PeerCell
     xcred: Xcred
+    hybrid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,7 @@ class Connect:
     cred_NM: bytes
     cred_NC: bytes
     endpoint: Peer
+    hybrid_key: bytes = b""
 
 
 def peer_kind(context: RegistrarContext) -> Kind:
@@ -95,14 +106,16 @@ def peer_kind(context: RegistrarContext) -> Kind:
         match item:
             case Told(SayTo() as command):
                 return _say(context, cell, command, now, entropy)
-            case Told(Authenticated(cred_NM, cred_NC, endpoint, started_here)):
+            case Told(Authenticated(cred_NM, cred_NC, endpoint, started_here, hybrid)):
                 nm_id = SignedCredential.decode(cred_NM).claims.sub
                 known = cell or PeerCell(nm_id, cred_NM, cred_NC, endpoint, 0)
                 if not started_here:
-                    return replace(known, cred_NM=cred_NM, cred_NC=cred_NC), ()
+                    hybrids = (known.hybrid[0], hybrid)
+                    return replace(known, cred_NM=cred_NM, cred_NC=cred_NC, hybrid=hybrids), ()
                 link = link_to_manager(nm_id, started_here=True)
                 said = [Tell(link, SealBody(body)) for _, body in known.waiting]
-                return replace(known, linked=True, connecting=False, waiting=()), said
+                hybrids = (hybrid, known.hybrid[1])
+                return replace(known, linked=True, connecting=False, waiting=(), hybrid=hybrids), said
             case DropManager() if cell is not None:
                 gone = [Tell(link_to_manager(cell.nm_id, started_here=here), Cut()) for here in (True, False)]
                 return replace(cell, linked=False, waiting=()), gone
@@ -114,7 +127,8 @@ def peer_kind(context: RegistrarContext) -> Kind:
                 if xcred.status_epoch < cell.epoch:
                     raise PeerFault(ErrorCode.E_CRED, "this manager vouched under a newer status epoch before")
                 cell = cell if xcred.status_epoch == cell.epoch else replace(cell, epoch=xcred.status_epoch)
-                return cell, [Tell(CellKey("session", xcred.psid), XcredHeard(heard.link, cell, xcred))]
+                hybrid = cell.hybrid[0 if heard.link == link_to_manager(cell.nm_id, started_here=True) else 1]
+                return cell, [Tell(CellKey("session", xcred.psid), XcredHeard(heard.link, cell, xcred, hybrid))]
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a peer manager")
 
@@ -131,27 +145,29 @@ def peer_kind(context: RegistrarContext) -> Kind:
 def _say(context: RegistrarContext, cell: PeerCell | None, command: SayTo, now: Now, entropy: Entropy) -> Step:
     if cell is None or cell.cred_NM != command.cred_NM:
         verified = context.trust.verify((command.cred_NM, command.cred_NC), Role.MANAGER, now.wall)
-        epoch = cell.epoch if cell is not None else 0
-        cell = PeerCell(verified.claims.sub, command.cred_NM, command.cred_NC, command.endpoint, epoch)
-    if cell.linked and not command.afresh:
+        epoch, hybrid = (cell.epoch, cell.hybrid) if cell is not None else (0, (False, False))
+        cell = PeerCell(verified.claims.sub, command.cred_NM, command.cred_NC, command.endpoint, epoch, hybrid=hybrid)
+    if cell.linked and cell.hybrid[0] is bool(command.hybrid_key) and not command.afresh:
         return cell, [Tell(link_to_manager(cell.nm_id, started_here=True), SealBody(command.body))]
     if len(cell.waiting) >= MOST_WAITING:
         return cell, [Tell(command.session, CannotReach(ErrorCode.E_BUSY))]
     outputs: list[Output] = []
     if not cell.connecting:
         psid = entropy.draw(8)
-        connect = Connect(psid, cell.nm_id, cell.cred_NM, cell.cred_NC, command.endpoint)
+        connect = Connect(psid, cell.nm_id, cell.cred_NM, cell.cred_NC, command.endpoint, command.hybrid_key)
         outputs.append(Tell(CellKey("nmauth", psid), connect))
     waiting = (*cell.waiting, (command.session, command.body))
     return replace(cell, linked=False, connecting=True, waiting=waiting, endpoint=command.endpoint), outputs
 
 
 def _record(cell: PeerCell, generation: int) -> bytes:
-    return cbor.encode_array(1, cell.cred_NM, cell.cred_NC, cell.endpoint, cell.epoch, cell.linked, generation)
+    known = (cell.cred_NM, cell.cred_NC, cell.endpoint, cell.epoch, cell.linked)
+    return cbor.encode_array(1, *known, generation, *cell.hybrid)
 
 
 def _load(nm_id: bytes, record: bytes, generation: int) -> PeerCell:
     """Return the cell of a record; a link that a backup remembers is not used again (LK-10)."""
     row: Any = cbor.decode(record, max_size=2048)
-    _, cred_NM, cred_NC, endpoint, epoch, linked, written = row
-    return PeerCell(nm_id, cred_NM, cred_NC, endpoint, epoch, linked and written == generation)
+    _, cred_NM, cred_NC, endpoint, epoch, linked, written, *rest = row
+    here, there = rest or (False, False)  # rows of before the post-quantum profile have none
+    return PeerCell(nm_id, cred_NM, cred_NC, endpoint, epoch, linked and written == generation, hybrid=(here, there))

@@ -38,12 +38,16 @@ class FindDevice:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFound:
-    """The device's credential, its manager's, that manager's coordinator's, and where the manager listens."""
+    """The device's credential, its manager's, that manager's coordinator's, and where the manager listens.
+
+    `hybrid_key`: what that manager has published for the post-quantum profile, empty where it has not.
+    """
 
     credential: bytes
     cred_NM: bytes
     cred_NC: bytes
     manager: Peer
+    hybrid_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,12 @@ class FindManager:
 
 @dataclass(frozen=True, slots=True)
 class ManagerFound:
-    """The manager's credential, its coordinator's, and where it listens."""
+    """The manager's credential, its coordinator's, where it listens, and what it has published as its hybrid key."""
 
     cred_NM: bytes
     cred_NC: bytes
     manager: Peer
+    hybrid_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

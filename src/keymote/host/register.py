@@ -45,7 +45,10 @@ class RevocationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """A manager of this coordinator. `serial` and `kid` (8 bytes) name its credential, None until it has enrolled."""
+    """A manager of this coordinator. `serial` and `kid` (8 bytes) name its credential, None until it has enrolled.
+
+    `hybrid_key`: what it has published for the post-quantum profile (key and signed word), empty where it has not.
+    """
 
     nm_id: bytes
     name: str
@@ -54,6 +57,7 @@ class Manager:
     kid: bytes | None = None
     endpoint: str | None = None
     acknowledged: int = 0
+    hybrid_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

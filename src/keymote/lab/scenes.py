@@ -11,13 +11,15 @@ from typing import Any, Final
 
 from keymote import cbor
 from keymote.crypto.entropy import SeededEntropy
+from keymote.crypto.hybrid import HybridDoor, HybridKey, draw_seed
 from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
 from keymote.crypto.suites import SUITES
+from keymote.engine import hybrid
 from keymote.engine.base import Node
 from keymote.engine.chain import Pin, Trust
-from keymote.engine.context import DeviceContext, Membership, RegistrarContext, RegistrarPolicy, Tally
+from keymote.engine.context import DeviceContext, Membership, PostQuantum, RegistrarContext, RegistrarPolicy, Tally
 from keymote.engine.enrolment.device import Registered
 from keymote.engine.faces import (
     GATE,
@@ -203,8 +205,13 @@ def two_operators(
     channel: Channel | None = None,
     accept_compact: bool = False,
     enrolled: bool = True,
+    policies: Mapping[str, RegistrarPolicy] | None = None,
+    door: HybridDoor | None = None,
 ) -> Scene:
-    """Return a world in which every device of `homes` (name -> manager) is enrolled, unless told otherwise."""
+    """Return a world in which every device of `homes` (name -> manager) is enrolled, unless told otherwise.
+
+    `policies` (name -> policy) says where a manager's policy is not `policy`. `door` stands in the place of HPKE.
+    """
     entropy = SeededEntropy(seed)
     witness = Witness()
     suites = {number: WitnessedSuite(SUITES[number], witness) for number in {suite, 1, 17}}
@@ -231,10 +238,13 @@ def two_operators(
             (member.membership.credential.raw, operator.credential),
             trust,
             member.membership,
-            policy,
+            (policies or {}).get(manager, policy),
         )
+        if context.policy.post_quantum is not PostQuantum.OFF:
+            context = replace(context, hybrid=HybridKey.of(draw_seed(entropy.fork(f"{manager} hybrid")), door))
         managers[manager] = context
-        federation.coordinators[int(number) - 1].managers[manager] = Managed(context.chain[0], manager)
+        managed = Managed(context.chain[0], manager, hybrid.statement(context))
+        federation.coordinators[int(number) - 1].managers[manager] = managed
         sim.add(manager, _registrar(managers, manager, tallies), segment=manager, at_boot=((GATE, OpenDoor()),))
     devices: dict[str, DeviceContext] = {}
     for name, home in homes.items():

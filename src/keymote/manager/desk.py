@@ -132,6 +132,8 @@ def _refusal(device: bytes, report: Refused) -> KeymoteError:
             return RefusedByPolicy(
                 f"device {name} has another code, or has used this one", do=f"keymote device rejoin {name}"
             )
+        case ErrorCode.E_SUITE:
+            return RefusedByPolicy(f"device {name}: {report.what}", do="give it a label with a code of 16 bytes")
         case ErrorCode.E_UNKNOWN_ID:
             return CallerFault(f"device {name} is not enrolled here", do="see keymote device list")
         case _:

@@ -39,6 +39,7 @@ managers = Table(
     Column("kid", _ID),
     Column("endpoint", String(255)),
     Column("acknowledged", BigInteger, nullable=False, server_default="0"),
+    Column("hybrid_key", LargeBinary(2048)),
 )
 
 devices = Table(

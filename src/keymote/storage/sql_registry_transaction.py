@@ -104,6 +104,7 @@ class SqlTransaction:
             "kid": manager.kid,
             "endpoint": manager.endpoint,
             "acknowledged": manager.acknowledged,
+            "hybrid_key": manager.hybrid_key,
         }
         try:
             _PUT_MANAGER.run(self._connection, values)
@@ -273,7 +274,8 @@ def _key(made: Any) -> int:
 
 
 def _manager(row: Row[Any]) -> Manager:
-    return Manager(row.nm_id, row.name, ManagerState(row.state), row.serial, row.kid, row.endpoint, row.acknowledged)
+    state, hybrid_key = ManagerState(row.state), bytes(row.hybrid_key or b"")
+    return Manager(row.nm_id, row.name, state, row.serial, row.kid, row.endpoint, row.acknowledged, hybrid_key)
 
 
 def _device(row: Row[Any]) -> Device:

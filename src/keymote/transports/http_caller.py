@@ -143,10 +143,12 @@ async def introduce(url: str, root: Pin, now: int) -> Introduced:
 
 def found_of(view: admin.FoundView) -> DeviceFound:
     """Return a look-up's answer as the engines take it."""
-    credential, cred_nm, cred_nc = map(admin.from_base64url, (view.credential, view.cred_nm, view.cred_nc))
-    return DeviceFound(credential, cred_nm, cred_nc, view.manager)
+    parts = (view.credential, view.cred_nm, view.cred_nc, view.hybrid_key)
+    credential, cred_nm, cred_nc, hybrid_key = map(admin.from_base64url, parts)
+    return DeviceFound(credential, cred_nm, cred_nc, view.manager, hybrid_key)
 
 
 def manager_of(view: admin.FoundManagerView) -> ManagerFound:
     """Return a manager's look-up as the engines take it."""
-    return ManagerFound(admin.from_base64url(view.cred_nm), admin.from_base64url(view.cred_nc), view.manager)
+    cred_nm, cred_nc, hybrid_key = map(admin.from_base64url, (view.cred_nm, view.cred_nc, view.hybrid_key))
+    return ManagerFound(cred_nm, cred_nc, view.manager, hybrid_key)

@@ -111,10 +111,11 @@ class CoordinatorClient:
 
     # What a manager says of itself
 
-    async def announce_endpoint(self, nm_id: bytes, endpoint: str) -> None:
-        """Say where other managers reach this one, for example `coap://192.0.2.7:5683`."""
+    async def announce_endpoint(self, nm_id: bytes, endpoint: str, hybrid_key: bytes = b"") -> None:
+        """Say where other managers reach this one, for example `coap://192.0.2.7:5683`, and publish its hybrid key."""
         path = f"{admin.API}/managers/{nm_id.hex()}/endpoint"
-        await self._caller.request("PUT", path, body=admin.encode(admin.Endpoint(endpoint)))
+        said = admin.Endpoint(endpoint, admin.to_base64url(hybrid_key))
+        await self._caller.request("PUT", path, body=admin.encode(said))
 
     async def acknowledge(self, upto: int) -> None:
         """Say that every event up to this one was acted on."""

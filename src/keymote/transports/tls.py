@@ -5,6 +5,7 @@ in its subject alternative name: `urn:keymote:manager:<id>:<kid>`, `kid` being t
 was issued, so that a certificate dies with the credential.
 """
 
+import contextlib
 import ipaddress
 import re
 import ssl
@@ -28,6 +29,9 @@ SERVER_DAYS: Final = 397
 CLIENT_DAYS: Final = 90
 _BACKDATE: Final = timedelta(minutes=5)
 """Clocks of managers are within 300 s (Triad-1 1.13)."""
+
+GROUPS: Final = "X25519MLKEM768:X25519:prime256v1"
+"""Key exchange by preference: the hybrid one first (Triad-1 2.5), the others for platforms without it."""
 
 _MANAGER_URI: Final = re.compile(r"urn:keymote:manager:([0-9a-f]{16}):([0-9a-f]{16})")
 
@@ -221,7 +225,7 @@ def validity_of(pem: str) -> Validity:
 
 def server_context(certificate: Path, key: Path, password: Secret, authority: str) -> ssl.SSLContext:
     """Return a TLS 1.3 context that asks for, but does not demand, a client certificate of `authority` (PEM text)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = prefer_hybrid(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     _load_chain(context, certificate, key, password)
     context.load_verify_locations(cadata=authority)
@@ -233,7 +237,7 @@ def client_context(
     authority: str, certificate: Path | None = None, key: Path | None = None, password: Secret | None = None
 ) -> ssl.SSLContext:
     """Return a TLS 1.3 context that trusts `authority` (PEM text) alone and shows `certificate` where one is given."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = prefer_hybrid(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=authority)
     if certificate is not None and key is not None and password is not None:
@@ -247,6 +251,19 @@ def unverified_context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def prefer_hybrid(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Let `context` prefer X25519MLKEM768 where the platform has it, and return it.
+
+    OpenSSL from 3.5 on prefers it by itself; Python from 3.15 on lets us say so. Elsewhere the context stays as it is:
+    the post-quantum promise of session keys rests on κ, not on TLS (Triad-1 8 on 1.17).
+    """
+    set_groups = getattr(context, "set_groups", None)
+    if set_groups is not None:
+        with contextlib.suppress(ssl.SSLError):  # an OpenSSL without that group keeps its own order
+            set_groups(GROUPS)
     return context
 
 

@@ -84,9 +84,13 @@ class IssueCertificate(Body, frozen=True):
 
 
 class Endpoint(Body, frozen=True):
-    """Where other managers reach this one, for example `coap://192.0.2.7:5683`."""
+    """Where other managers reach this one, for example `coap://192.0.2.7:5683`, and its key for the hybrid channel.
+
+    `hybrid_key`: 1216 bytes of key, then the signed object (type 244) over it; empty: no post-quantum profile.
+    """
 
     endpoint: Annotated[str, Meta(pattern="^coaps?(\\+tcp)?://[^/?#]+$", max_length=255)]
+    hybrid_key: Base64Url = ""
 
 
 class ChangeState(Body, frozen=True):
@@ -221,20 +225,22 @@ class HeadView(View, frozen=True):
 
 
 class FoundView(View, frozen=True):
-    """All that a manager needs to set up a session with a device of another one."""
+    """All that a manager needs to set up a session with a device of another one; `hybrid_key` as it was announced."""
 
     credential: Base64Url
     cred_nm: Base64Url
     cred_nc: Base64Url
     manager: str
+    hybrid_key: Base64Url = ""
 
 
 class FoundManagerView(View, frozen=True):
-    """Who a manager is; `manager` is where it listens, empty while it has not said."""
+    """Who a manager is; `manager` is where it listens, empty while it has not said; `hybrid_key` as it was announced."""
 
     cred_nm: Base64Url
     cred_nc: Base64Url
     manager: str
+    hybrid_key: Base64Url = ""
 
 
 class ManagerPage(View, frozen=True):

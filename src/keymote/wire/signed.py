@@ -1,7 +1,7 @@
 """Signed objects without a message of their own: what a coordinator or a manager states, and others keep as evidence.
 
-Types 12 (receipt) and 14 (audit head) are Triad-1 section 8; 240 to 243 are ours, outside the registry's 1 to 60
-(docs/decisions/0030). Each is a COSE_Sign1 (Triad-1 1.4) over the CBOR array of its claims, with an empty ctx.
+Types 12 (receipt) and 14 (audit head) are Triad-1 section 8; 240 to 244 are ours, outside the registry's 1 to 60
+(docs/decisions/0030, 0120). Each is a COSE_Sign1 (Triad-1 1.4) over the CBOR array of its claims, with an empty ctx.
 """
 
 from dataclasses import dataclass
@@ -72,6 +72,14 @@ class CoordinatorRequest(Body):
     ts: Annotated[int, Uint()]
 
 
+@body
+class HybridPublic(Body):
+    """Manager: the hybrid public key (1216 bytes, Triad-1 2.5) with this SHA-256 is mine."""
+
+    nm_id: Annotated[bytes, ID]
+    digest: Annotated[bytes, HASH]
+
+
 class Form(NamedTuple):
     """The external message type of a signed object, and whether its header names the signer's credential."""
 
@@ -86,6 +94,7 @@ FORMS: Final[dict[type[Body], Form]] = {
     CertificateRequest: Form(241, kid=True),
     Lookup: Form(242, kid=True),
     CoordinatorRequest: Form(243, kid=False),
+    HybridPublic: Form(244, kid=False),
 }
 
 

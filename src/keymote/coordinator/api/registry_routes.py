@@ -194,10 +194,10 @@ async def issue_certificate(request: Call, services: Services, nm_id: str, data:
 
 @put("/managers/{nm_id:str}/endpoint", status_code=204, tags=["managers"])
 async def announce_endpoint(request: Call, services: Services, nm_id: str, data: Endpoint) -> Response[None]:
-    """A manager says where other managers reach it."""
+    """A manager says where other managers reach it, and publishes its key for the post-quantum profile."""
     if demand(request, ManagerCaller).nm_id != id_of(nm_id):
         raise PeerFault(ErrorCode.E_NOSHARE, "a manager announces its own endpoint only")
-    await services.managers.announce_endpoint(id_of(nm_id), data.endpoint)
+    await services.managers.announce_endpoint(id_of(nm_id), data.endpoint, from_base64url(data.hybrid_key))
     return Response(None, status_code=204)
 
 

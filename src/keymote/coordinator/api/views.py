@@ -75,10 +75,11 @@ def head_view(head: Head) -> HeadView:
 
 
 def found_manager_view(found: ManagerFound) -> FoundManagerView:
-    return FoundManagerView(to_base64url(found.cred_NM), to_base64url(found.cred_NC), found.manager)
+    cred_nm, cred_nc, hybrid_key = map(to_base64url, (found.cred_NM, found.cred_NC, found.hybrid_key))
+    return FoundManagerView(cred_nm, cred_nc, found.manager, hybrid_key)
 
 
 def found_view(found: DeviceFound) -> FoundView:
-    return FoundView(
-        to_base64url(found.credential), to_base64url(found.cred_NM), to_base64url(found.cred_NC), found.manager
-    )
+    parts = (found.credential, found.cred_NM, found.cred_NC, found.hybrid_key)
+    credential, cred_nm, cred_nc, hybrid_key = map(to_base64url, parts)
+    return FoundView(credential, cred_nm, cred_nc, found.manager, hybrid_key)

@@ -34,7 +34,7 @@ from keymote.engine.base import (
     Told,
     replace,
 )
-from keymote.engine.context import RegistrarContext, backoff_s
+from keymote.engine.context import PostQuantum, RegistrarContext, backoff_s
 from keymote.engine.enrolment.schedule import Run, generator, opening
 from keymote.engine.faces import (
     OWN,
@@ -49,6 +49,7 @@ from keymote.engine.faces import (
     session_of,
 )
 from keymote.engine.gate import Admitted
+from keymote.engine.hybrid import refuses
 from keymote.engine.link import Install, LinkBody, link_to_device
 from keymote.engine.member import (
     ACTIVE,
@@ -197,6 +198,10 @@ class _Steps:
 
     def step(self, cell: RegistrarCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
         match item:
+            case ExpectDevice(weak=True) | ExpectAgain(weak=True):
+                warning = self._weak(item.dev_id)
+                cell, outputs = self._ordered(cell, item)
+                return cell, [*outputs, *warning]
             case Command():
                 return self._ordered(cell, item)
             case Told(WantMember(_, session)) if cell is None or cell.member is None:
@@ -370,7 +375,7 @@ class _Steps:
             revoked = Member(credential, phase.W, REVOKED, (), -1)
             return replace(cell, phase=None, member=revoked), [DeviceRevoked(cell.dev_id, ())]
         status = SUSPENDED if cell.member is not None and cell.member.status == SUSPENDED else ACTIVE
-        member = Member(credential, phase.W, status, (), -1)
+        member = Member(credential, phase.W, status, (), -1, cell.code.weak)
         waiting = AwaitDone(phase.bind_digest, phase.cred, phase.done, phase.peer, now.wall + CRED_CACHE_S)
         suite_id = SignedCredential.decode(credential).claims.suite
         install = Install(cell.dev_id, cell.dev_id, cell.dev_id, 1, suite_id, phase.K_link, phase.peer)
@@ -414,6 +419,16 @@ class _Steps:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, "not enrolled")
         member, outputs = act(cell.member)
         return (cell if member is cell.member else replace(cell, member=member)), outputs
+
+    def _weak(self, dev_id: bytes) -> list[Output]:
+        """Warn of a code below 128 bits in the post-quantum profile, and refuse it where that is demanded (PQ-05)."""
+        why = refuses(self.context, hybrid=True, weak=True)
+        if why:
+            raise PeerFault(ErrorCode.E_SUITE, why, do="give the device a label with a code of 16 bytes")
+        if self.context.policy.post_quantum is PostQuantum.OFF:
+            return []
+        self.context.tally.alarms["weak-code"] += 1
+        return [Alarm("weak-code", dev_id, "a code below 128 bits: the keys of this device will not be post-quantum")]
 
     def _ordered(self, cell: RegistrarCell | None, command: Command) -> Step:
         """What an operator says."""

@@ -32,6 +32,8 @@ def want_shares(context: RegistrarContext, cell: Register, asked: Asked, request
             refusal(asked.link, request.mt, code, cell.psid),
             Refused("", code, "SHREQ for other credentials"),
         ]
+    if forgot(cell):
+        return cell, [refusal(asked.link, request.mt, ErrorCode.E_NOSHARE, cell.psid)]
     if cell.manager is not None and cell.shares.foreign is None:
         assert cell.via is not None
         ask = XshareRequest(cell.psid, cell.I.kid, cell.R.kid)
@@ -122,6 +124,13 @@ def _sealed_share(context: RegistrarContext, cell: Register, target: Party, sour
 
 
 def deliver(cell: Register, party: Party, share: Sign1) -> Tell:
-    """Return what brings `party` our share for it and the other manager's ShareObj (S5)."""
-    kappas = (cell.shares.kappa1, cell.shares.kappa2) if cell.shares.kappa1 and cell.shares.kappa2 else ()
+    """Return what brings `party` our share for it and the other manager's ShareObj (S5), with κ1 and κ2 where due (PQ-07)."""
+    if forgot(cell):
+        return refusal(party.link, Shreq.mt, ErrorCode.E_NOSHARE, cell.psid)
+    kappas = (cell.shares.kappa1, cell.shares.kappa2) if cell.post_quantum else ()
     return Tell(party.link, SealBody(Shresp(cell.psid, _share(cell, party), share, *kappas).encode()))
+
+
+def forgot(cell: Register) -> bool:
+    """Tell whether κ1 and κ2, which are in memory only, were lost in a restart."""
+    return cell.post_quantum and not (cell.shares.kappa1 and cell.shares.kappa2)

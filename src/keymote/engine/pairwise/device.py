@@ -179,7 +179,11 @@ class _Steps:
         sizes = sizes_of(self.suite.id)
         match mt:
             case Shresp.mt:
-                return self._shares(cell, Shresp.decode(heard.body, sizes), now)
+                answer = Shresp.decode(heard.body, sizes)
+                if self.context.post_quantum and answer.kappa2 is None and not isinstance(cell, AwaitFin | Open):
+                    fault = PeerFault(ErrorCode.E_SUITE, "no post-quantum shares, which this device demands")
+                    return None, self._refusal(cell, mt, fault)
+                return self._shares(cell, answer, now)
             case Error.mt if not isinstance(cell, Open):
                 code = ErrorCode(Error.decode(heard.body, sizes).code)
                 return None, [self._closed(cell, code, "refused by the own manager")]

@@ -3,9 +3,10 @@
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
-from keymote.engine.base import Now, Output, Refused, Step, Tell, replace
-from keymote.engine.context import RegistrarContext
+from keymote.engine.base import CellKey, Now, Output, Refused, Step, Tell, replace
+from keymote.engine.context import PostQuantum, RegistrarContext
 from keymote.engine.faces import OWN, SessionRegistered, enrolment_of, peer_manager, session_of
+from keymote.engine.hybrid import KAPPA_SIZE, hybrid_key_of, refuses
 from keymote.engine.link import SealBody
 from keymote.engine.member import Asked, RememberSession, WantMember, refusal
 from keymote.engine.own import WantShareKey
@@ -21,10 +22,13 @@ SAY_AGAIN_S: Final = 3.0
 GIVE_UP_S: Final = 10.0
 
 
-def begin(asked: Asked, request: Sessreq, now: Now) -> Step:
+def begin(context: RegistrarContext, asked: Asked, request: Sessreq, now: Now) -> Step:
     """SESSREQ of one of our devices (S1): find the peer here, else ask the coordinator."""
     if request.dev_id_2 == asked.dev_id:
         return None, [refusal(asked.link, request.mt, ErrorCode.E_STATE, request.psid)]
+    why = refuses(context, hybrid=True, weak=asked.member.weak)
+    if why:
+        return None, not_post_quantum(asked.link, request.mt, request.psid, why)
     key = session_of(request.psid)
     cell = Asking(request.psid, request.flags, Party.of(asked.member), request.dev_id_2, until=now.mono + GIVE_UP_S)
     return cell, [
@@ -33,29 +37,30 @@ def begin(asked: Asked, request: Sessreq, now: Now) -> Step:
     ]
 
 
-def found(cell: Asking, result: object, now: Now) -> Step:
-    """Take the coordinator's answer where the peer is, and say XCRED to its manager (S2)."""
+def found(context: RegistrarContext, cell: Asking, result: object, now: Now, entropy: Entropy) -> Step:
+    """Take the coordinator's answer where the peer is, and say XCRED to its manager (S2), with κ1 if that is due."""
     match result:
-        case DeviceFound():
+        case DeviceFound(_, cred_NM, cred_NC, endpoint, published):
             pass
         case PeerFault():
             return given_up(cell, result.code)
         case _:
             return given_up(cell, ErrorCode.E_BUSY)
-    cell = replace(
-        cell,
-        found=(result.cred_NM, result.cred_NC, result.manager),
-        until=now.mono + SAY_AGAIN_S,
-    )
-    return _say_xcred(cell, afresh=False)
+    try:
+        public = hybrid_key_of(context, cred_NM, published)
+    except PeerFault as fault:
+        return given_up(cell, fault.code, str(fault))
+    shares = replace(cell.shares, kappa1=entropy.draw(KAPPA_SIZE) if public else b"")
+    known = (cred_NM, cred_NC, endpoint, public)
+    return _say_xcred(replace(cell, found=known, shares=shares, until=now.mono + SAY_AGAIN_S), afresh=False)
 
 
 def _say_xcred(cell: Asking, *, afresh: bool) -> Step:
     assert cell.found is not None
-    cred_NM, cred_NC, endpoint = cell.found
+    cred_NM, cred_NC, endpoint, public = cell.found
     flags = cell.flags or None
     body = Xcred(cell.psid, cell.asker.credential, cell.peer_id, cell.epoch, cell.shares.kappa1, flags).encode()
-    say = SayTo(session_of(cell.psid), body, cred_NM, cred_NC, endpoint, afresh)
+    say = SayTo(session_of(cell.psid), body, cred_NM, cred_NC, endpoint, afresh, public)
     return cell, [Tell(peer_manager(SignedCredential.decode(cred_NM).claims.sub), say)]
 
 
@@ -67,12 +72,14 @@ def say_again(cell: Asking, now: Now) -> Step:
     return _say_xcred(again, afresh=True)
 
 
-def given_up(cell: Asking, code: ErrorCode) -> Step:
-    """Forget the request and tell the asking device why."""
-    return None, [
-        refusal(cell.asker.link, Sessreq.mt, code, cell.psid),
-        Refused("", code, "the peer's manager or device is not to be had"),
-    ]
+def given_up(cell: Asking, code: ErrorCode, why: str = "the peer's manager or device is not to be had") -> Step:
+    """Forget the request and tell the asking device the code, the log why."""
+    return None, [refusal(cell.asker.link, Sessreq.mt, code, cell.psid), Refused("", code, why)]
+
+
+def not_post_quantum(link: CellKey, mt: int, psid: bytes, why: str) -> list[Output]:
+    """Return the refusal of a session for the sake of the post-quantum profile: to whoever asked, and to the log."""
+    return [refusal(link, mt, ErrorCode.E_SUITE, psid), Refused("", ErrorCode.E_SUITE, why)]
 
 
 def xcred_heard(
@@ -85,6 +92,9 @@ def xcred_heard(
             foreign = _vouched(context, heard, now)
             if foreign.dev_id != cell.peer_id:
                 raise PeerFault(ErrorCode.E_CRED, "XCRED for another device than the one asked for")
+            hybrid = bool(cell.shares.kappa1)
+            if heard.hybrid is not hybrid or bool(xcred.kappa) is not hybrid:
+                return given_up(cell, ErrorCode.E_SUITE, "the post-quantum profile ends at the other manager")
             known = (manager.nm_id, manager.cred_NM, manager.cred_NC)
             shares = replace(cell.shares, kappa2=xcred.kappa)
             return _registered(
@@ -101,11 +111,17 @@ def xcred_heard(
                     xcred.status_epoch,
                     now.wall,
                     shares,
+                    post_quantum=hybrid,
                 ),
                 [],
                 entropy,
             )
         case None if xcred.dev_id_2:
+            why = refuses(context, hybrid=heard.hybrid)
+            if heard.hybrid is not bool(xcred.kappa):
+                why = "the post-quantum share of XCRED and the link that carries it do not belong together"
+            if why:
+                return None, not_post_quantum(heard.link, Xcred.mt, xcred.psid, why)
             foreign = _vouched(context, heard, now)
             key = session_of(xcred.psid)
             called = Called(
@@ -127,6 +143,8 @@ def xcred_heard(
         case Register() if xcred.dev_id_2 and cell.R.own and cell.manager is not None:
             if cell.I.credential != xcred.cred or cell.R.dev_id != xcred.dev_id_2:
                 raise PeerFault(ErrorCode.E_STATE, "XCRED for a session of other devices")
+            if contribution.forgot(cell):
+                return cell, [refusal(heard.link, Xcred.mt, ErrorCode.E_NOSHARE, xcred.psid)]
             moved = replace(cell, via=heard.link)
             return moved, [*introduce(context, cell, cell.R), _answer_xcred(moved)]
         case Register() | Called():
@@ -152,6 +170,9 @@ def go_on(context: RegistrarContext, cell: Asking, now: Now, entropy: Entropy) -
     """Both devices are ours (NM1 = NM2): go on when the peer and the share key are known (PW-20)."""
     if cell.local is None or cell.number is None:
         return cell, ()
+    shares, hybrid = cell.shares, context.policy.post_quantum is not PostQuantum.OFF
+    if hybrid:
+        shares = replace(shares, kappa1=entropy.draw(KAPPA_SIZE), kappa2=entropy.draw(KAPPA_SIZE))
     registered = Register(
         cell.psid,
         cell.flags,
@@ -163,7 +184,8 @@ def go_on(context: RegistrarContext, cell: Asking, now: Now, entropy: Entropy) -
         cell.epoch,
         cell.epoch,
         now.wall,
-        cell.shares,
+        shares,
+        post_quantum=hybrid,
     )
     return _registered(context, registered, [], entropy)
 
@@ -174,7 +196,8 @@ def answer(context: RegistrarContext, cell: Called, now: Now, entropy: Entropy) 
         return cell, ()
     if cell.own.claims.suite != cell.foreign.claims.suite:
         return None, [refusal(cell.via, Xcred.mt, ErrorCode.E_SUITE, cell.psid)]
-    shares = replace(cell.shares, kappa1=cell.kappa)
+    hybrid = bool(cell.kappa)
+    shares = replace(cell.shares, kappa1=cell.kappa, kappa2=entropy.draw(KAPPA_SIZE) if hybrid else b"")
     registered = Register(
         cell.psid,
         cell.flags,
@@ -187,6 +210,7 @@ def answer(context: RegistrarContext, cell: Called, now: Now, entropy: Entropy) 
         cell.vouched,
         now.wall,
         shares,
+        post_quantum=hybrid,
     )
     return _registered(context, registered, [_answer_xcred(registered)], entropy)
 
@@ -215,7 +239,7 @@ def _registered(context: RegistrarContext, cell: Register, then: list[Output], e
     own = cell.own[0]
     other = cell.R if own is cell.I else cell.I
     manager = cell.manager[0] if cell.manager is not None else context.id
-    outputs.append(SessionRegistered(cell.psid, own.dev_id, other.dev_id, manager))
+    outputs.append(SessionRegistered(cell.psid, own.dev_id, other.dev_id, manager, cell.post_quantum))
     return cell, outputs
 
 

@@ -17,8 +17,9 @@ from keymote.engine.base import (
     replace,
 )
 from keymote.engine.context import RegistrarContext
+from keymote.engine.hybrid import refuses
 from keymote.engine.link import LinkBody, SealBody
-from keymote.engine.member import ACTIVE, Asked, DeviceGone, MemberIs, NoSuchMember, Superseded, refusal
+from keymote.engine.member import ACTIVE, Asked, DeviceGone, Member, MemberIs, NoSuchMember, Superseded, refusal
 from keymote.engine.own import ShareKeyIs
 from keymote.engine.pairwise import contribution, introduction, relay, revocation
 from keymote.engine.pairwise.register import (
@@ -74,13 +75,13 @@ class _Steps:
             case Told(ShareKeyIs() as key), _:
                 return self._share_key(cell, key, now, entropy)
             case Told(MemberIs(_, member)), _:
-                return self._member(cell, Party.of(member), member.status, now, entropy)
+                return self._member(cell, member, now, entropy)
             case Told(NoSuchMember()), Asking():
                 return cell, [Ask(1, FindDevice(cell.peer_id))]
             case Told(NoSuchMember()), Called():
                 return None, [refusal(cell.via, Xcred.mt, ErrorCode.E_UNKNOWN_ID, cell.psid)]
             case Answer(_, result), Asking():
-                return introduction.found(cell, result, now)
+                return introduction.found(self.context, cell, result, now, entropy)
             case Told(CannotReach(code)), Asking():
                 return introduction.given_up(cell, code)
             case Told(DeviceGone(dev_id, reason)), Register():
@@ -109,7 +110,7 @@ class _Steps:
         mt, psid = request.mt, request.psid
         match request, cell:
             case Sessreq(), None:
-                return introduction.begin(asked, request, now)
+                return introduction.begin(self.context, asked, request, now)
             case Sessreq(), Register() if cell.I.dev_id == asked.dev_id and cell.I.own:
                 return cell, introduction.introduce(self.context, cell, cell.I)
             case Sessreq(), Asking() if cell.asker.dev_id == asked.dev_id:
@@ -128,15 +129,20 @@ class _Steps:
                 code = ErrorCode.E_UNKNOWN_ID if cell is None else ErrorCode.E_STATE
                 return cell, [refusal(asked.link, mt, code, psid), Refused("", code, f"request {mt} of a member")]
 
-    def _member(self, cell: ManagerSessionCell, party: Party, status: int, now: Now, entropy: Entropy) -> Step:
+    def _member(self, cell: ManagerSessionCell, member: Member, now: Now, entropy: Entropy) -> Step:
+        party, why = Party.of(member), refuses(self.context, hybrid=True, weak=member.weak)
         match cell:
             case Asking():
-                if status != ACTIVE:
+                if member.status != ACTIVE:
                     return introduction.given_up(cell, ErrorCode.E_NOSHARE)
+                if why:
+                    return introduction.given_up(cell, ErrorCode.E_SUITE, why)
                 return introduction.go_on(self.context, replace(cell, local=party), now, entropy)
             case Called():
-                if status != ACTIVE:
+                if member.status != ACTIVE:
                     return None, [refusal(cell.via, Xcred.mt, ErrorCode.E_NOSHARE, cell.psid)]
+                if why:
+                    return None, introduction.not_post_quantum(cell.via, Xcred.mt, cell.psid, why)
                 return introduction.answer(self.context, replace(cell, own=party), now, entropy)
             case Register():
                 if cell.I.dev_id == party.dev_id and cell.I.own:

@@ -103,6 +103,8 @@ class Shares:
 
 def opened_shares(suite: Suite, parties: Parties, answer: Shresp) -> Shares:
     """Return what SHRESP holds; E_AUTH unless the foreign manager signed and sealed it for us in this session (PW-15)."""
+    if (answer.kappa1 is None) is not (answer.kappa2 is None):
+        raise PeerFault(ErrorCode.E_FORMAT, "one post-quantum share of two")
     ctx = share_context(parties.psid, parties.kid_I, parties.kid_R, parties.kid_own, parties.kid_NM)
     if answer.share.kid != parties.kid_NM:
         raise PeerFault(ErrorCode.E_AUTH, "share of another manager than the one that vouches for the peer")

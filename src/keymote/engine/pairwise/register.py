@@ -49,7 +49,7 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What shares are made of, in memory only: k_nm, and the foreign manager's ShareObj once it has come."""
+    """What shares are made of, in memory only: k_nm, the foreign manager's ShareObj once it has come, κ1 and κ2."""
 
     k_nm: Secret | None = None
     foreign: Sign1 | None = None
@@ -59,7 +59,10 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The initiator's manager looks for the peer: here (`WantMember`), at the coordinator (`FindDevice`), then by XCRED."""
+    """The initiator's manager looks for the peer: here (`WantMember`), at the coordinator (`FindDevice`), then by XCRED.
+
+    `found`: the other manager's credential, its coordinator's, its address, and the key to which κ is sealed, or empty.
+    """
 
     psid: bytes
     flags: int
@@ -68,7 +71,7 @@ class Asking:
     number: int | None = None
     shares: Shares = Shares()
     epoch: int = 0
-    found: tuple[bytes, bytes, Peer] | None = None
+    found: tuple[bytes, bytes, Peer, bytes] | None = None
     local: Party | None = None
     until: float = 0.0
     attempt: int = 0
@@ -105,7 +108,8 @@ class Register:
     `manager`: (nm_id, cred_NM, cred_NC) of the other manager, None when both devices are ours; `via` the link to it.
     `number` names the k_nm that answered first (PW-17). `epoch` is the status epoch under which this manager vouched
     for its devices, `vouched` the other manager's. `todo`: (request, dev_id) that wait for W and k_nm after a restart.
-    `seen`: addresses from which (I, R) were heard, for relaying.
+    `seen`: addresses from which (I, R) were heard, for relaying. `post_quantum`: κ1 and κ2 are part of KS; they are in
+    `shares`, so after a restart this session gets no more shares (PQ-07).
     """
 
     psid: bytes
@@ -121,6 +125,7 @@ class Register:
     shares: Shares = Shares()
     todo: tuple[tuple[Shreq | XshareRequest | XshareAnswer, bytes], ...] = ()
     seen: tuple[Peer | None, Peer | None] = (None, None)
+    post_quantum: bool = False
 
     @property
     def own(self) -> tuple[Party, ...]:
@@ -170,7 +175,7 @@ def record(cell: ManagerSessionCell) -> bytes | None:
             return cbor.encode_array(
                 1,
                 0,
-                [cell.psid, cell.flags, cell.number, cell.epoch, cell.vouched, cell.opened],
+                [cell.psid, cell.flags, cell.number, cell.epoch, cell.vouched, cell.opened, cell.post_quantum],
                 [cell.I.dev_id, cell.I.credential, cell.I.own],
                 [cell.R.dev_id, cell.R.credential, cell.R.own],
                 manager,
@@ -185,7 +190,7 @@ def record(cell: ManagerSessionCell) -> bytes | None:
 
 
 _STORED = attrgetter(
-    *("psid", "flags", "number", "epoch", "vouched", "opened", "manager", "via"),
+    *("psid", "flags", "number", "epoch", "vouched", "opened", "post_quantum", "manager", "via"),
     *("I.dev_id", "I.credential", "I.own", "R.dev_id", "R.credential", "R.own"),
 )
 
@@ -202,7 +207,7 @@ def load(_id: bytes, row: bytes) -> ManagerSessionCell:
         _, _, psid, reason, note, since, parties, via, repeated = items
         link = None if via is None else CellKey("link", via)
         return Dead(psid, reason, note, since, tuple(parties), link, repeated)
-    _, _, (psid, flags, number, epoch, vouched, opened), first, second, manager, via = items
+    _, _, (psid, flags, number, epoch, vouched, opened, *rest), first, second, manager, via = items
     return Register(
         psid,
         flags,
@@ -214,4 +219,5 @@ def load(_id: bytes, row: bytes) -> ManagerSessionCell:
         epoch,
         vouched,
         opened,
+        post_quantum=bool(rest and rest[0]),  # rows of before the post-quantum profile have none
     )

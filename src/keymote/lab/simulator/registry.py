@@ -24,10 +24,11 @@ from keymote.wire.credential import SignedCredential
 
 @dataclass(frozen=True, slots=True)
 class Managed:
-    """A manager as its coordinator knows it; `at` is where other managers reach it."""
+    """A manager as its coordinator knows it; `at` is where other managers reach it, `hybrid_key` what it has published."""
 
     credential: bytes
     at: Peer
+    hybrid_key: bytes = b""
 
 
 @dataclass(slots=True)
@@ -114,14 +115,15 @@ class Federation:
             if entry.barred:
                 raise PeerFault(ErrorCode.E_NOSHARE, "the device is suspended or revoked")
             manager = coordinator.managers[entry.manager]
-            return DeviceFound(entry.credential, manager.credential, coordinator.credential, manager.at)
+            above = (manager.credential, coordinator.credential)
+            return DeviceFound(entry.credential, *above, manager.at, manager.hybrid_key)
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no coordinator knows this device")
 
     def _find_manager(self, nm_id: bytes) -> ManagerFound:
         for coordinator in self.coordinators:
             for manager in coordinator.managers.values():
                 if coordinator.reachable and SignedCredential.decode(manager.credential).claims.sub == nm_id:
-                    return ManagerFound(manager.credential, coordinator.credential, manager.at)
+                    return ManagerFound(manager.credential, coordinator.credential, manager.at, manager.hybrid_key)
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no coordinator knows this manager")
 
     def hear(self, name: str, report: Report) -> None:

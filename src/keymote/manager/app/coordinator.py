@@ -34,12 +34,21 @@ logger = logging.getLogger(__name__)
 class CoordinatorLink:
     """Answers the engines' queries and acts on events. A coordinator that is away costs `Unavailable`, not a wait."""
 
-    def __init__(self, directory: Directory, own: OwnStore, signing: SigningKey, kid: bytes, address: Peer) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        own: OwnStore,
+        signing: SigningKey,
+        kid: bytes,
+        address: Peer,
+        hybrid_key: bytes = b"",
+    ) -> None:
         self._directory = directory
         self._own = own
         self._signing = signing
         self._kid = kid
         self._address = address
+        self._hybrid_key = hybrid_key
         self._client = self._connected()
         self._asking: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,8 +111,9 @@ class CoordinatorLink:
     # ------------------------------------------------------------------ what goes on all the time
 
     async def _announce(self) -> None:
-        """Say where other managers reach this one, until the coordinator has heard it."""
-        await self._insist("endpoint", lambda: self._client.announce_endpoint(self._directory.nm_id, self._address))
+        """Say where other managers reach this one and publish its hybrid key, until the coordinator has heard it."""
+        said = (self._directory.nm_id, self._address, self._hybrid_key)
+        await self._insist("endpoint", lambda: self._client.announce_endpoint(*said))
 
     async def _hand_in(self) -> None:
         """Hand in revocation notes, oldest first, whenever there are some and the coordinator answers."""

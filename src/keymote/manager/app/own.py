@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from keymote import cbor
 from keymote.crypto.entropy import Entropy
+from keymote.crypto.hybrid import HybridKey, draw_seed
 from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
@@ -19,6 +20,7 @@ from keymote.storage.file import FileStore
 from keymote.storage.seal import KeyEncryptionKey
 
 _SIGNING: Final = CellKey("identity", b"")
+_HYBRID: Final = CellKey("hybrid", b"")
 _PASSWORD: Final = CellKey("password", b"")
 _CURSOR: Final = CellKey("cursor", b"")
 _NOTE: Final = "note"
@@ -44,6 +46,15 @@ class OwnStore:
         key = suite.generate_signing_key(self._entropy)
         self._put(_SIGNING, key.seed.expose())
         return key
+
+    def hybrid_key(self) -> HybridKey:
+        """Return the manager's key pair for the post-quantum profile, made the first time."""
+        saved = self.store.load(_HYBRID)
+        if saved is not None:
+            return HybridKey.of(Secret(saved))
+        seed = draw_seed(self._entropy)
+        self._put(_HYBRID, seed.expose())
+        return HybridKey.of(seed)
 
     def password(self) -> Secret:
         """Return the password of the PEM key, made the first time."""

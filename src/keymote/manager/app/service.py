@@ -12,8 +12,9 @@ from typing import Final
 
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.suites import SUITES
+from keymote.engine import hybrid
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
-from keymote.engine.context import RegistrarContext, RegistrarPolicy
+from keymote.engine.context import PostQuantum, RegistrarContext, RegistrarPolicy
 from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor, Revive
 from keymote.engine.node import registrar_node
 from keymote.errors import KeymoteError, Unavailable
@@ -85,9 +86,6 @@ class ManagerProcess:
             options.listen, self._receive, group=options.group, listen=options.group is not None
         )
         stack.callback(self.endpoint.close)
-        address = options.announce or self.endpoint.address
-        self.coordinator = CoordinatorLink(directory, own, signing, membership.credential.kid, address)
-        stack.push_async_callback(self.coordinator.close)
         database = open_database(directory.folder / "cells.db", history="cells")
         store = SqlStore(database, directory.kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
         stack.callback(store.close)
@@ -101,8 +99,13 @@ class ManagerProcess:
             trust=directory.trust,
             membership=membership,
             policy=options.policy,
+            hybrid=own.hybrid_key() if options.policy.post_quantum is not PostQuantum.OFF else None,
             generation=directory.identity.generation,
         )
+        address = options.announce or self.endpoint.address
+        kid = membership.credential.kid
+        self.coordinator = CoordinatorLink(directory, own, signing, kid, address, hybrid.statement(context))
+        stack.push_async_callback(self.coordinator.close)
         clock = SystemClock()
         driver = Driver(
             registrar_node(context),
@@ -170,7 +173,8 @@ class ManagerProcess:
     # ------------------------------------------------------------------ what operators see
 
     def _status(self) -> Mapping[str, object]:
-        return {**self.ready(), **self._health().facts, "inbox": len(self.endpoint.inbox)}
+        profile = {"post_quantum": self.options.policy.post_quantum.value}
+        return {**self.ready(), **self._health().facts, **profile, "inbox": len(self.endpoint.inbox)}
 
     def _health(self) -> Health:
         refused = self.coordinator.refused
