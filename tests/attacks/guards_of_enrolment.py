@@ -14,9 +14,12 @@ from keymote.crypto.pake import Pake
 from keymote.crypto.ristretto255 import Ristretto255
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Suite
+from keymote.engine import hybrid as hybrid_profile
+from keymote.engine.context import RegistrarContext
 from keymote.engine.enrolment import device, registrar
 from keymote.engine.enrolment.registrar import AwaitDone, Code, RegistrarCell
 from keymote.engine.faces import ExpectDevice
+from keymote.engine.pairwise import introduction, manager
 from keymote.engine.queries import Receipt
 from keymote.errors import ErrorCode, PeerFault
 from keymote.lab.attacks.curves import AIR_SIZES, AIR_SUITE, decompressed_carelessly
@@ -113,6 +116,16 @@ def diffie_hellman_for_cpace(patch: pytest.MonkeyPatch) -> None:
 
 def short_codes_everywhere(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Suite, "pake", property(lambda _self: True))
+
+
+def short_codes_in_the_profile(patch: pytest.MonkeyPatch) -> None:
+    """Let the post-quantum profile stand on codes of any length."""
+
+    def lenient(context: RegistrarContext, *, hybrid: bool, weak: bool = False) -> str:
+        return hybrid_profile.refuses(context, hybrid=hybrid)
+
+    for room in (registrar, manager, introduction):
+        patch.setattr(room, "refuses", lenient)
 
 
 def register_without_uniqueness(patch: pytest.MonkeyPatch) -> None:

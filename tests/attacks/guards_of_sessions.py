@@ -61,6 +61,18 @@ def no_ephemeral_secret(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Handshake, "key", lambda self, N_I, N_R, _DH: extract(self.T.value, cbor.encode_array(N_I, N_R, b"")))
 
 
+def keys_without_kappa(patch: pytest.MonkeyPatch) -> None:
+    """Leave κ1 and κ2 out of KS, as outside the post-quantum profile."""
+    agree = Channel.agree
+    patch.setattr(Channel, "agree", lambda self, S, _1, _2: agree(self, S, b"", b""))
+
+
+def links_without_kappa(patch: pytest.MonkeyPatch) -> None:
+    """Leave κa and κb out of K_nn."""
+    key = Channel.manager_key
+    patch.setattr(Channel, "manager_key", lambda self, _a, _b: key(self, b"", b""))
+
+
 # ------------------------------------------------------------------ psids, roles, windows
 
 

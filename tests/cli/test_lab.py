@@ -53,7 +53,7 @@ def test_a_pair_that_deviates_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> No
     assert "the guard is gone" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["attack"], ["attack", "A-26"], ["attack", "--all", "A-01"]])
+@pytest.mark.parametrize("words", [["attack"], ["attack", "A-99"], ["attack", "--all", "A-01"]])
 def test_wrong_use_names_what_is_known(words: list[str]) -> None:
     done = RUN.invoke(app, words)
     assert isinstance(done.exception, CallerFault)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from operators import Operator, Process, operators, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 
 def restarted(operator: Operator, profile: str) -> None:
