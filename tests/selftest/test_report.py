@@ -205,6 +205,10 @@ def test_startup_accepts_this_installation_in_less_than_50_ms(suite: int) -> Non
     assert min(spent) < 0.05
 
 
+def test_startup_examines_every_suite_of_a_service_in_one_call() -> None:
+    startup(SUITES)
+
+
 GUARDS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "IM01 check lets everything pass": lambda patch: patch.setattr(
         ristretto255.Ristretto255, "check", lambda _self, encoding: encoding

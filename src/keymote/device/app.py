@@ -41,6 +41,7 @@ from keymote.host.async_host import AsyncHost, SystemClock, call_soon
 from keymote.host.driver import Driver
 from keymote.host.ports import Store, Write
 from keymote.host.resources import Answered, Asked, Handler
+from keymote.selftest.startup import startup_once
 from keymote.storage.file import FileStore
 from keymote.storage.seal import open_key
 from keymote.transports.coap.endpoint import CoapEndpoint
@@ -67,11 +68,13 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
     """Start a device; with `rejoin` it forgets its enrolment and begins anew with the code of its configuration.
 
     Raises:
+        Incompatible: the algorithms under the device's suite do not answer as published.
         CallerFault: a file of the configuration is missing, unfit, or readable by others.
         Unavailable: the port or the store is taken.
     """
     entropy = SystemEntropy()
     suite = _suite(config.suite)
+    startup_once((suite.id,))
     trust = Trust((root_pin(config.root),), SUITES)
     config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     kek = open_key(config.key_uri, entropy, create=True)

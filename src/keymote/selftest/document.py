@@ -59,8 +59,8 @@ def mapping(item: object, what: str) -> dict[str, object]:
 
 
 def section(item: object, what: str, names: Iterable[str]) -> dict[str, Any]:
-    """Return a JSON object that has exactly the keys `names`."""
-    found, expected = mapping(item, what), set(names)
+    """Return a JSON object that has exactly the keys `names`: a copy, which may be taken apart."""
+    found, expected = dict(mapping(item, what)), set(names)
     if missing := expected - set(found):
         raise CallerFault(f"{what} lacks {', '.join(sorted(missing))}")
     if surplus := set(found) - expected:

@@ -9,6 +9,20 @@ from keymote.selftest.report import EXAMINERS, examine_part, examine_traps, publ
 
 _RISTRETTO: Final = ("aead", "hkdf", "ristretto255", "ed25519", "cpace")
 _P256: Final = ("aead", "hkdf", "p256", "esp256")
+_SOUND: Final[set[int]] = set()
+"""Suites that were examined in this process."""
+
+
+def startup_once(suites: Iterable[int]) -> None:
+    """Do `startup` for those of `suites` that this process has not examined yet; for processes that start many nodes.
+
+    Raises:
+        Incompatible: as `startup`; the next call examines anew.
+    """
+    new = [suite for suite in suites if suite not in _SOUND]
+    if new:
+        startup(new)
+        _SOUND.update(new)
 
 
 def startup(suites: Iterable[int]) -> None:

@@ -22,8 +22,10 @@ from keymote.coordinator.outbox import Outbox
 from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
 from keymote.crypto.entropy import Entropy, SystemEntropy
+from keymote.crypto.suites import SUITES
 from keymote.errors import KeymoteError
 from keymote.host.async_host import call_soon
+from keymote.selftest.startup import startup_once
 from keymote.storage.sql import open_database
 from keymote.storage.sql_ledger import open_ledger
 from keymote.storage.sql_store import SqlStore
@@ -66,8 +68,10 @@ class CoordinatorProcess:
 
         Raises:
             CallerFault: credential or certificate missing or unfit, port taken, files readable by others.
-            Incompatible, Unavailable: the store cannot be opened.
+            Incompatible: the algorithms do not answer as published, or the store is of another version.
+            Unavailable: the store cannot be opened.
         """
+        startup_once(SUITES)
         folder, now, entropy = self.directory.folder, int(time.time()), SystemEntropy()
         identity = self.directory.identity(now)
         authority = self.directory.authority()

@@ -26,6 +26,7 @@ from keymote.manager.app.directory import Directory
 from keymote.manager.app.enrol import newcomer_context
 from keymote.manager.app.own import OwnStore
 from keymote.manager.desk import Desk
+from keymote.selftest.startup import startup_once
 from keymote.storage.sql import open_database
 from keymote.storage.sql_store import SqlStore
 from keymote.transports.coap.endpoint import CoapEndpoint
@@ -69,6 +70,7 @@ class ManagerProcess:
         """Open the stores, bind the sockets, load who we are, and serve.
 
         Raises:
+            Incompatible: the algorithms do not answer as published.
             CallerFault: not enrolled, a file is missing, unfit or readable by others, another process has the stores.
             Unavailable: a port is taken.
         """
@@ -77,6 +79,7 @@ class ManagerProcess:
             self._closing = starting.pop_all()
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        startup_once(SUITES)
         directory, options, entropy = self.directory, self.options, SystemEntropy()
         own = OwnStore(directory.folder / "own.cells", directory.kek, entropy)
         stack.callback(own.close)
