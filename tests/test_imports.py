@@ -62,7 +62,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "litestar": ("transports/http", "coordinator/api", "coordinator/dashboard", "manager/api"),
     "mbedtls": ("transports/dtls",),
     "msgspec": ("wire/admin", "transports/http", "coordinator/api", "manager/api"),
-    "nacl": ("crypto/ed25519.py",),
+    "nacl": ("crypto/ed25519.py", "crypto/x25519.py"),
     "platformdirs": ("cli/",),
     "prometheus_client": ("transports/http", "transports/metrics"),
     "rbcl": ("crypto/libsodium.py",),

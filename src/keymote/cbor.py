@@ -139,6 +139,21 @@ def decode_array(data: bytes, *, max_size: int = MAX_SIZE) -> list[Item]:
     return value
 
 
+def decode_sequence(data: bytes, *, max_size: int = MAX_SIZE) -> list[Item]:
+    """Return the items of a CBOR sequence (RFC 8742), possibly none; refuse what `decode` would refuse of any of them."""
+    if len(data) > max_size:
+        raise PeerFault(ErrorCode.E_FORMAT, f"message of {len(data)} bytes, at most {max_size} are accepted")
+    try:
+        items = cbor2.loads(b"\x9f" + data + b"\xff")  # the items of an array of indefinite length
+    except Exception as exc:  # as in `decode`
+        raise PeerFault(ErrorCode.E_FORMAT, "not well-formed CBOR") from exc
+    _check(items, MAX_DEPTH + 1)
+    # a break inside `data` ends the array early: then its items are fewer than the data
+    if b"".join([cbor2.dumps(item, canonical=True) for item in items]) != data:
+        raise PeerFault(ErrorCode.E_FORMAT, "not the deterministic encoding of its items")
+    return items  # type: ignore[no-any-return]  # cbor2 returns Any; _check has walked it
+
+
 def _check(value: object, depth: int) -> None:
     kind = type(value)
     if kind in _LEAVES:

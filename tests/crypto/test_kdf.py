@@ -30,6 +30,15 @@ def test_CM16_extract_is_hmac_keyed_by_the_salt() -> None:
     assert prk.expose().hex() == "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5"
 
 
+@pytest.mark.parametrize("length", [0, 1, 16, 31, 32, 33, 55, 63, 64, 65, 131, 200])
+def test_CM16_hmac_of_every_kind_of_key_is_that_of_the_library(length: int) -> None:
+    """RFC 2104: shorter than a block, as long, and longer, which is hashed first."""
+    key, message = bytes(range(length)), b"what is authenticated"
+    assert kdf.extract(key, message).expose() == hmac.digest(key, message, "sha256")
+    assert kdf.mac16(Secret(key), message[:5], message[5:]) == hmac.digest(key, message, "sha256")[:16]
+    assert kdf.mac8(Secret(key), message) == hmac.digest(key, message, "sha256")[:8]
+
+
 @both_suites
 def test_CM16_expand_gives_the_vector(vectors: dict[str, Any]) -> None:
     case = vectors["kdf"]

@@ -1,7 +1,8 @@
 """Authenticated encryption by OpenSSL; the home of `cryptography`'s AEADs.
 
-Two ways to use a key, and no third: once with the zero nonce (a key-establishment key, Triad-1 1.1), or for records
-whose nonce is their sequence number (Triad-1 1.7, 2.8). The caller proves that a key is used once, or a number once.
+Three ways to use a key, and no fourth: once with the zero nonce (a key-establishment key, Triad-1 1.1), once with a nonce
+derived beside the key (EDHOC, RFC 9528 5.4.2), or for records whose nonce is their sequence number (Triad-1 1.7, 2.8). The
+caller proves that a key is used once, or a number once.
 """
 
 from collections.abc import Callable
@@ -38,6 +39,14 @@ class Aead:
     def open_once(self, key: Secret, aad: bytes, ciphertext: bytes) -> bytes:
         """Return the plaintext of `seal_once`; PeerFault E_AUTH for anything else."""
         return self._open(self._cipher(key.expose()), self._zero_nonce, aad, ciphertext)
+
+    def seal_with(self, key: Secret, nonce: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        """Return ciphertext and tag under a nonce that was derived like the key; the key must never encrypt again."""
+        return self._cipher(key.expose()).encrypt(nonce, plaintext, aad)
+
+    def open_with(self, key: Secret, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext of `seal_with`; PeerFault E_AUTH for anything else."""
+        return self._open(self._cipher(key.expose()), nonce, aad, ciphertext)
 
     def seal_record(self, key: Secret, seq: int, aad: bytes, plaintext: bytes) -> bytes:
         """Return ciphertext and tag under the nonce `seq`, big endian and left padded; one `seq`, one plaintext."""

@@ -142,6 +142,16 @@ class Esp256:
         return partial(_accepts, _load_compressed(encoding))
 
 
+class Es256(Esp256):
+    """ECDSA as other protocols verify it: EDHOC's ES256 (RFC 9528) knows no lower s, so either s of a peer is accepted."""
+
+    __slots__ = ()
+
+    def verifier(self, encoding: bytes) -> Callable[[bytes, bytes], bool]:
+        """Return the verifying function of a compressed public key; PeerFault E_POINT for any other bytes."""
+        return partial(_accepts_either, _load_compressed(encoding))
+
+
 class _Multiplier:
     """A scalar k as OpenSSL wants it: the private keys k and k + 1, each made at its first use, dying with its secret."""
 
@@ -226,9 +236,13 @@ def _sign(private: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
 
 
 def _accepts(public: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -> bool:
+    if int.from_bytes(signature[32:], "big") > _ORDER // 2:
+        return False  # Triad-1 1.2.5: of (r, s) and (r, q - s), which both verify, one is accepted (attack I-04)
+    return _accepts_either(public, message, signature)
+
+
+def _accepts_either(public: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -> bool:
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    if s > _ORDER // 2:  # Triad-1 1.2.5: of (r, s) and (r, q - s), which both verify, one is accepted (attack I-04)
-        return False
     try:
         public.verify(encode_dss_signature(r, s), message, _VERIFY)
     except InvalidSignature:

@@ -1,0 +1,6 @@
+"""The cast of EDHOC's tests stands in `runs`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
