@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from keymote.coordinator.app.directory import token_in
 from keymote.errors import Unavailable
+from keymote.stories.offices import Office, appoint, authority_of, open_offices
 from keymote.stories.processes import Cast, Role, free_port
 from keymote.transports.control import ControlClient
 from keymote.transports.http_operator import OperatorClient
@@ -47,20 +48,11 @@ Teller = Callable[[Step], None]
 
 
 @dataclass(slots=True)
-class Operator:
-    """One operator's part of the world: directories and running roles."""
+class Operator(Office):
+    """One operator's part of the world, with its device."""
 
-    name: str
-    folder: Path
-    port: int
-    coordinator: Role | None = None
-    manager: Role | None = None
     device: Role | None = None
     dev_id: str = ""
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
 
     @property
     def config(self) -> Path:
@@ -144,56 +136,18 @@ async def _both(story: Story, work: Callable[[Operator], Awaitable[object]]) -> 
 
 
 async def _institutions(story: Story) -> None:
-    cast, folder = story.cast, story.cast.folder
-    authority = str(folder / "authority")
-
-    async def found(operator: Operator) -> None:
-        data = str(operator.folder / "coordinator")
-        await cast.run("coordinator", "init", "--name", operator.name, "--host", "127.0.0.1", "--data", data)
-
-    async def certify(operator: Operator) -> None:
-        data = operator.folder / "coordinator"
-        request, credential = str(data / "nc.req"), str(data / "nc.cred")
-        await cast.run("authority", "certify", "--data", authority, "--request", request, "--out", credential)
-
-    async def open_office(operator: Operator) -> None:
-        other = story.south if operator is story.north else story.north
-        operator.coordinator = await cast.start(
-            f"coordinator-{operator.name}",
-            *("coordinator", "run", "--data", str(operator.folder / "coordinator")),
-            *("--port", str(operator.port), "--peer", other.url),
-            address="url",
-        )
-
     async with story.step("authority and coordinators", lambda: "one offline root certifies two coordinators"):
-        for operator in story.operators:
-            operator.folder.mkdir(mode=0o700)
-        await asyncio.gather(cast.run("authority", "init", "--data", authority), _both(story, found))
-        await _both(story, certify)
-        await _both(story, open_office)
+        await open_offices(story.cast, story.operators)
 
 
 async def _managers(story: Story) -> None:
-    cast = story.cast
-
-    async def appoint(operator: Operator) -> None:
-        label, data = str(operator.folder / "manager.label"), str(operator.folder / "manager")
-        office = ("--data", str(operator.folder / "coordinator"), "--url", operator.url)
-        await cast.run("coordinator", "manager", "add", f"{operator.name}-street", "--out", label, *office)
-        await cast.run("manager", "enrol", "--label", label, "--data", data)
-        operator.manager = await cast.start(
-            f"manager-{operator.name}",
-            *("manager", "run", "--data", data, "--port", "0", "--group", ""),
-            address="address",
-        )
-
     async with story.step("managers enrol", lambda: "the procedure of devices, at their coordinators"):
-        await _both(story, appoint)
+        await _both(story, lambda operator: appoint(story.cast, operator, "--port", "0"))
 
 
 async def _devices(story: Story) -> None:
     cast = story.cast
-    root = story.cast.folder / "authority" / "root.pin"
+    root = authority_of(cast) / "root.pin"
 
     async def expect(operator: Operator) -> None:
         labels = operator.folder / "labels.csv"

@@ -49,8 +49,9 @@ class Cast:
         for role in reversed(self.roles):
             await stop(role)
 
-    async def start(self, name: str, *arguments: str, address: str) -> Role:
-        """Start `keymote ARGUMENTS` and wait for its JSON line; `address` names the key of that line to show.
+    async def start(self, name: str, *arguments: str, address: str, module: str = "keymote.cli") -> Role:
+        """Start `keymote ARGUMENTS`, or another module's program, and wait for its JSON line; `address` names the key of
+        that line to show.
 
         Raises:
             Unavailable: the process ended or said nothing; carries the end of its log.
@@ -58,7 +59,7 @@ class Cast:
         log = self.folder / f"{name}.log"
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
-                *_program(), *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, env=_environment()
+                *_program(module), *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, env=_environment()
             )
         assert process.stdout is not None
         try:
@@ -77,7 +78,7 @@ class Cast:
     async def run(self, *arguments: str) -> dict[str, Any]:
         """Run a command of `keymote` to its end and return its `-o json` object; Unavailable when it fails."""
         process = await asyncio.create_subprocess_exec(
-            *_program(),
+            *_program("keymote.cli"),
             *arguments,
             "-o",
             "json",
@@ -112,8 +113,8 @@ async def stop(role: Role) -> None:
         await role.process.communicate()
 
 
-def _program() -> tuple[str, ...]:
-    return (sys.executable, "-m", "keymote.cli")
+def _program(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module)
 
 
 def _environment() -> dict[str, str]:
