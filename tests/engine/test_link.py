@@ -28,6 +28,7 @@ from keymote.engine.link import (
     SealBody,
     StepEpoch,
     link_kind,
+    link_to_manager,
 )
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
@@ -88,6 +89,15 @@ def ends(suite: int = 1) -> tuple[End, End]:
     return device, manager
 
 
+def ends_of_managers() -> tuple[End, End]:
+    """Return both ends of a link between two managers, the one that began it first."""
+    one, other = link_to_manager(NM, started_here=True).id, link_to_manager(DEV, started_here=False).id
+    first, second = End(link_kind(suite_by_id, dispatch), one), End(link_kind(suite_by_id, dispatch), other)
+    first.step(Told(Install(one, NM, DEV, 0, 1, KEY, "far")))
+    second.step(Told(Install(other, DEV, DEV, 1, 1, KEY, "far")))
+    return first, second
+
+
 def code(end: End, record: bytes, at: float = 0.0) -> ErrorCode:
     """Return why `end` refuses a record, and check that it changed nothing."""
     before = end.cell
@@ -123,6 +133,18 @@ def test_LK04_each_seq_is_accepted_once_within_a_window_of_32() -> None:
     for record in records[7:]:
         assert code(manager, record) is ErrorCode.E_REPLAY
     assert len(manager.told) == 33
+
+
+def test_LK14_between_managers_each_seq_is_accepted_once_within_1024() -> None:
+    """A hundred records a second overtake one that was lost for the seconds until it is repeated."""
+    first, second = ends_of_managers()
+    records = [first.send() for _ in range(1030)]
+    second.hear(records[1029])
+    assert code(second, records[4]) is ErrorCode.E_REPLAY
+    for record in (records[5], records[500], records[1028]):
+        second.hear(record)
+        assert code(second, record) is ErrorCode.E_REPLAY
+    assert len(second.told) == 4
 
 
 def test_LK12_a_changed_or_foreign_record_changes_nothing() -> None:

@@ -205,6 +205,37 @@ def test_CR05_CR06_a_manager_that_vouches_under_an_older_status_epoch_is_refused
     assert refused(scene, "nm1", "peer", ErrorCode.E_CRED) >= 1
 
 
+def calls_of_managers(scene: Scene) -> int:
+    return len({wire for wire in sent(scene, AUTH1, "nm1") if len(wire) > 200})
+
+
+def test_AU09_one_lost_answer_does_not_cost_a_link_that_works() -> None:
+    scene = two_operators()
+    scene.open("d1", "d2")
+    lost: list[Datagram] = []
+
+    def lose_the_first_answer(datagram: Datagram) -> list[Datagram]:
+        if not lost and (datagram.source, datagram.target) == ("nm2", "nm1"):
+            lost.append(datagram)
+            return []
+        return [datagram]
+
+    scene.sim.adversary = lose_the_first_answer
+    psid = scene.ask("d1", "d2")
+    assert scene.sim.run_until(lambda: scene.ready("d1", psid) is not None, 8.0)
+    assert lost
+    assert calls_of_managers(scene) == 1
+
+
+def test_AU09_a_link_that_stays_silent_is_replaced() -> None:
+    scene = two_operators()
+    scene.open("d1", "d2")
+    del scene.sim.hosts["nm2"].cells[link_to_manager(NM1, started_here=False)]
+    psid = scene.ask("d1", "d2")
+    assert scene.sim.run_until(lambda: scene.ready("d1", psid) is not None, 13.0)
+    assert calls_of_managers(scene) == 2
+
+
 # ------------------------------------------------------------------ introductions
 
 

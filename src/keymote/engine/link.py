@@ -43,6 +43,8 @@ from keymote.wire.registry import peek
 BLOCK: Final = 64
 """Sequence numbers that one write reserves."""
 WINDOW: Final = 32
+WIDE_WINDOW: Final = 1024
+"""Between managers, whose records overtake one another by the hundred while one that was lost is repeated (LK-14)."""
 MAX_RECORDS: Final = 1 << 20
 MAX_AGE_S: Final = 86400.0
 OLD_KEY_S: Final = 60.0
@@ -134,26 +136,29 @@ Dispatch = Callable[[bytes, bytes, int, bytes], CellKey]
 
 
 class Window(NamedTuple):
-    """Which sequence numbers were accepted: the highest and a bit map of the 32 below it."""
+    """Which sequence numbers were accepted: the highest and a bit map of the `size` below it."""
 
     highest: int = -1
     bits: int = 0
+    size: int = WINDOW
 
     def accepts(self, seq: int) -> bool:
         if seq > self.highest:
             return True
         offset = self.highest - seq
-        return 0 < offset <= WINDOW and not self.bits >> (offset - 1) & 1
+        return 0 < offset <= self.size and not self.bits >> (offset - 1) & 1
 
     def with_seq(self, seq: int) -> "Window":
-        if seq > self.highest:
-            shift = seq - self.highest
-            bits = (self.bits << shift | 1 << (shift - 1)) if self.highest >= 0 else 0
-            return Window(seq, bits & ((1 << WINDOW) - 1))
-        return Window(self.highest, self.bits | 1 << (self.highest - seq - 1))
+        highest, bits, size = self
+        if seq > highest:
+            shift = seq - highest
+            moved = bits << shift | 1 << (shift - 1) if highest >= 0 and shift <= size else 0
+            return Window(seq, moved & ((1 << size) - 1), size)
+        return Window(highest, bits | 1 << (highest - seq - 1), size)
 
 
 UNUSED: Final = Window()
+UNUSED_WIDE: Final = Window(size=WIDE_WINDOW)
 
 
 class Announced(NamedTuple):
@@ -279,7 +284,12 @@ def _installed(command: Install, suite: Suite, now: Now) -> LinkCell:
 
 def _fresh(end: LinkEnd, standing: Standing, peer: Peer, unanswered: tuple[tuple[float, bytes], ...] = ()) -> LinkCell:
     """Return the end of a link that begins an epoch: numbers start at the end's origin, nothing was received."""
-    return LinkCell(end, standing, end.origin, end.origin + BLOCK, Window(), BLOCK, peer, unanswered)
+    return LinkCell(end, standing, end.origin, end.origin + BLOCK, _unused(end), BLOCK, peer, unanswered)
+
+
+def _unused(end: LinkEnd) -> Window:
+    """Return the window of an epoch in which nothing was received; wide between managers, whose links have ids of their own."""
+    return UNUSED if end.id in (OWN_LINK.id, end.peer_id) else UNUSED_WIDE
 
 
 def _seal(cell: LinkCell, body: bytes, now: Now) -> StepResult:
@@ -535,4 +545,4 @@ def _load(cell_id: bytes, record: bytes, suites: Callable[[int], Suite], generat
         doubtful=doubtful,
         resumed=doubtful or here == 0,
     )
-    return LinkCell(end, standing, tx_reserved, tx_reserved, Window(), rx_reserved, peer)
+    return LinkCell(end, standing, tx_reserved, tx_reserved, _unused(end), rx_reserved, peer)

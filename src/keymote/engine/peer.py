@@ -1,6 +1,7 @@
 """Another manager, as this one knows it: verified credential, highest status epoch, and what waits for a link to it."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from keymote import cbor
@@ -14,12 +15,15 @@ from keymote.wire.credential import Role, SignedCredential
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import Xcred
 
-MOST_WAITING: Final = 32
+MOST_WAITING: Final = 256
+ALIVE_S: Final = 5.0
+"""A link that was made, or spoke, less than so many seconds ago is not replaced for one answer that did not come (AU-09)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerCell:
-    """`linked`: a link that was started here exists. `waiting`: (session, body) until it does; `afresh` NMAUTH runs.
+    """`linked`: a link that was started here exists. `waiting`: (session, body) until it does; `alive_at`: when that link
+    was made or brought something last, on the monotonic clock; forgotten at restart.
 
     `hybrid`: whether κ entered the key of the link that was started here, and of the one that was started there.
     """
@@ -33,13 +37,14 @@ class PeerCell:
     connecting: bool = False
     waiting: tuple[tuple[CellKey, bytes], ...] = ()
     hybrid: tuple[bool, bool] = (False, False)
+    alive_at: float = -inf
 
 
 # ------------------------------------------------------------------ commands
 
 
 class SayTo(NamedTuple):
-    """Carry `body` to this manager, authenticating first if need be. `afresh`: the old link seems dead.
+    """Carry `body` to this manager, authenticating first if need be. `afresh`: nothing came back, the link may be dead.
 
     `hybrid_key`: κ is due, sealed to this public key; empty: none is.
     """
@@ -115,7 +120,8 @@ def peer_kind(context: RegistrarContext) -> Kind:
                 link = link_to_manager(nm_id, started_here=True)
                 said = [Tell(link, SealBody(body)) for _, body in known.waiting]
                 hybrids = (hybrid, known.hybrid[1])
-                return replace(known, linked=True, connecting=False, waiting=(), hybrid=hybrids), said
+                linked = replace(known, linked=True, connecting=False, waiting=(), hybrid=hybrids, alive_at=now.mono)
+                return linked, said
             case DropManager() if cell is not None:
                 gone = [Tell(link_to_manager(cell.nm_id, started_here=here), Cut()) for here in (True, False)]
                 return replace(cell, linked=False, waiting=()), gone
@@ -126,7 +132,7 @@ def peer_kind(context: RegistrarContext) -> Kind:
                 xcred = Xcred.decode(heard.body, sizes_of(1))
                 if xcred.status_epoch < cell.epoch:
                     raise PeerFault(ErrorCode.E_CRED, "this manager vouched under a newer status epoch before")
-                cell = cell if xcred.status_epoch == cell.epoch else replace(cell, epoch=xcred.status_epoch)
+                cell = _heard(cell, heard.link, xcred.status_epoch, now)
                 hybrid = cell.hybrid[0 if heard.link == link_to_manager(cell.nm_id, started_here=True) else 1]
                 return cell, [Tell(CellKey("session", xcred.psid), XcredHeard(heard.link, cell, xcred, hybrid))]
             case _:
@@ -147,7 +153,8 @@ def _say(context: RegistrarContext, cell: PeerCell | None, command: SayTo, now: 
         verified = context.trust.verify((command.cred_NM, command.cred_NC), Role.MANAGER, now.wall)
         epoch, hybrid = (cell.epoch, cell.hybrid) if cell is not None else (0, (False, False))
         cell = PeerCell(verified.claims.sub, command.cred_NM, command.cred_NC, command.endpoint, epoch, hybrid=hybrid)
-    if cell.linked and cell.hybrid[0] is bool(command.hybrid_key) and not command.afresh:
+    dead = command.afresh and now.mono >= cell.alive_at + ALIVE_S
+    if cell.linked and cell.hybrid[0] is bool(command.hybrid_key) and not dead:
         return cell, [Tell(link_to_manager(cell.nm_id, started_here=True), SealBody(command.body))]
     if len(cell.waiting) >= MOST_WAITING:
         return cell, [Tell(command.session, CannotReach(ErrorCode.E_BUSY))]
@@ -158,6 +165,13 @@ def _say(context: RegistrarContext, cell: PeerCell | None, command: SayTo, now: 
         outputs.append(Tell(CellKey("nmauth", psid), connect))
     waiting = (*cell.waiting, (command.session, command.body))
     return replace(cell, linked=False, connecting=True, waiting=waiting, endpoint=command.endpoint), outputs
+
+
+def _heard(cell: PeerCell, link: CellKey, epoch: int, now: Now) -> PeerCell:
+    ours = link == link_to_manager(cell.nm_id, started_here=True)
+    if epoch == cell.epoch and not (ours and now.mono >= cell.alive_at + 1.0):  # to the second is exact enough
+        return cell
+    return replace(cell, epoch=epoch, alive_at=now.mono if ours else cell.alive_at)
 
 
 def _record(cell: PeerCell, generation: int) -> bytes:

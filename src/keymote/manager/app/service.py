@@ -31,6 +31,7 @@ from keymote.storage.sql import open_database
 from keymote.storage.sql_store import SqlStore
 from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.transports.coap.multicast import Group
+from keymote.transports.coap.requests import Timing
 from keymote.transports.control import ControlServer
 from keymote.transports.http_status import Health, StatusServer
 from keymote.transports.metrics import Metrics
@@ -38,6 +39,8 @@ from keymote.wire.credential import Role
 
 CACHE: Final = 16_384
 """Cells kept in memory, some KiB each; the others are read when they are needed."""
+TIMING: Final = Timing(outstanding=32, waiting=1024)
+"""A manager speaks for its devices: what is courteous towards one of them (NSTART) counts for each, not for all together."""
 REVIVED_AT_ONCE: Final = 1024
 """Links that share a commit when a backup was put back."""
 
@@ -86,7 +89,7 @@ class ManagerProcess:
         signing = own.signing_key(directory.suite)
         membership = own.membership(newcomer_context(directory, signing))
         self.endpoint = await CoapEndpoint.open(
-            options.listen, self._receive, group=options.group, listen=options.group is not None
+            options.listen, self._receive, timing=TIMING, group=options.group, listen=options.group is not None
         )
         stack.callback(self.endpoint.close)
         database = open_database(directory.folder / "cells.db", history="cells")

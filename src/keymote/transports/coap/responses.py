@@ -41,7 +41,8 @@ MAX_BODY: Final = 2048
 """Bytes of the longest datagram (Triad-1 1.2.1)."""
 REMEMBERED_S: Final = 45.0
 """Longest time over which a client repeats a request (RFC 7252 MAX_TRANSMIT_SPAN)."""
-MAX_REMEMBERED: Final = 1024
+MAX_REMEMBERED: Final = 4096
+"""Answers kept for whoever repeats a request: at a hundred requests a second, all of the time that he may take."""
 MAX_TRANSFERS: Final = 128
 
 _COOKIE_HEAD: Final = b"\x82\x08"
