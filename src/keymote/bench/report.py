@@ -11,18 +11,23 @@ from statistics import quantiles
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure: the median of its rounds, the 10th and 90th percentile, and the goal that it must not exceed."""
+    """One figure: the median of its rounds, the 10th and 90th percentile, and the goal that it must not exceed, or must
+    reach (`at_least`).
+    """
 
     name: str
     value: float
     unit: str
     spread: tuple[float, float]
     goal: float | None = None
+    at_least: bool = False
 
     @property
     def holds(self) -> bool | None:
         """Whether the goal is met; None where there is none."""
-        return None if self.goal is None else self.value <= self.goal
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     def as_json(self) -> dict[str, object]:
         """Return the shape that `-o json` prints."""

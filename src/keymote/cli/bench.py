@@ -1,11 +1,18 @@
 """`keymote bench`: measurements beside the bare primitives and the peers, in one run."""
 
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from keymote.cli.output import Output, OutputOption, note, show
-from keymote.errors import Unavailable
+from keymote.errors import CallerFault, Unavailable
 
 app = typer.Typer(help="Measure beside the bare primitives and the peers.")
 
@@ -46,3 +53,71 @@ def pairwise(
     show({"machine": machine(), "metrics": rows}, output)
     if any(figure.holds is False for figure in metrics):
         raise typer.Exit(1)
+
+
+@app.command()
+def fleet(
+    devices: Annotated[int, typer.Option(help="Devices of both operators together.")] = 1000,
+    sessions: Annotated[int, typer.Option(min=1, help="Sessions to open between them.")] = 1000,
+    loss: Annotated[
+        float, typer.Option(help="Part of all datagrams dropped; as much is duplicated, and held back.")
+    ] = 0.05,
+    seed: Annotated[int, typer.Option(help="Who meets whom, and what the network does to them.")] = 1,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Enrolments, then sessions, under way in one operator's street.")
+    ] = 25,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the roles' files and logs there; must not exist.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """A thousand devices of two operators on a bad network: all enrolled, all sessions open at both ends, in five minutes.
+
+    Every role is a process of its own; a relay drops, duplicates and holds back datagrams each way between all of them.
+    Ends with 1 if a goal does not hold.
+
+    \b
+    Example:
+      keymote bench fleet -o json
+      keymote bench fleet --devices 40 --sessions 100 --loss 0.2 --keep /tmp/fleet
+    """
+    from keymote.bench.fleet.measure import metrics, run
+    from keymote.bench.fleet.plan import Terms
+    from keymote.bench.report import machine
+
+    terms = Terms(devices, sessions, loss, seed, at_once)
+    with _folder(keep) as folder, _bar() as progress:
+        figures = metrics(asyncio.run(run(folder, terms, progress)))
+    show({"machine": machine(), "metrics": [figure.as_json() for figure in figures]}, output)
+    if any(figure.holds is False for figure in figures):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Yield a directory that is gone afterwards, or the one that is to be kept."""
+    if keep is not None:
+        try:
+            keep.mkdir(mode=0o700)
+        except OSError as error:
+            raise CallerFault(
+                f"cannot create {keep}: {error.strerror}", do="name a directory that is not there"
+            ) from error
+        yield keep.absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="keymote-fleet-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what shows how far the work has come, as a bar on stderr when somebody watches."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("starting", total=1)
+        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
