@@ -63,7 +63,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "mbedtls": ("transports/dtls",),
     "msgspec": ("wire/admin", "transports/http", "coordinator/api", "manager/api"),
     "nacl": ("crypto/ed25519.py", "crypto/x25519.py"),
-    "nacl": ("crypto/ed25519.py",),
     "pkcs11": ("storage/seal_pkcs11/token.py",),
     "platformdirs": ("cli/",),
     "prometheus_client": ("transports/http", "transports/metrics"),

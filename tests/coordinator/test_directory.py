@@ -100,7 +100,7 @@ def test_a_key_may_live_elsewhere(tmp_path: Path, authority: Root) -> None:
         (lambda f: (f / "nc.cred").write_text("{}"), "not a CredentialFile"),
         (lambda f: (f / "key").chmod(0o644), "chmod 600"),
         (lambda f: (f / "token").chmod(0o640), "chmod 600"),
-        (lambda f: (f / "key").write_text("00" * 32 + "\n"), "does not open"),
+        (lambda f: (f / "key").write_text("00" * 32 + "\n"), "was sealed under key"),
         (lambda f: (f / "key").write_text("zz"), "not a key file"),
         (lambda f: (f / "key").unlink(), "key-encryption key"),
         (lambda f: (f / "tls.key").unlink(), "tls.key"),

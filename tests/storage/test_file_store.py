@@ -121,19 +121,6 @@ def test_the_wrong_key_changes_nothing(path: Path, kek: FileKey, tmp_path: Path)
     FileStore(path, kek, ENTROPY).close()
 
 
-def test_rewrap_leaves_only_the_new_key(path: Path, kek: FileKey, tmp_path: Path) -> None:
-    new = FileKey(tmp_path / "new", ENTROPY, create=True)
-    store = FileStore(path, kek, ENTROPY)
-    commit(store, Write(A, b"one"))
-    store.rewrap(new)
-    store.close()
-    with pytest.raises(CallerFault, match="was sealed under key"):
-        FileStore(path, kek, ENTROPY)
-    store = FileStore(path, new, ENTROPY)
-    assert store.load(A) == b"one"
-    store.close()
-
-
 def test_DR08_every_changed_byte_is_refused(path: Path, kek: FileKey) -> None:
     store = FileStore(path, kek, ENTROPY)
     commit(store, Write(A, b"one"))

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from keymote.crypto.entropy import SeededEntropy
-from keymote.crypto.secret import Secret
 from keymote.errors import CallerFault, Unavailable
 from keymote.storage import private_files as files
 
@@ -73,22 +71,3 @@ def test_what_is_missing_is_named_with_its_purpose(tmp_path: Path) -> None:
     for read in (files.read_private, files.read_file):
         with pytest.raises(CallerFault, match=r"cannot read root pin .*absent.*; look there"):
             read(tmp_path / "absent", "root pin", do="look there")
-
-
-def test_a_key_file_is_made_once_and_read_again(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    made = files.key_file(path, SeededEntropy(b"key"), create=True)
-    assert files.key_file(path, SeededEntropy(b"other"), create=True) == made
-    assert files.key_file(path, SeededEntropy(b"other"), create=False) == made
-    assert isinstance(made, Secret)
-    with pytest.raises(CallerFault, match="key-encryption key"):
-        files.key_file(tmp_path / "absent", SeededEntropy(b"x"), create=False)
-
-
-@pytest.mark.parametrize("content", ["", "zz", "00" * 31, "00" * 33, "\u00e4" * 64])
-def test_what_is_no_key_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "key"
-    files.write_private(path, content.encode())
-    with pytest.raises(CallerFault) as fault:
-        files.key_file(path, SeededEntropy(b"x"), create=False)
-    assert "key" in str(fault.value)

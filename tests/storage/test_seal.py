@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.secret import Secret
 from keymote.errors import CallerFault
-from keymote.storage.seal import OVERHEAD_BYTES, DataKey, FileKey, Tampered, open_key
+from keymote.storage.private_files import write_private
+from keymote.storage.seal import OVERHEAD_BYTES, DataKey, FileKey, Tampered, file_of, located, open_key
 
 ENTROPY = SeededEntropy(b"seal")
 PLACE = ("cell", "link", b"12345678", 7)
@@ -29,7 +30,8 @@ def test_the_key_file_is_made_once_and_for_its_owner_only(tmp_path: Path) -> Non
         ("file:/nowhere/kek", "cannot read"),
         ("file://host/kek", "names no key"),
         ("file:", "names no key"),
-        ("pkcs11:token=x", "PKCS#11"),
+        ("pkcs11:token=x", "names no key"),
+        ("file:/kek?x", "names no key"),
         ("/etc/key", "names no key"),
     ],
 )
@@ -46,13 +48,36 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         open_key(f"file:{path}", ENTROPY)
 
 
-def test_the_wrong_key_is_named_and_so_is_the_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["", "zz", "00" * 31, "00" * 33, "\u00e4" * 64])
+def test_what_is_no_key_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "kek"
+    write_private(path, content.encode())
+    with pytest.raises(CallerFault, match="key"):
+        open_key(f"file:{path}", ENTROPY)
+
+
+@pytest.mark.parametrize(
+    ("uri", "where"),
+    [
+        ("", "file:/role%20one/key"),
+        ("file:key-2", "file:/role%20one/key-2"),
+        ("file:/elsewhere/k%20y", "file:/elsewhere/k%20y"),
+        ("pkcs11:token=km;object=kek", "pkcs11:token=km;object=kek"),
+    ],
+)
+def test_a_key_is_found_from_the_directory_of_its_role(uri: str, where: str) -> None:
+    assert located(uri, Path("/role one")) == where
+    assert file_of(where) == (None if uri.startswith("pkcs11") else Path(where[5:].replace("%20", " ")))
+
+
+def test_KT07_the_wrong_key_is_named_and_so_is_the_store(tmp_path: Path) -> None:
     right, wrong = (FileKey(tmp_path / name, ENTROPY, create=True) for name in ("right", "wrong"))
     wrapped = DataKey.fresh(ENTROPY).wrapped_by(right)
     with pytest.raises(CallerFault, match=r"my\.store was sealed under key .*, but file:.*/wrong holds") as caught:
         DataKey.unwrapped(wrapped, wrong, ENTROPY, where="my.store")
     assert right.fingerprint.hex() in str(caught.value)
     assert wrong.fingerprint.hex() in str(caught.value)
+    assert wrapped[:8] == right.fingerprint
     forged = wrong.fingerprint + wrapped[8:]
     with pytest.raises(CallerFault, match="does not open this store"):
         DataKey.unwrapped(forged, wrong, ENTROPY, where="my.store")

@@ -192,19 +192,6 @@ def test_the_wrong_key_is_named(path: Path, open_store: Callable[[], SqlStore], 
     open_store().close()
 
 
-def test_rewrap_leaves_only_the_new_key(path: Path, open_store: Callable[[], SqlStore], tmp_path: Path) -> None:
-    new = FileKey(tmp_path / "new", ENTROPY, create=True)
-    store = open_store()
-    commit(store, Write(A, b"one"))
-    store.rewrap(new)
-    store.close()
-    with pytest.raises(CallerFault, match="was sealed under key"):
-        open_store()
-    store = SqlStore(open_database(path, history="cells"), new, ENTROPY)
-    assert store.load(A) == b"one"
-    store.close()
-
-
 def test_a_second_process_is_refused_by_name(path: Path, open_store: Callable[[], SqlStore]) -> None:
     store = open_store()
     with pytest.raises(CallerFault, match="in use by process"):

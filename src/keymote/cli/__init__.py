@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
     "lab": Entry("keymote.cli.lab:app", "Attack the published schemes and Triad-1; measure the papers' claims again."),
     "bench": Entry("keymote.cli.bench:app", "Measure beside the bare primitives, DTLS and EDHOC."),
+    "storage": Entry("keymote.cli.storage:app", "Change the key that wraps the keys of a role's stores."),
     "schema": Entry("keymote.cli.schema:schema", "Print the messages in CDDL."),
     "doctor": Entry("keymote.cli.doctor:doctor", "Look for what usually is wrong, and say what to do about it."),
     "selftest": Entry("keymote.cli.selftest:selftest", "Recompute known answers and vector files."),

@@ -4,7 +4,6 @@ import json
 import time
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -12,15 +11,18 @@ from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.coordinator.authority import COORDINATOR_DAYS, Root, verified_request
 from keymote.crypto.entropy import SystemEntropy
+from keymote.crypto.secret import Secret
 from keymote.errors import CallerFault
 from keymote.host.hardening import harden
 from keymote.storage import private_files as files
-from keymote.storage.seal import KeyEncryptionKey, open_key
+from keymote.storage.rotation import Place, Rewrap, refuse_unfinished
+from keymote.storage.seal import DataKey, located, open_key
 from keymote.wire import admin
 
 app = typer.Typer(help="Keep the offline root and certify coordinators.")
 
-_SEED = b"authority signing key"
+_SEED = "authority signing key"
+_FILE = "authority.json"
 
 
 @app.command()
@@ -39,15 +41,17 @@ def init(
     """
     harden()
     folder = made_directory(state_directory("authority", data))
-    own = folder / "authority.json"
+    own = folder / _FILE
     if own.exists():
         raise CallerFault(f"{folder} holds an authority already", do="choose another directory by --data")
     entropy = SystemEntropy()
-    key = _key(folder, key_uri, create=True)
+    kek = open_key(located(key_uri, folder), entropy, create=True)
+    data_key = DataKey.fresh(entropy)
     root = Root.create(suite, entropy)
     pin = pin_file(root)
-    sealed = admin.to_base64url(key.wrap(root.key.seed, _SEED))
-    files.write_private(own, admin.write_file(admin.AuthorityFile(pin, key_uri, sealed)))
+    wrapped, sealed = data_key.wrapped_by(kek), data_key.seal(root.key.seed.expose(), _SEED)
+    held = admin.AuthorityFile(pin, key_uri, admin.to_base64url(wrapped), admin.to_base64url(sealed))
+    files.write_private(own, admin.write_file(held))
     files.write_private(folder / "root.pin", admin.write_file(pin), mode=0o644)
     note("Keep this directory off line, and a copy of its key file elsewhere.")
     show({"id": pin.id, "suite": suite, "root_pin": str(folder / "root.pin")}, output)
@@ -107,16 +111,25 @@ def pin_file(root: Root) -> admin.RootPin:
 
 def load_root(folder: Path) -> Root:
     """Return the root that is kept in `folder`; CallerFault when there is none or its key does not open."""
-    path = folder / "authority.json"
-    held = admin.read_file(
-        files.read_private(path, "authority", do="make one with `keymote authority init`"),
-        admin.AuthorityFile,
-        str(path),
-    )
-    key = _key(folder, held.key_uri)
-    return Root.load(held.root.suite, key.unwrap(admin.from_base64url(held.sealed_seed), _SEED))
+    held, entropy = _held(folder), SystemEntropy()
+    refuse_unfinished(folder)
+    kek = open_key(located(held.key_uri, folder), entropy)
+    data_key = DataKey.unwrapped(admin.from_base64url(held.wrapped_key), kek, entropy, where=str(folder / _FILE))
+    return Root.load(held.root.suite, Secret(data_key.open(admin.from_base64url(held.sealed_seed), _SEED)))
 
 
-def _key(folder: Path, uri: str, *, create: bool = False) -> KeyEncryptionKey:
-    """Return the key-encryption key; without a URI it is the file `key` of this directory, wherever that was moved."""
-    return open_key(uri or f"file:{quote(str(folder / 'key'))}", SystemEntropy(), create=create)
+def place(folder: Path) -> Place:
+    """Return what hangs on the key-encryption key of the authority of `folder`."""
+
+    def point(uri: str, rewrap: Rewrap) -> None:
+        held = _held(folder)
+        wrapped = rewrap(admin.from_base64url(held.wrapped_key), str(folder / _FILE))
+        files.write_private(folder / _FILE, admin.write_file(held.under(uri, wrapped)))
+
+    return Place(folder, _held(folder).key_uri, (), point)
+
+
+def _held(folder: Path) -> admin.AuthorityFile:
+    path = folder / _FILE
+    data = files.read_private(path, "authority", do="make one with `keymote authority init`")
+    return admin.read_file(data, admin.AuthorityFile, str(path))

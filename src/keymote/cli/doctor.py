@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +15,12 @@ from keymote.cli.doctor_checks import Finding
 from keymote.cli.output import Output, OutputOption, show
 from keymote.engine.exports import PskForm
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
+from keymote.storage.seal import located
 
 if TYPE_CHECKING:
     from keymote.crypto.secret import Secret
     from keymote.manager.app.directory import Directory
+    from keymote.storage.rotation import Place
 
 
 def doctor(
@@ -72,7 +74,8 @@ def _role(folder: Path) -> Iterator[Finding]:
     if (folder / "manager.json").exists():
         yield from _manager(folder)
     elif (folder / "coordinator.json").exists():
-        yield from _files(folder, "coordinator.json", "key", "token", "ca.key", "tls.key", "registry.db", "cells.db")
+        yield from _key(lambda: _coordinator_place(folder))
+        yield from _files(folder, "coordinator.json", "token", "ca.key", "tls.key", "registry.db", "cells.db")
         yield from _certificate(folder)
         yield from _schemas(folder, {"registry.db": "registry", "cells.db": "cells"})
     else:
@@ -81,9 +84,10 @@ def _role(folder: Path) -> Iterator[Finding]:
 
 def _manager(folder: Path) -> Iterator[Finding]:
     from keymote.crypto.entropy import SystemEntropy
-    from keymote.manager.app.directory import Directory
+    from keymote.manager.app.directory import Directory, place
 
-    yield from _files(folder, "label", "key", "own.cells", "tls.key", "cells.db")
+    yield from _key(lambda: place(folder))
+    yield from _files(folder, "label", "own.cells", "tls.key", "cells.db")
     yield from _schemas(folder, {"cells.db": "cells"})
     yield from _certificate(folder)
     try:
@@ -152,9 +156,8 @@ def _device(config: Path) -> Iterator[Finding]:
     from keymote.engine.label import parse_code
 
     read = read_config(config)
-    secrets = [
-        path for path in (read.code_file, read.manager_code_file, read.state / "kek", read.state / "cells") if path
-    ]
+    yield from checks.key(read.key_uri, read.state, needed=(read.state / "cells").exists())
+    secrets = [path for path in (read.code_file, read.manager_code_file, read.state / "cells") if path]
     yield from checks.private_files(secrets)
     try:
         root_pin(read.root)
@@ -177,6 +180,22 @@ def _coordinator(url: str) -> Iterator[Finding]:
     yield checks.certificate_dates(name, pem, int(time.time()))
     yield checks.certificate_names(name, pem, urlsplit(url).hostname or "")
     yield checks.clock(url, checks.served_date(url))
+
+
+def _key(find: Callable[[], "Place"]) -> Iterator[Finding]:
+    """Look at the key-encryption key of a role by what its own file says."""
+    try:
+        found = find()
+    except KeymoteError as fault:
+        yield Finding("key", ok=False, what=fault.what, do=fault.do)
+    else:
+        yield from checks.key(located(found.key_uri, found.folder), found.folder)
+
+
+def _coordinator_place(folder: Path) -> "Place":
+    from keymote.coordinator.app.directory import place
+
+    return place(folder)
 
 
 def _files(folder: Path, *names: str) -> Iterator[Finding]:

@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from keymote.crypto.entropy import SystemEntropy
 from keymote.engine.exports import PskForm
-from keymote.errors import PeerFault
+from keymote.errors import CallerFault, KeymoteError, PeerFault
 from keymote.storage import migrations
+from keymote.storage.rotation import refuse_unfinished
+from keymote.storage.seal import file_of, open_key
+from keymote.storage.seal_pkcs11.faults import KeyMissing
 from keymote.transports import tls
 
 CLOCK_TOLERANCE_S: Final = 300
@@ -53,6 +57,30 @@ def private_files(paths: Iterable[Path]) -> Iterator[Finding]:
             )
         else:
             yield Finding("key file", ok=True, what=f"{path} is for its owner alone")
+
+
+def key(uri: str, folder: Path, *, needed: bool = True) -> Iterator[Finding]:
+    """The key-encryption key `uri` of the role in `folder` must be there, safe, and not half replaced.
+
+    One that is not `needed` yet is made when the role starts.
+    """
+    try:
+        refuse_unfinished(folder)
+    except CallerFault as fault:
+        yield Finding("rotation", ok=False, what=fault.what, do=fault.do)
+    path = file_of(uri)
+    if path is not None:
+        if needed and not path.exists():
+            yield Finding("key file", ok=False, what=f"{path} is missing", do="restore it; nothing opens without it")
+        yield from private_files([path])
+        return
+    try:
+        found = open_key(uri, SystemEntropy())
+    except KeymoteError as fault:
+        yield Finding("token", ok=isinstance(fault, KeyMissing) and not needed, what=fault.what, do=fault.do)
+    else:
+        once = " that was outside of it once, when it was imported" if getattr(found, "imported", False) else ""
+        yield Finding("token", ok=True, what=f"the token has key {found.fingerprint.hex()}{once}")
 
 
 def schema(path: Path, history: str) -> Finding:

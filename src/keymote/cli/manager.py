@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keymote.cli.output import Output, OutputOption, show
-from keymote.cli.settings import DataOption, made_directory, state_directory
+from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.errors import CallerFault
 
 if TYPE_CHECKING:
@@ -21,14 +21,16 @@ app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
 def init(
     label: Annotated[Path, typer.Option(metavar="FILE", help="From `keymote coordinator manager add`; mode 0600.")],
     suite: Annotated[int, typer.Option(help="Of the manager's own keys: 1, 2 or 17.")] = 1,
-    key_uri: Annotated[str, typer.Option(metavar="URI", help="Key-encryption key; made if absent.")] = "",
+    key_uri: KeyOption = "",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a manager of this label.
 
     \b
-    Example:
+    Examples:
+      keymote manager init --label street-7.label --data street-7 --key-uri 'pkcs11:token=km;object=kek?module-path=
+          /usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/keymote/pin'     # one line; the key is made in the token
       keymote manager init --label street-7.label --data street-7
       keymote manager enrol --data street-7
       keymote manager run --data street-7
@@ -176,6 +178,9 @@ def backup(
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="From `manager backup`.")],
+    key_uri: Annotated[
+        str, typer.Option(metavar="URI", help="Where the token with its key-encryption key is, if not where it was.")
+    ] = "",
     passphrase_file: PassphraseOption = None,
     data: DataOption = None,
     output: OutputOption = Output.TABLE,
@@ -194,7 +199,8 @@ def restore(
 
     harden()
     folder = made_directory(state_directory("manager", data))
-    directory = lay_down(file, folder, _passphrase(passphrase_file, new=False), SystemEntropy())
+    passphrase = _passphrase(passphrase_file, new=False)
+    directory = lay_down(file, folder, passphrase, SystemEntropy(), key_uri=key_uri)
     held = directory.identity
     show({"nm_id": held.nm_id, "name": held.name, "generation": held.generation}, output)
 

@@ -17,7 +17,9 @@ DataOption = Annotated[
 KeyOption = Annotated[
     str,
     typer.Option(
-        metavar="URI", help="Key-encryption key, file:/path; made when absent.", show_default="file `key` beside"
+        metavar="URI",
+        help="Key-encryption key, file:/path or pkcs11:token=...;object=...; made when absent.",
+        show_default="file `key` beside",
     ),
 ]
 

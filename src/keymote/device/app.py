@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -13,7 +14,7 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
 from keymote.crypto.suites import SUITES, suite_by_id
 from keymote.device.agent import Agent
-from keymote.device.config import DeviceConfig, read_secret_text
+from keymote.device.config import DeviceConfig, read_config, read_secret_text, with_key_uri
 from keymote.device.doors import Doors
 from keymote.device.node import DeviceNode, Settled
 from keymote.device.sdk import Device
@@ -43,7 +44,10 @@ from keymote.host.ports import Store, Write
 from keymote.host.resources import Answered, Asked, Handler
 from keymote.selftest.startup import startup_once
 from keymote.storage.file import FileStore
-from keymote.storage.seal import open_key
+from keymote.storage.private_files import write_private
+from keymote.storage.rotation import Place, Rewrap, refuse_unfinished
+from keymote.storage.seal import file_of, file_uri, located, open_key
+from keymote.storage.sealed_file import SealedFile
 from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.transports.coap.multicast import Group
 from keymote.transports.control import ControlServer
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
 SIGNING_SEED: Final = CellKey("identity", b"")
 """Row of the device's own store that holds the seed of its signature key; no cell of the protocols has this kind."""
 
+CELLS: Final = "cells"
 MAX_RESOURCE: Final = 1 << 16
 """Bytes that a served file is read to."""
 _TEXT_PLAIN: Final = 0
@@ -69,16 +74,17 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
 
     Raises:
         Incompatible: the algorithms under the device's suite do not answer as published.
-        CallerFault: a file of the configuration is missing, unfit, or readable by others.
-        Unavailable: the port or the store is taken.
+        CallerFault: a file of the configuration or the key-encryption key is missing, unfit, or readable by others.
+        Unavailable: the port or the store is taken, or the key's token does not answer.
     """
     entropy = SystemEntropy()
     suite = _suite(config.suite)
     startup_once((suite.id,))
     trust = Trust((root_pin(config.root),), SUITES)
     config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kek = open_key(config.key_uri, entropy, create=True)
-    store = FileStore(config.state / "cells", kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
+    refuse_unfinished(config.state)
+    kek = open_key(config.key_uri, entropy, create=not (config.state / CELLS).exists())
+    store = FileStore(config.state / CELLS, kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
     node = DeviceNode(PskForm(config.psk_form))
     try:
         context = DeviceContext(
@@ -274,6 +280,22 @@ class _Door:
             self.driver.receive(peer, data, settled)
         elif settled is not None:
             settled(Unavailable("not started yet", do="try again"))
+
+
+def place(path: Path) -> Place:
+    """Return what hangs on the key-encryption key of the device with the TOML file `path`."""
+    config = read_config(path)
+    cells, mode = config.state / CELLS, stat.S_IMODE(path.stat().st_mode)
+    with_key_uri(path.read_text(), "file:trial")  # a file that we cannot change is found out before anything happens
+
+    def point(uri: str, _rewrap: Rewrap) -> None:
+        file = file_of(located(uri, config.state))
+        home = path.absolute().parent
+        if file is not None:
+            uri = file_uri(file.relative_to(home) if file.is_relative_to(home) else file)
+        write_private(path, with_key_uri(path.read_text(), uri).encode(), mode=mode)
+
+    return Place(config.state, config.key_uri, [lambda: SealedFile(cells)] if cells.exists() else [], point)
 
 
 def root_pin(path: Path) -> Pin:

@@ -1,12 +1,15 @@
 """What a device is told before it first speaks: one TOML file, secrets by the name of their file only."""
 
+import json
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, unquote
 
 from keymote.errors import CallerFault
 
@@ -51,6 +54,7 @@ class DeviceConfig:
         return self.state / "control.sock"
 
 
+_KEY_URI: Final = re.compile(r"^[ \t]*key_uri[ \t]*=.*$", re.MULTILINE)
 _KNOWN: Final = frozenset(field.name for field in fields(DeviceConfig))
 
 
@@ -71,6 +75,25 @@ def read_config(path: Path) -> DeviceConfig:
     if unknown:
         raise CallerFault(f"{path}: {', '.join(unknown)} is not known", do=f"known are {', '.join(sorted(_KNOWN))}")
     return _Table(path, table).config()
+
+
+def with_key_uri(text: str, uri: str) -> str:
+    """Return the text of a device's TOML file with `key_uri` said anew and everything else as it stands.
+
+    Raises:
+        CallerFault: the file is written in a way that only its owner can change.
+    """
+    line = f"key_uri = {json.dumps(uri, ensure_ascii=False)}"
+    changed = _KEY_URI.sub(lambda _: line, text, count=1) if _KEY_URI.search(text) else f"{line}\n{text}"
+    try:
+        fits = tomllib.loads(changed) == {**tomllib.loads(text), "key_uri": uri}
+    except tomllib.TOMLDecodeError:
+        fits = False
+    if not fits:
+        raise CallerFault(
+            "the device's file cannot be changed by a program", do='let key_uri = "..." be one line of it'
+        )
+    return changed
 
 
 class _Table:
@@ -118,9 +141,9 @@ class _Table:
     def key_uri(self, state: Path) -> str:
         uri = self.text("key_uri", "")
         if not uri:
-            return f"file:{state / 'kek'}"
+            return f"file:{quote(str(state / 'kek'))}"
         scheme, _, name = uri.partition(":")
-        return f"file:{self.path.absolute().parent / name}" if scheme == "file" else uri
+        return f"file:{quote(str(self.path.absolute().parent / unquote(name)))}" if scheme == "file" else uri
 
     def psk_form(self) -> str:
         form = self.text("psk_form", "text32")

@@ -4,13 +4,8 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import Final
 
-from keymote.crypto.entropy import Entropy
-from keymote.crypto.secret import Secret
 from keymote.errors import CallerFault, Unavailable
-
-KEY_SIZE: Final = 32
 
 
 def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -63,21 +58,3 @@ def read_private(path: Path, what: str, *, do: str = "") -> bytes:
     if state.st_uid != os.geteuid():
         raise CallerFault(f"{what} {path} belongs to another user", do=f"chown it, or run as user {state.st_uid}")
     return data
-
-
-def key_file(path: Path, entropy: Entropy, *, create: bool) -> Secret:
-    """Return the key-encryption key in `path` (64 hex digits), made there when `create` and it is absent.
-
-    Raises:
-        CallerFault: missing, readable by others, or not a key.
-    """
-    if create and not path.exists():
-        write_private(path, entropy.draw(KEY_SIZE).hex().encode() + b"\n")
-    text = read_private(path, "key-encryption key", do="restore it from where you keep it; nothing opens without it")
-    try:
-        raw = bytes.fromhex(text.decode("ascii").strip())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise CallerFault(f"{path} is not a key file") from error
-    if len(raw) != KEY_SIZE:
-        raise CallerFault(f"{path} holds {len(raw)} bytes, a key has {KEY_SIZE}")
-    return Secret(raw)

@@ -1,15 +1,15 @@
 """Rows sealed at rest: a data key per store, wrapped by a key-encryption key that lives elsewhere.
 
-The key-encryption key (KEK) is named by a URI: `file:/path` now; `pkcs11:` is the seam for a token, which need only wrap
-and unwrap. It never meets a row, so replacing it re-wraps 32 bytes. Every row carries its place as associated data: a row
-that was moved, swapped or changed does not open. The cipher is AES-256-GCM-SIV (RFC 8452): a repeated nonce, as after a
-machine was copied, shows at most that two rows are equal.
+The key-encryption key (KEK) is named by a URI: `file:/path`, or `pkcs11:...` for one in a token (`seal_pkcs11`). It wraps
+data keys and nothing else, so replacing it re-wraps 32 bytes a store (`rotation`). Every row carries its place as associated
+data: a row that was moved, swapped or changed does not open. The cipher is AES-256-GCM-SIV (RFC 8452): a repeated nonce, as
+after a machine was copied, shows at most that two rows are equal.
 """
 
 import hmac
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -19,12 +19,13 @@ from keymote.crypto.entropy import Entropy
 from keymote.crypto.kdf import extract, sha256
 from keymote.crypto.secret import Secret
 from keymote.errors import CallerFault
-from keymote.storage.private_files import key_file
+from keymote.storage.private_files import read_private, write_private
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 OVERHEAD_BYTES: Final = NONCE_BYTES + 16
 """What sealing adds to a record."""
+FINGERPRINT_BYTES: Final = 8
 _CONTEXT: Final = b"keymote/data-key"
 
 
@@ -41,33 +42,39 @@ class KeyEncryptionKey(Protocol):
     @property
     def fingerprint(self) -> bytes: ...
 
-    def wrap(self, key: Secret, context: bytes) -> bytes:
-        """Return `key` sealed for this `context`."""
+    def wrap(self, key: Secret) -> bytes:
+        """Return `key` wrapped; raises Unavailable when the key-encryption key is out of reach."""
         ...
 
-    def unwrap(self, wrapped: bytes, context: bytes) -> Secret:
-        """Return what `wrap` hid; raises CallerFault for another key-encryption key or context."""
+    def unwrap(self, wrapped: bytes) -> Secret:
+        """Return what `wrap` hid; raises CallerFault for what this key did not wrap, Unavailable as `wrap`."""
         ...
 
 
 class FileKey:
-    """A key-encryption key of 32 bytes that a file of its owner holds."""
+    """A key-encryption key of 32 bytes, as 64 hex digits in a file for its owner only.
+
+    Raises:
+        CallerFault: the file is missing, readable by others, or not a key. With `create`, a missing one is made.
+    """
 
     def __init__(self, path: Path, entropy: Entropy, *, create: bool = False) -> None:
-        self._key = key_file(path, entropy, create=create)
+        if create and not path.exists():
+            write_private(path, entropy.draw(KEY_BYTES).hex().encode() + b"\n")
+        self._key = _key_in(path)
         self._entropy = entropy
-        self.uri: Final = f"file:{path}"
-        self.fingerprint: Final = sha256(extract(b"keymote/kek", self._key.expose()).expose())[:8]
+        self.uri: Final = file_uri(path)
+        self.fingerprint: Final = sha256(extract(b"keymote/kek", self._key.expose()).expose())[:FINGERPRINT_BYTES]
 
-    def wrap(self, key: Secret, context: bytes) -> bytes:
+    def wrap(self, key: Secret) -> bytes:
         """Return nonce, ciphertext and tag of `key`: 60 bytes for a key of 32."""
         nonce = self._entropy.draw(NONCE_BYTES)
-        return nonce + self._key.parsed(AESGCMSIV).encrypt(nonce, key.expose(), context)
+        return nonce + self._key.parsed(AESGCMSIV).encrypt(nonce, key.expose(), _CONTEXT)
 
-    def unwrap(self, wrapped: bytes, context: bytes) -> Secret:
+    def unwrap(self, wrapped: bytes) -> Secret:
         """Return what `wrap` hid; see the protocol."""
         try:
-            opened = self._key.parsed(AESGCMSIV).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], context)
+            opened = self._key.parsed(AESGCMSIV).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _CONTEXT)
         except (InvalidTag, ValueError) as error:
             raise CallerFault(
                 f"the key of {self.uri} does not open this store", do="use the key that made it"
@@ -75,20 +82,62 @@ class FileKey:
         return Secret(opened)
 
 
+def _key_in(path: Path) -> Secret:
+    text = read_private(path, "key-encryption key", do="restore it from where you keep it; nothing opens without it")
+    try:
+        raw = bytes.fromhex(text.decode("ascii").strip())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CallerFault(f"{path} is not a key file", do="it holds 64 hex digits") from error
+    if len(raw) != KEY_BYTES:
+        raise CallerFault(f"{path} holds {len(raw)} bytes, a key has {KEY_BYTES}")
+    return Secret(raw)
+
+
+# ------------------------------------------------------------------ which key
+
+
+def file_uri(path: Path) -> str:
+    """Return the URI of a key file; what `file_of` understands."""
+    return f"file:{quote(str(path))}"
+
+
+def file_of(uri: str) -> Path | None:
+    """Return the file that holds the key of `uri`, None when it is no `file:` URI (RFC 8089, without an authority)."""
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or not parts.path or parts.netloc or parts.query or parts.fragment:
+        return None
+    return Path(unquote(parts.path)).expanduser()
+
+
+def located(uri: str, folder: Path) -> str:
+    """Return where the key `uri` of a role in `folder` is: without a URI its file `key`; `file:NAME` is beside it, too.
+
+    A role whose key lies in its directory names it so, and may be moved.
+    """
+    path = file_of(uri or "file:key")
+    return uri if path is None else file_uri(folder.absolute() / path)
+
+
 def open_key(uri: str, entropy: Entropy, *, create: bool = False) -> KeyEncryptionKey:
-    """Return the key-encryption key that `uri` names; with `create`, a missing file is made with a fresh key.
+    """Return the key-encryption key that `uri` names; with `create`, a missing one is made, in its file or token.
 
     Raises:
-        CallerFault: no such key, a file that others can read, or a kind of URI that this version does not know.
+        CallerFault: no such key, one that is not kept safe, a token's PIN that is not right, or a URI that names no key.
+        Unavailable: its token does not answer.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and parts.path and not parts.netloc:
-        return FileKey(Path(unquote(parts.path)).expanduser(), entropy, create=create)
-    if parts.scheme == "pkcs11":
-        raise CallerFault(
-            "keys on PKCS#11 tokens are not in this version", do="name a key file: key_uri = 'file:/path'"
-        )
-    raise CallerFault(f"{uri!r} names no key", do="write key_uri = 'file:/path/to/key'")
+    path = file_of(uri)
+    if path is not None:
+        return FileKey(path, entropy, create=create)
+    if uri.startswith("pkcs11:"):
+        from keymote.storage.seal_pkcs11.key import TokenKey  # noqa: PLC0415  who has a key file starts without it
+
+        return TokenKey(uri, create=create)
+    raise CallerFault(
+        f"{uri!r} names no key", do="write key_uri = 'file:/path/to/key' or 'pkcs11:token=...;object=...'"
+    )
+
+
+# ------------------------------------------------------------------ the key of one store
 
 
 class DataKey:
@@ -119,7 +168,7 @@ class DataKey:
 
     def wrapped_by(self, kek: KeyEncryptionKey) -> bytes:
         """Return this key for keeping beside its rows: fingerprint (8) of `kek`, then the wrapped key."""
-        return kek.fingerprint + kek.wrap(self._key, _CONTEXT)
+        return kek.fingerprint + kek.wrap(self._key)
 
     @classmethod
     def fresh(cls, entropy: Entropy) -> "DataKey":
@@ -132,10 +181,20 @@ class DataKey:
 
         Raises:
             CallerFault: `kek` is another key; the message names both fingerprints and where the wrong one came from.
+            Unavailable: the token of `kek` does not answer.
         """
-        if wrapped[:8] != kek.fingerprint:
+        if not is_wrapped_by(kek, wrapped):
             raise CallerFault(
-                f"{where} was sealed under key {wrapped[:8].hex()}, but {kek.uri} holds {kek.fingerprint.hex()}",
-                do="give the key file that belongs to this store",
+                f"{where} was sealed under key {wrapped[:FINGERPRINT_BYTES].hex()},"
+                f" but {kek.uri} holds {kek.fingerprint.hex()}",
+                do="give the key that belongs to this store",
             )
-        return cls(kek.unwrap(wrapped[8:], _CONTEXT), entropy)
+        key = kek.unwrap(wrapped[FINGERPRINT_BYTES:])
+        if len(key) != KEY_BYTES:
+            raise Tampered(f"{where} has a data key of {len(key)} bytes", do="restore a backup")
+        return cls(key, entropy)
+
+
+def is_wrapped_by(kek: KeyEncryptionKey, wrapped: bytes) -> bool:
+    """Return whether a data key says that `kek` wrapped it; only unwrapping shows that it did."""
+    return wrapped[:FINGERPRINT_BYTES] == kek.fingerprint

@@ -220,18 +220,6 @@ class SqlStore:
         except SQLAlchemyError:
             return  # a full disk: the log stays for now, and the next commit tells
 
-    def rewrap(self, kek: KeyEncryptionKey) -> None:
-        """Keep the data key under another key-encryption key from now on; the old one opens this store no more.
-
-        Call it while no commit is under way. Raises Unavailable; then the old key-encryption key stays the right one.
-        """
-        try:
-            with self._database.writer.begin() as connection:
-                connection.execute(_SET_META, {"n": "key", "v": self._data_key.wrapped_by(kek)})
-            self._database.truncate_journal()
-        except SQLAlchemyError as error:
-            raise unavailable(self._database.where, error) from error
-
     def close(self) -> None:
         """Finish commits and let go of the database."""
         if self._worker is not None:

@@ -7,9 +7,9 @@ file for its owner; no answer carries one.
 
 import base64
 import binascii
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Self, TypeVar
 
-from msgspec import DecodeError, Meta, Struct, ValidationError, field, json
+from msgspec import DecodeError, Meta, Struct, ValidationError, field, json, structs
 
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 
@@ -304,16 +304,27 @@ class CredentialFile(Struct, frozen=True, tag_field="format", tag="keymote-crede
     root: RootPin
 
 
-class AuthorityFile(Struct, frozen=True, tag_field="format", tag="keymote-authority/1"):
-    """The authority's own file: its root, and the seed of its key, sealed (`key_uri` empty: by the file `key`)."""
+class AuthorityFile(Struct, frozen=True, tag_field="format", tag="keymote-authority/2"):
+    """The authority's own file: its root, and the seed of its key, sealed under a data key.
+
+    `wrapped_key` is the data key, wrapped by the key of `key_uri` (empty: the file `key` beside).
+    """
 
     root: RootPin
     key_uri: str
+    wrapped_key: Base64Url
     sealed_seed: Base64Url
 
+    def under(self, key_uri: str, wrapped_key: bytes) -> Self:
+        """Return the same authority under another key-encryption key."""
+        return structs.replace(self, key_uri=key_uri, wrapped_key=to_base64url(wrapped_key))
 
-class CoordinatorFile(Struct, frozen=True, tag_field="format", tag="keymote-coordinator/1"):
-    """A coordinator's own file: who it is, where it serves; its seed and the password of its PEM keys, both sealed."""
+
+class CoordinatorFile(Struct, frozen=True, tag_field="format", tag="keymote-coordinator/2"):
+    """A coordinator's own file: who it is, where it serves; its seed and the password of its PEM keys, both sealed.
+
+    `wrapped_key` is the data key that seals them, wrapped by the key of `key_uri` (empty: the file `key` beside).
+    """
 
     nc_id: HexId
     name: Name
@@ -321,8 +332,13 @@ class CoordinatorFile(Struct, frozen=True, tag_field="format", tag="keymote-coor
     sig_pk: Base64Url
     hosts: list[str]
     key_uri: str
+    wrapped_key: Base64Url
     sealed_seed: Base64Url
     sealed_password: Base64Url
+
+    def under(self, key_uri: str, wrapped_key: bytes) -> Self:
+        """Return the same coordinator under another key-encryption key."""
+        return structs.replace(self, key_uri=key_uri, wrapped_key=to_base64url(wrapped_key))
 
 
 class ManagerLabel(Struct, frozen=True, tag_field="format", tag="keymote-manager-label/1"):

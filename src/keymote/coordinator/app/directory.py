@@ -1,6 +1,6 @@
 """A coordinator's directory: what `init` lays down and `run` opens.
 
-`coordinator.json` says who it is and holds its signing seed, sealed under `key` (the key-encryption key); `nc.req` and
+`coordinator.json` says who it is and holds its signing seed, sealed; `key` is the key-encryption key; `nc.req` and
 `nc.cred` are its request to the authority and the answer; `ca.pem` and `ca.key` its certificate authority; `tls.pem` and
 `tls.key` its server certificate; `token` the operator's bearer token; `registry.db` register, outbox and audit log;
 `cells.db` the enrolment engine's cells. docs/reference/files.md describes each.
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import quote
 
 from keymote.coordinator.authority import new_request
 from keymote.coordinator.identity import Identity
@@ -21,13 +20,18 @@ from keymote.crypto.suites import suite_by_id
 from keymote.engine.chain import Pin
 from keymote.errors import CallerFault, PeerFault
 from keymote.storage import private_files as files
-from keymote.storage.seal import KeyEncryptionKey, open_key
+from keymote.storage.rotation import Place, Rewrap, refuse_unfinished
+from keymote.storage.seal import DataKey, KeyEncryptionKey, located, open_key
+from keymote.storage.sql import open_database
+from keymote.storage.sql_key import SqlKey
 from keymote.transports import tls
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
-_SEED: Final = b"coordinator signing key"
-_PASSWORD: Final = b"coordinator PEM password"
+OWN_FILE: Final = "coordinator.json"
+DATABASE: Final = "cells.db"
+_SEED: Final = "coordinator signing key"
+_PASSWORD: Final = "coordinator PEM password"  # noqa: S105  the place of a row, not a password
 SECRET_SIZE: Final = 32
 
 
@@ -56,14 +60,16 @@ class Directory:
         """Make keys, request, certificate authority and server certificate in `folder`, which exists.
 
         Raises:
-            CallerFault: a coordinator is there already, or `key_uri` names no key.
+            CallerFault: a coordinator is there already, or `key_uri` names no key that may be used.
+            Unavailable: the token of `key_uri` does not answer.
             PeerFault: E_SUITE for a suite that we do not run.
         """
-        own = folder / "coordinator.json"
+        own = folder / OWN_FILE
         if own.exists():
             raise CallerFault(f"{folder} holds a coordinator already", do="choose another directory by --data")
         key = suite_by_id(suite).generate_signing_key(entropy)
-        kek = _key(folder, key_uri, entropy, create=True)
+        kek = open_key(located(key_uri, folder), entropy, create=True)
+        data_key = DataKey.fresh(entropy)
         password = Secret(entropy.draw(SECRET_SIZE))
         nc_id = entropy.draw(8)
         held = admin.CoordinatorFile(
@@ -73,8 +79,9 @@ class Directory:
             admin.to_base64url(key.public),
             list(hosts),
             key_uri,
-            admin.to_base64url(kek.wrap(key.seed, _SEED)),
-            admin.to_base64url(kek.wrap(password, _PASSWORD)),
+            admin.to_base64url(data_key.wrapped_by(kek)),
+            admin.to_base64url(data_key.seal(key.seed.expose(), _SEED)),
+            admin.to_base64url(data_key.seal(password.expose(), _PASSWORD)),
         )
         made = cls(folder, held, key, kek, password)
         authority = tls.Authority.create(f"keymote {name}", now)
@@ -90,12 +97,13 @@ class Directory:
     @classmethod
     def open(cls, folder: Path, entropy: Entropy) -> Self:
         """Return the coordinator of `folder`; CallerFault that names the file which is missing, open or does not fit."""
-        path = folder / "coordinator.json"
-        do = "make one with `keymote coordinator init`"
-        held = admin.read_file(files.read_private(path, "coordinator", do=do), admin.CoordinatorFile, str(path))
-        kek = _key(folder, held.key_uri, entropy)
-        seed = kek.unwrap(admin.from_base64url(held.sealed_seed), _SEED)
-        password = kek.unwrap(admin.from_base64url(held.sealed_password), _PASSWORD)
+        held = _held(folder)
+        refuse_unfinished(folder)
+        kek = open_key(located(held.key_uri, folder), entropy)
+        wrapped = admin.from_base64url(held.wrapped_key)
+        data_key = DataKey.unwrapped(wrapped, kek, entropy, where=str(folder / OWN_FILE))
+        seed = Secret(data_key.open(admin.from_base64url(held.sealed_seed), _SEED))
+        password = Secret(data_key.open(admin.from_base64url(held.sealed_password), _PASSWORD))
         return cls(folder, held, suite_by_id(held.suite).signing_key(seed), kek, password)
 
     @property
@@ -136,9 +144,24 @@ class Directory:
         return token_in(self.folder / "token")
 
 
-def _key(folder: Path, uri: str, entropy: Entropy, *, create: bool = False) -> KeyEncryptionKey:
-    """Return the key-encryption key; without a URI it is the file `key` of this directory, wherever that was moved."""
-    return open_key(uri or f"file:{quote(str(folder / 'key'))}", entropy, create=create)
+def place(folder: Path) -> Place:
+    """Return what hangs on the key-encryption key of the coordinator of `folder`."""
+
+    def point(uri: str, rewrap: Rewrap) -> None:
+        path = folder / OWN_FILE
+        held = _held(folder)
+        wrapped = rewrap(admin.from_base64url(held.wrapped_key), str(path))
+        files.write_private(path, admin.write_file(held.under(uri, wrapped)))
+
+    database = folder / DATABASE
+    stores = [lambda: SqlKey(open_database(database, history="cells"))] if database.exists() else []
+    return Place(folder, _held(folder).key_uri, stores, point)
+
+
+def _held(folder: Path) -> admin.CoordinatorFile:
+    path = folder / OWN_FILE
+    do = "make one with `keymote coordinator init`"
+    return admin.read_file(files.read_private(path, "coordinator", do=do), admin.CoordinatorFile, str(path))
 
 
 def token_in(path: Path) -> Secret:

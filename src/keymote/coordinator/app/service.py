@@ -12,7 +12,7 @@ from typing import Final
 
 from keymote.coordinator.api import Services, build
 from keymote.coordinator.api.services import Counted
-from keymote.coordinator.app.directory import Directory
+from keymote.coordinator.app.directory import DATABASE, Directory
 from keymote.coordinator.app.enrolment import EngineEnrolment
 from keymote.coordinator.auditing import Auditing
 from keymote.coordinator.desk import Desk
@@ -109,7 +109,7 @@ class CoordinatorProcess:
         logger.info("serving", extra={"url": self.url, "nc_id": identity.nc_id})
 
     def _cells(self, entropy: Entropy) -> SqlStore:
-        database = open_database(self.directory.folder / "cells.db", history="cells")
+        database = open_database(self.directory.folder / DATABASE, history="cells")
         soon = call_soon(asyncio.get_running_loop())
         return SqlStore(database, self.directory.kek, entropy, call_soon=soon)
 

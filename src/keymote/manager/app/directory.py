@@ -8,7 +8,8 @@ signature key, its label's code until it is used, its enrolment, the cursor of i
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,12 +19,18 @@ from keymote.crypto.suites import SUITES, suite_by_id
 from keymote.engine.chain import Pin, Trust
 from keymote.errors import CallerFault, PeerFault
 from keymote.storage.private_files import read_file, read_private, write_private
-from keymote.storage.seal import KeyEncryptionKey, open_key
+from keymote.storage.rotation import Place, Rewrap, StoreKey, refuse_unfinished
+from keymote.storage.seal import KeyEncryptionKey, located, open_key
+from keymote.storage.sealed_file import SealedFile
+from keymote.storage.sql import open_database
+from keymote.storage.sql_key import SqlKey
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
 FORMAT: Final = "keymote-manager/1"
-KEY_FILE: Final = "key"
+OWN_FILE: Final = "manager.json"
+OWN_CELLS: Final = "own.cells"
+DATABASE: Final = "cells.db"
 _ID: Final = re.compile("[0-9a-f]{16}")
 
 
@@ -31,7 +38,8 @@ _ID: Final = re.compile("[0-9a-f]{16}")
 class Identity:
     """The public part of a manager.
 
-    `key_uri` is empty when the key-encryption key is the file `key` beside, so that the directory can be moved.
+    `key_uri` is empty when the key-encryption key is the file `key` beside, `file:NAME` for another one beside, so that the
+    directory can be moved.
     `generation` counts how often the manager was restored from a backup.
     """
 
@@ -48,7 +56,7 @@ class Identity:
 
     def key_place(self, folder: Path) -> str:
         """Return the URI of the key-encryption key of a manager that lives in `folder`."""
-        return self.key_uri or f"file:{folder.absolute() / KEY_FILE}"
+        return located(self.key_uri, folder)
 
     def encode(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2).encode() + b"\n"
@@ -81,9 +89,10 @@ class Directory:
         """Lay down a manager of this label in `folder`, which exists.
 
         Raises:
-            CallerFault: a manager is there already, or a suite that we do not run.
+            CallerFault: a manager is there already, a suite that we do not run, or `key_uri` names no fit key.
+            Unavailable: the token of `key_uri` does not answer.
         """
-        path = folder / "manager.json"
+        path = folder / OWN_FILE
         if path.exists():
             raise CallerFault(f"{folder} holds a manager already", do="choose another directory by --data")
         if suite not in SUITES:
@@ -108,9 +117,8 @@ class Directory:
     @classmethod
     def open(cls, folder: Path, entropy: Entropy) -> Self:
         """Return the manager of `folder`; CallerFault that names the file which is missing, open or unfit."""
-        path = folder / "manager.json"
-        data = read_file(path, "manager", do="make one with `keymote manager init --label FILE`")
-        identity = Identity.decode(data, str(path))
+        identity = _identity(folder)
+        refuse_unfinished(folder)
         return cls(folder, identity, open_key(identity.key_place(folder), entropy))
 
     @property
@@ -147,6 +155,26 @@ class Directory:
     def forget_label(self) -> None:
         """Remove the label: its code is used."""
         (self.folder / "label").unlink(missing_ok=True)
+
+
+def place(folder: Path) -> Place:
+    """Return what hangs on the key-encryption key of the manager of `folder`."""
+
+    def point(uri: str, _rewrap: Rewrap) -> None:
+        write_private(folder / OWN_FILE, replace(_identity(folder), key_uri=uri).encode())
+
+    known: dict[str, Callable[[], StoreKey]] = {
+        OWN_CELLS: lambda: SealedFile(folder / OWN_CELLS),
+        DATABASE: lambda: SqlKey(open_database(folder / DATABASE, history="cells")),
+    }
+    stores = [open_store for name, open_store in known.items() if (folder / name).exists()]
+    return Place(folder, _identity(folder).key_uri, stores, point)
+
+
+def _identity(folder: Path) -> Identity:
+    path = folder / OWN_FILE
+    data = read_file(path, "manager", do="make one with `keymote manager init --label FILE`")
+    return Identity.decode(data, str(path))
 
 
 def read_label(path: Path) -> admin.ManagerLabel:

@@ -18,7 +18,7 @@ from keymote.engine.node import device_node
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock
 from keymote.host.driver import Driver
-from keymote.manager.app.directory import Directory
+from keymote.manager.app.directory import OWN_CELLS, Directory
 from keymote.manager.app.own import OwnStore
 from keymote.storage.private_files import write_private
 from keymote.transports import tls
@@ -51,7 +51,7 @@ async def enrol(directory: Directory) -> Enrolled:
         Unavailable: it does not answer.
     """
     entropy = SystemEntropy()
-    own = OwnStore(directory.folder / "own.cells", directory.kek, entropy)
+    own = OwnStore(directory.folder / OWN_CELLS, directory.kek, entropy)
     try:
         url = directory.identity.coordinators[0]
         context = newcomer_context(directory, own.signing_key(directory.suite))

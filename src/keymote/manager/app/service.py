@@ -22,7 +22,7 @@ from keymote.host.async_host import AsyncHost, SystemClock, call_soon
 from keymote.host.batches import Settled
 from keymote.host.driver import Driver
 from keymote.manager.app.coordinator import CoordinatorLink
-from keymote.manager.app.directory import Directory
+from keymote.manager.app.directory import DATABASE, OWN_CELLS, Directory
 from keymote.manager.app.enrol import newcomer_context
 from keymote.manager.app.own import OwnStore
 from keymote.manager.desk import Desk
@@ -84,7 +84,7 @@ class ManagerProcess:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         startup_once(SUITES)
         directory, options, entropy = self.directory, self.options, SystemEntropy()
-        own = OwnStore(directory.folder / "own.cells", directory.kek, entropy)
+        own = OwnStore(directory.folder / OWN_CELLS, directory.kek, entropy)
         stack.callback(own.close)
         signing = own.signing_key(directory.suite)
         membership = own.membership(newcomer_context(directory, signing))
@@ -92,7 +92,7 @@ class ManagerProcess:
             options.listen, self._receive, timing=TIMING, group=options.group, listen=options.group is not None
         )
         stack.callback(self.endpoint.close)
-        database = open_database(directory.folder / "cells.db", history="cells")
+        database = open_database(directory.folder / DATABASE, history="cells")
         store = SqlStore(database, directory.kek, entropy, call_soon=call_soon(asyncio.get_running_loop()))
         stack.callback(store.close)
         context = RegistrarContext(
