@@ -4,12 +4,18 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from keymote.coordinator import rules
 from keymote.coordinator.desk import Desk
 from keymote.errors import CallerFault
 from keymote.host.ledger import Transaction
 from keymote.host.register import Acknowledgement, Event, Revocation
+
+KEPT_MS: Final = 96 * 86400 * 1000
+"""Events stay this long although every manager has acted on them: one restored from a backup acts on them once more. Older
+backups do not find their devices again (docs/decisions/0005, 0131)."""
+PRUNED_AT_ONCE: Final = 500
 
 
 class Outbox:
@@ -49,6 +55,24 @@ class Outbox:
                 tx.add_acknowledgement(Acknowledgement(nm_id, upto, self._desk.now_ms()))
 
         await self._desk.ledger.write(work)
+
+    async def prune(self) -> int:
+        """Forget what every active manager has acted on and nobody needs any more; return how many rows went.
+
+        The newest event stays, and with it the numbering. At most `PRUNED_AT_ONCE` rows of a kind go in one transaction, so
+        that other writers do not wait.
+        """
+        kept_since = self._desk.now_ms() - KEPT_MS
+
+        def work(tx: Transaction) -> int:
+            acknowledged = [manager.acknowledged for nm_id in tx.active_managers() if (manager := tx.manager(nm_id))]
+            upto = min([tx.last_event() - 1, *acknowledged])
+            return tx.prune_outbox(upto, kept_since, PRUNED_AT_ONCE)
+
+        pruned = 0
+        while gone := await self._desk.ledger.write(work):
+            pruned += gone
+        return pruned
 
     async def revocations(self, after: int, limit: int) -> tuple[Sequence[tuple[Revocation, rules.Safety]], int]:
         """Return lines of the revocation list with their time to safe, and the status epoch."""

@@ -96,6 +96,14 @@ class Transaction(Protocol):
         """Return for each manager its first acknowledgement that covers `event`."""
         ...
 
+    def prune_outbox(self, upto: int, before_ms: int, limit: int) -> int:
+        """Forget events up to `upto`, older than `before_ms`, and acknowledgements that only covered such.
+
+        What a revocation refers to stays, and the acknowledgements that tell its time to safe. Each kind is pruned of at
+        most `limit` rows, oldest first; return how many rows went.
+        """
+        ...
+
     def append_audit(self, entry: bytes) -> Link: ...
 
     def audit(self, after: int, limit: int) -> Sequence[Link]: ...

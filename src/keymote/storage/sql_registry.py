@@ -94,6 +94,8 @@ revocations = Table(
 _SESSION = text("kind = 'session'")
 Index("one_note_per_session", revocations.c.subject, unique=True, sqlite_where=_SESSION, postgresql_where=_SESSION)
 
+Index("revocation_by_event", revocations.c.event)
+
 acknowledgements = Table(
     "acknowledgement",
     metadata,

@@ -4,7 +4,21 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from keymote.engine.audit import GENESIS, Link, following
@@ -70,6 +84,28 @@ _ADD_CREDENTIAL: Final = insert(tables.credentials)
 _ADD_EVENT: Final = insert(tables.events)
 _ADD_REVOCATION: Final = insert(tables.revocations)
 _ADD_AUDIT: Final = insert(tables.audit)
+
+
+def _pruned_events() -> Delete:
+    e, r = tables.events, tables.revocations
+    old = select(e.c.id).where(e.c.id <= bindparam("upto"), e.c.at_ms < bindparam("before_ms"))
+    unreferred = old.where(~exists().where(r.c.event == e.c.id))
+    return delete(e).where(e.c.id.in_(unreferred.order_by(e.c.id).limit(bindparam("most"))))
+
+
+def _pruned_acknowledgements() -> Delete:
+    """An acknowledgement counts if it is its manager's first that covers the event of some revocation."""
+    a, r = tables.acknowledgements, tables.revocations
+    earlier = a.alias()
+    highest = select(func.coalesce(func.max(earlier.c.upto), 0))
+    before = highest.where(earlier.c.nm_id == a.c.nm_id, earlier.c.upto < a.c.upto).correlate(a).scalar_subquery()
+    counts = exists().where(r.c.event <= a.c.upto, r.c.event > before)
+    old = select(a.c.nm_id, a.c.upto).where(a.c.upto <= bindparam("upto"), a.c.at_ms < bindparam("before_ms"), ~counts)
+    return delete(a).where(tuple_(a.c.nm_id, a.c.upto).in_(old.order_by(a.c.upto).limit(bindparam("most"))))
+
+
+_PRUNE_EVENTS: Final = _pruned_events()
+_PRUNE_ACKNOWLEDGEMENTS: Final = _pruned_acknowledgements()
 
 
 class SqlTransaction:
@@ -233,6 +269,12 @@ class SqlTransaction:
         t = tables.acknowledgements
         query = select(t.c.nm_id, func.min(t.c.at_ms).label("at_ms")).where(t.c.upto >= event).group_by(t.c.nm_id)
         return [Acknowledgement(row.nm_id, event, row.at_ms) for row in self._all(query)]
+
+    def prune_outbox(self, upto: int, before_ms: int, limit: int) -> int:
+        values = {"upto": upto, "before_ms": before_ms, "most": limit}
+        return sum(
+            self._connection.execute(prune, values).rowcount for prune in (_PRUNE_EVENTS, _PRUNE_ACKNOWLEDGEMENTS)
+        )
 
     # Audit
 

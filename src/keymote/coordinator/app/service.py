@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final
@@ -35,6 +35,8 @@ from keymote.transports.http_server import HttpServer
 
 HEADS_EVERY_S: Final = 60.0
 """How often it is asked whether a day's audit head is due."""
+PRUNED_EVERY_S: Final = 3600.0
+"""How often the outbox is pruned."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class CoordinatorProcess:
     _enrolment: EngineEnrolment = field(init=False)
     _auditing: Auditing = field(init=False)
     _links: Sequence[PeerCoordinator] = field(init=False, default=())
-    _heads: asyncio.Task[None] | None = field(init=False, default=None)
+    _chores: list[asyncio.Task[None]] = field(init=False, default_factory=list)
 
     @property
     def url(self) -> str:
@@ -105,7 +107,10 @@ class CoordinatorProcess:
             await self._desk.ledger.close()
             raise
         self._enrolment.start()
-        self._heads = asyncio.create_task(self._sign_heads(), name="audit heads")
+        self._chores = [
+            asyncio.create_task(_regularly(self._auditing.sign_daily, HEADS_EVERY_S, "audit head not signed")),
+            asyncio.create_task(_regularly(services.outbox.prune, PRUNED_EVERY_S, "outbox not pruned")),
+        ]
         logger.info("serving", extra={"url": self.url, "nc_id": identity.nc_id})
 
     def _cells(self, entropy: Entropy) -> SqlStore:
@@ -119,10 +124,9 @@ class CoordinatorProcess:
         await self._server.stop()
         with contextlib.suppress(KeymoteError):
             await self._enrolment.stop()
-        if self._heads is not None:
-            self._heads.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._heads
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         for link in self._links:
             await link.close()
         with contextlib.suppress(KeymoteError):
@@ -130,13 +134,15 @@ class CoordinatorProcess:
         await self._desk.ledger.close()
         logger.info("stopped")
 
-    async def _sign_heads(self) -> None:
-        while True:
-            try:
-                await self._auditing.sign_daily()
-            except KeymoteError as fault:
-                logger.warning("audit head not signed: %s", fault)
-            await asyncio.sleep(HEADS_EVERY_S)
+
+async def _regularly(chore: Callable[[], Awaitable[object]], every_s: float, failed: str) -> None:
+    """Do a chore now and every `every_s`; what it cannot do now it does the next time."""
+    while True:
+        try:
+            await chore()
+        except KeymoteError as fault:
+            logger.warning("%s: %s", failed, fault)
+        await asyncio.sleep(every_s)
 
 
 async def run(process: CoordinatorProcess, ready: Callable[[str], None]) -> None:
