@@ -41,7 +41,8 @@ async def manager(north: Coordinator, tmp_path: Path) -> AsyncIterator[Manager]:
 
 
 def dev_id(manager: Manager, number: int = 1) -> bytes:
-    return manager.nm_id[:7] + bytes([number])
+    """Return an id of this manager's own that is surely not the manager's."""
+    return bytes([manager.nm_id[0] ^ 0xFF]) + manager.nm_id[1:7] + bytes([number])
 
 
 # ------------------------------------------------------------------ who may call
