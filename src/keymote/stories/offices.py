@@ -1,11 +1,10 @@
 """Operators as people set them up: an authority, a coordinator and a manager each, by the commands that they would type."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keymote.stories.processes import Cast, Role
+from keymote.stories.processes import Cast, Role, together
 
 
 @dataclass(slots=True)
@@ -32,6 +31,9 @@ async def open_offices(cast: Cast, offices: Sequence[Office]) -> None:
     """Make an authority, have it certify each office's coordinator, and start those with one another as peers."""
     authority = str(authority_of(cast))
 
+    async def make_root() -> None:
+        await cast.run("authority", "init", "--data", authority)
+
     async def found(office: Office) -> None:
         data = str(office.folder / "coordinator")
         await cast.run("coordinator", "init", "--name", office.name, "--host", "127.0.0.1", "--data", data)
@@ -52,9 +54,9 @@ async def open_offices(cast: Cast, offices: Sequence[Office]) -> None:
 
     for office in offices:
         office.folder.mkdir(mode=0o700)
-    await asyncio.gather(cast.run("authority", "init", "--data", authority), *map(found, offices))
-    await asyncio.gather(*map(certify, offices))
-    await asyncio.gather(*map(begin, offices))
+    await together(make_root(), *map(found, offices))
+    await together(*map(certify, offices))
+    await together(*map(begin, offices))
 
 
 async def appoint(cast: Cast, office: Office, *listen: str) -> None:

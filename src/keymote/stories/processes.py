@@ -7,9 +7,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from keymote.errors import Unavailable
 
@@ -17,6 +18,7 @@ READY_S: Final = 45.0
 COMMAND_S: Final = 45.0
 STOP_S: Final = 5.0
 _TAIL: Final = 2000
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -67,10 +69,11 @@ class Cast:
                 line = await process.stdout.readline()
             said = json.loads(line)
         except (TimeoutError, ValueError) as error:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()  # which also lets go of its pipe
+            await _kill(process)
             raise Unavailable(f"{name} did not become ready: {_tail(log)}") from error
+        except BaseException:  # interrupted: nobody else knows of this process yet
+            await _kill(process)
+            raise
         role = Role(name, process.pid, str(said[address]), said, process, log)
         self.roles.append(role)
         return role
@@ -90,9 +93,11 @@ class Cast:
             async with asyncio.timeout(COMMAND_S):
                 out, err = await process.communicate()
         except TimeoutError as error:
-            process.kill()
-            await process.communicate()
+            await _kill(process)
             raise Unavailable(f"keymote {arguments[0]} {arguments[1]} did not end in {COMMAND_S:g} s") from error
+        except BaseException:
+            await _kill(process)
+            raise
         if process.returncode:
             raise Unavailable(f"keymote {' '.join(arguments[:3])}: {err.decode(errors='replace').strip()[-_TAIL:]}")
         result: dict[str, Any] = json.loads(out or b"{}")
@@ -108,9 +113,23 @@ async def stop(role: Role) -> None:
         async with asyncio.timeout(STOP_S):
             await role.process.communicate()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            role.process.kill()
-        await role.process.communicate()
+        await _kill(role.process)
+
+
+async def together(*work: Coroutine[Any, Any, _T]) -> list[_T]:
+    """Do all of this at once and return what came of each; when one fails or we are interrupted, the others are stopped."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.communicate()  # which also lets go of its pipe
 
 
 def _program(module: str) -> tuple[str, ...]:

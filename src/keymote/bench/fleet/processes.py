@@ -21,7 +21,7 @@ from keymote.bench.fleet.plan import (
 from keymote.bench.fleet.role import resident_kib
 from keymote.errors import CallerFault, Unavailable
 from keymote.stories.offices import Office, appoint, authority_of, open_offices
-from keymote.stories.processes import Cast, Role, free_port
+from keymote.stories.processes import Cast, Role, free_port, together
 from keymote.transports.control import ControlClient
 
 RELAY: Final = "keymote.bench.fleet.relay"
@@ -48,7 +48,7 @@ class Fleet:
 
     async def ask_streets(self, do: str) -> list[Any]:
         """Return what both streets answer."""
-        return await asyncio.gather(*(self.ask(street, do) for street in self.streets))
+        return await together(*(self.ask(street, do) for street in self.streets))
 
     def resident_kib(self, roles: Sequence[Role]) -> int:
         """Return the memory that these roles hold together now."""
@@ -66,11 +66,9 @@ async def start(cast: Cast, terms: Terms) -> Fleet:
     port = _free_udp_port()
     await open_offices(cast, offices)
     relay = await _relay(cast, terms, port)
-    await asyncio.gather(*(_manager(cast, office, number, port) for number, office in enumerate(offices)))
-    await asyncio.gather(*(_expect(cast, office, number, terms) for number, office in enumerate(offices)))
-    streets = await asyncio.gather(
-        *(_street(cast, office, number, terms, port) for number, office in enumerate(offices))
-    )
+    await together(*(_manager(cast, office, number, port) for number, office in enumerate(offices)))
+    await together(*(_expect(cast, office, number, terms) for number, office in enumerate(offices)))
+    streets = await together(*(_street(cast, office, number, terms, port) for number, office in enumerate(offices)))
     managers = [office.manager for office in offices if office.manager is not None]
     return Fleet(cast, port, relay, managers, streets, [_dev_ids(office) for office in offices])
 

@@ -75,8 +75,7 @@ class Street:
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
-        for device in self._devices:
-            await device.close()
+        await asyncio.gather(*(device.close() for device in self._devices), return_exceptions=True)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what the bench may ask."""
