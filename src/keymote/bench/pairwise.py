@@ -14,7 +14,7 @@ from itertools import count
 from typing import Final
 
 from keymote.bench import operations
-from keymote.bench.handshakes import Cost, Handshake, peers
+from keymote.bench.handshakes import Cost, Handshake, least, peers
 from keymote.bench.loopback import sessions_over_coap
 from keymote.bench.operations import Counts
 from keymote.bench.primitives import prices
@@ -163,7 +163,7 @@ def _round(bench: Bench, handshakes: Mapping[str, Handshake], note: Note) -> Non
         note(f"{name}.rate", 1e6 / spent)
         if name == "session":
             note("session.first_meeting.cpu_ratio", first / bare)
-    costs = {name: _least([handshake() for _ in range(TRIES)]) for name, handshake in handshakes.items()}
+    costs = {name: least([handshake() for _ in range(TRIES)]) for name, handshake in handshakes.items()}
     _devices(bench, costs["dtls_mutual_cert"], price, note)
     for name, cost in costs.items():
         note(f"peer.{name}.initiator_us", cost.initiator_us)
@@ -195,13 +195,3 @@ def _devices(bench: Bench, dtls: Cost, price: Mapping[str, float], note: Note) -
 def _floor(roles: Roles, price: Mapping[str, float]) -> float:
     """Return what the operations of all roles cost bare, in microseconds."""
     return sum(number * price[operation] for operation, number in operations.total(roles).items())
-
-
-def _least(tries: Sequence[Cost]) -> Cost:
-    """Return each side's least disturbed time; bytes do not vary by more than a signature's encoding."""
-    return Cost(
-        min(cost.initiator_us for cost in tries),
-        min(cost.responder_us for cost in tries),
-        min(cost.octets for cost in tries),
-        min(cost.datagrams for cost in tries),
-    )

@@ -56,6 +56,35 @@ def pairwise(
 
 
 @app.command()
+def edhoc(
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Everything is measured once a round.")] = 21,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What one side of an EDHOC handshake costs, against lakers (Rust) in the same run.
+
+    Ends with 1 if a goal does not hold.
+
+    \b
+    Example:
+      keymote bench edhoc -o json
+      keymote bench edhoc --rounds 5
+    """
+    try:
+        from keymote.bench.edhoc import run
+        from keymote.bench.report import machine
+    except ImportError as error:
+        raise Unavailable(f"{error.name} is not installed", do="make bench sets it up") from error
+
+    def progress(done: int, of: int) -> None:
+        note(f"round {done} of {of}")
+
+    metrics = list(run(rounds, progress))
+    show({"machine": machine(), "metrics": [figure.as_json() for figure in metrics]}, output)
+    if any(figure.holds is False for figure in metrics):
+        raise typer.Exit(1)
+
+
+@app.command()
 def fleet(
     devices: Annotated[int, typer.Option(help="Devices of both operators together.")] = 1000,
     sessions: Annotated[int, typer.Option(min=1, help="Sessions to open between them.")] = 1000,

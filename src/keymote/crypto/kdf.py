@@ -21,10 +21,19 @@ LABELS: Final[frozenset[str]] = frozenset(_LABEL_LIST.split())
 HASH_SIZE: Final = 32
 """Bytes of a transcript hash, of a pseudorandom key and of the longest one-block output."""
 
+_sha256: Final = hashlib.sha256
 _MAX_OUTPUT: Final = 255 * HASH_SIZE
 _BLOCK_SIZE: Final = 64
-_IPAD: Final = int.from_bytes(b"\x36" * _BLOCK_SIZE, "big")
-_OPAD: Final = int.from_bytes(b"\x5c" * _BLOCK_SIZE, "big")
+_PADS: Final = {
+    size: (
+        int.from_bytes(b"\x5c" * size, "big"),
+        int.from_bytes(b"\x36" * size, "big"),
+        b"\x5c" * (_BLOCK_SIZE - size),
+        b"\x36" * (_BLOCK_SIZE - size),
+    )
+    for size in (HASH_SIZE, _BLOCK_SIZE)
+}
+"""Bytes of a key -> the outer and the inner pad over the key, and behind it."""
 _INFO_HEAD: Final = {label: b"\x83" + cbor.encode("TRIAD1/" + label) for label in LABELS}
 
 
@@ -35,7 +44,8 @@ def sha256(data: bytes) -> bytes:
 
 def extract(salt: bytes, ikm: bytes) -> Secret:
     """Return the 32-byte pseudorandom key HMAC-SHA256(salt, ikm) (HKDF-Extract, RFC 5869 2.2)."""
-    return Secret(_hmac(_pads(salt), ikm))
+    outer, inner = _pads(salt)
+    return Secret(_sha256(outer + _sha256(inner + ikm).digest()).digest())
 
 
 def lexp(prk: Secret, label: str, ctx: bytes, length: int = HASH_SIZE) -> Secret:
@@ -61,39 +71,46 @@ def expand(prk: Secret, label: str, ctx: bytes, length: int) -> bytes:
 
 def hkdf_expand(prk: Secret, info: bytes, length: int) -> bytes:
     """Return HKDF-Expand-SHA256(prk, info, length), 1 to 8160 bytes (RFC 5869 2.3), for protocols with their own `info`."""
-    pads = prk.parsed(_pads)
-    output = block = _hmac(pads, info + b"\x01")  # T(1): all there is for up to 32 bytes
-    for counter in range(2, -(-length // HASH_SIZE) + 1) if length > HASH_SIZE else ():
-        block = _hmac(pads, block + info + bytes((counter,)))
+    outer, inner = prk.parsed(_pads)
+    block = _sha256(outer + _sha256(inner + info + b"\x01").digest()).digest()
+    if length <= HASH_SIZE:
+        return block[:length]
+    output = block
+    for counter in range(2, -(-length // HASH_SIZE) + 1):
+        block = _sha256(outer + _sha256(inner + block + info + bytes((counter,))).digest()).digest()
         output += block
     return output[:length]
 
 
-_Pads = tuple[bytes, bytes]
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    """Return the key in both of HMAC's pads, the outer and the inner, 64 bytes each: what can be kept of a key.
 
-
-def _pads(key: bytes) -> _Pads:
-    """Return the key in both of HMAC's pads, 64 bytes each; what can be kept of a key that is used often."""
+    By numbers and not by a table, which would be read at secret places.
+    """
     if len(key) > _BLOCK_SIZE:
-        key = hashlib.sha256(key).digest()
-    k = int.from_bytes(key.ljust(_BLOCK_SIZE, b"\0"), "big")  # numbers, because a table would be read at secret places
-    return (k ^ _OPAD).to_bytes(_BLOCK_SIZE, "big"), (k ^ _IPAD).to_bytes(_BLOCK_SIZE, "big")
+        key = _sha256(key).digest()
+    size = (
+        HASH_SIZE if len(key) == HASH_SIZE else _BLOCK_SIZE
+    )  # nearly every key has 32 bytes: the rest is constant then
+    opad, ipad, outer_rest, inner_rest = _PADS[size]
+    k = int.from_bytes(key.ljust(size, b"\0"), "big")
+    return (k ^ opad).to_bytes(size, "big") + outer_rest, (k ^ ipad).to_bytes(size, "big") + inner_rest
 
 
-def _hmac(pads: _Pads, message: bytes) -> bytes:
+def _hmac(key: Secret, message: bytes) -> bytes:
     """Return HMAC-SHA256 by its definition (RFC 2104): two hashes cost half of a library's call (decision 0070)."""
-    outer, inner = pads
-    return hashlib.sha256(outer + hashlib.sha256(inner + message).digest()).digest()
+    outer, inner = key.parsed(_pads)
+    return _sha256(outer + _sha256(inner + message).digest()).digest()
 
 
 def mac16(key: Secret, *parts: bytes) -> bytes:
     """Return the 16-byte tag HMAC-SHA256(key, parts concatenated)[0:16]; compare tags with `secret.equal`."""
-    return _hmac(key.parsed(_pads), b"".join(parts))[:16]
+    return _hmac(key, b"".join(parts))[:16]
 
 
 def mac8(key: Secret, *parts: bytes) -> bytes:
     """Return the 8-byte tag HMAC-SHA256(key, parts concatenated)[0:8]; compare tags with `secret.equal`."""
-    return _hmac(key.parsed(_pads), b"".join(parts))[:8]
+    return _hmac(key, b"".join(parts))[:8]
 
 
 @dataclass(frozen=True, slots=True)

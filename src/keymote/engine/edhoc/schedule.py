@@ -14,6 +14,8 @@ _KEYSTREAM_2, _SALT_3E2M, _K_3, _IV_3, _SALT_4E3M, _PRK_OUT, _K_4, _IV_4 = (
     bytes((label,)) + _HASH_HEAD for label in (0, 1, 3, 4, 5, 7, 8, 9)
 )
 """The label and the head of its context (RFC 9528, table 6)."""
+_HASH_SIZE: Final = uint(HASH_SIZE)
+_PRK_EXPORTER: Final = b"\x0a\x40" + _HASH_SIZE
 _ENCRYPT0: Final = b"\x83\x68Encrypt0\x40" + _HASH_HEAD
 _SIGNATURE1: Final = b"\x84\x6aSignature1"
 
@@ -21,11 +23,6 @@ _SIGNATURE1: Final = b"\x84\x6aSignature1"
 def edhoc_kdf(prk: Secret, label: int, context: bytes, length: int) -> bytes:
     """Return EDHOC_KDF(PRK, label, context, length): HKDF-Expand with info = (label, context, length) (4.1.2)."""
     return hkdf_expand(prk, uint(label) + bstr(context) + uint(length), length)
-
-
-def _of_hash(prk: Secret, label: bytes, TH: bytes, length: int) -> bytes:
-    """Return EDHOC_KDF with a transcript hash as context; `label` is the label and the head of 32 bytes."""
-    return hkdf_expand(prk, label + TH + uint(length), length)
 
 
 # ------------------------------------------------------------------ transcript hashes (5.2 to 5.4)
@@ -61,7 +58,7 @@ def prk_2e(TH_2: bytes, G_XY: bytes) -> Secret:
 
 def salt_3e2m(PRK_2e: Secret, TH_2: bytes) -> bytes:
     """Return SALT_3e2m, 32 bytes."""
-    return _of_hash(PRK_2e, _SALT_3E2M, TH_2, HASH_SIZE)
+    return hkdf_expand(PRK_2e, _SALT_3E2M + TH_2 + _HASH_SIZE, HASH_SIZE)
 
 
 def prk_3e2m(PRK_2e: Secret, TH_2: bytes, G_RX: bytes | None) -> Secret:
@@ -71,7 +68,7 @@ def prk_3e2m(PRK_2e: Secret, TH_2: bytes, G_RX: bytes | None) -> Secret:
 
 def salt_4e3m(PRK_3e2m: Secret, TH_3: bytes) -> bytes:
     """Return SALT_4e3m, 32 bytes."""
-    return _of_hash(PRK_3e2m, _SALT_4E3M, TH_3, HASH_SIZE)
+    return hkdf_expand(PRK_3e2m, _SALT_4E3M + TH_3 + _HASH_SIZE, HASH_SIZE)
 
 
 def prk_4e3m(PRK_3e2m: Secret, TH_3: bytes, G_IY: bytes | None) -> Secret:
@@ -81,12 +78,12 @@ def prk_4e3m(PRK_3e2m: Secret, TH_3: bytes, G_IY: bytes | None) -> Secret:
 
 def prk_out(PRK_4e3m: Secret, TH_4: bytes) -> Secret:
     """Return PRK_out, the one secret of a finished session (4.1.3)."""
-    return Secret(_of_hash(PRK_4e3m, _PRK_OUT, TH_4, HASH_SIZE))
+    return Secret(hkdf_expand(PRK_4e3m, _PRK_OUT + TH_4 + _HASH_SIZE, HASH_SIZE))
 
 
 def prk_exporter(PRK_out: Secret) -> Secret:
     """Return PRK_exporter (4.2.1)."""
-    return Secret(edhoc_kdf(PRK_out, 10, b"", HASH_SIZE))
+    return Secret(hkdf_expand(PRK_out, _PRK_EXPORTER, HASH_SIZE))
 
 
 def key_update(PRK_out: Secret, context: bytes) -> Secret:
@@ -99,7 +96,7 @@ def key_update(PRK_out: Secret, context: bytes) -> Secret:
 
 def xor_keystream_2(PRK_2e: Secret, TH_2: bytes, text: bytes) -> bytes:
     """Return PLAINTEXT_2 XOR KEYSTREAM_2, which turns each of plaintext and ciphertext into the other."""
-    keystream = _of_hash(PRK_2e, _KEYSTREAM_2, TH_2, len(text))
+    keystream = hkdf_expand(PRK_2e, _KEYSTREAM_2 + TH_2 + uint(len(text)), len(text))
     return (int.from_bytes(text, "big") ^ int.from_bytes(keystream, "big")).to_bytes(len(text), "big")
 
 
@@ -125,12 +122,14 @@ def to_be_signed(id_cred: bytes, TH: bytes, cred: bytes, eads: Eads, MAC: bytes)
 
 def key_3(PRK_3e2m: Secret, TH_3: bytes, key_size: int, nonce_size: int) -> tuple[Secret, bytes]:
     """Return (K_3, IV_3)."""
-    return Secret(_of_hash(PRK_3e2m, _K_3, TH_3, key_size)), _of_hash(PRK_3e2m, _IV_3, TH_3, nonce_size)
+    K_3 = hkdf_expand(PRK_3e2m, _K_3 + TH_3 + uint(key_size), key_size)
+    return Secret(K_3), hkdf_expand(PRK_3e2m, _IV_3 + TH_3 + uint(nonce_size), nonce_size)
 
 
 def key_4(PRK_4e3m: Secret, TH_4: bytes, key_size: int, nonce_size: int) -> tuple[Secret, bytes]:
     """Return (K_4, IV_4)."""
-    return Secret(_of_hash(PRK_4e3m, _K_4, TH_4, key_size)), _of_hash(PRK_4e3m, _IV_4, TH_4, nonce_size)
+    K_4 = hkdf_expand(PRK_4e3m, _K_4 + TH_4 + uint(key_size), key_size)
+    return Secret(K_4), hkdf_expand(PRK_4e3m, _IV_4 + TH_4 + uint(nonce_size), nonce_size)
 
 
 def associated_data(TH: bytes) -> bytes:
