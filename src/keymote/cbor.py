@@ -94,7 +94,8 @@ def _shape(kinds: tuple[type, ...]) -> _Shape:
 
 
 @lru_cache(256)
-def _text(value: str) -> bytes:
+def tstr(value: str) -> bytes:
+    """Return the encoding of a text string: what `encode` returns, kept for the few that come again and again."""
     return cbor2.dumps(value)
 
 
@@ -196,7 +197,7 @@ def _major(key: object) -> int:
 BSTR_HEADS: Final = tuple(cbor2.dumps(bytes(length))[: -length or None] for length in range(MAX_SIZE_LARGE + 1))
 """What stands before a byte string of so many bytes, for each length that fits into a message."""
 UINTS: Final = tuple(cbor2.dumps(value) for value in range(256))
-_WRITERS: Final[dict[type, Callable[[Any], bytes]]] = {int: uint, str: _text}
+_WRITERS: Final[dict[type, Callable[[Any], bytes]]] = {int: uint, str: tstr}
 _SHAPES: Final[dict[tuple[type, ...], _Shape]] = {}
 _MOST_KNOWN: Final = 1024
 """Templates kept of a kind: more than the lengths that a protocol's own messages come in."""

@@ -199,6 +199,10 @@ def test_encryption_round_trips(suite: Suite, plaintext: bytes, aad: bytes, seq:
     record = suite.seal_payload(KEY, seq, aad, plaintext)
     assert len(record) == len(plaintext) + (16 if suite.id == 1 else 8)
     assert suite.open_payload(KEY, seq, aad, record) == plaintext
+    base_iv = bytes(range(200, 200 + suite.payload.nonce_size))
+    of_group = suite.seal_group(KEY, base_iv, seq, aad, plaintext)
+    assert suite.open_group(KEY, base_iv, seq, aad, of_group) == plaintext
+    assert of_group == suite.seal_payload(KEY, int.from_bytes(base_iv, "big") ^ seq, aad, plaintext)
 
 
 @every_suite
@@ -216,8 +220,16 @@ def test_another_key_number_or_context_does_not_open(suite: Suite) -> None:
         lambda: suite.open_payload(KEY, 2, b"aad", payload),
         lambda: suite.open_payload(other, 1, b"aad", payload),
         lambda: suite.open_payload(KEY, 1, b"aad", payload[1:]),
+        lambda: suite.open_group(KEY, bytes(suite.payload.nonce_size), 2, b"aad", payload),
+        lambda: suite.open_group(KEY, b"\1" * suite.payload.nonce_size, 1, b"aad", payload),
     ]
     assert {code_of(forgery) for forgery in refused} == {ErrorCode.E_AUTH}
+
+
+@every_suite
+def test_a_base_iv_of_another_length_is_a_mistake(suite: Suite) -> None:
+    with pytest.raises(ValueError, match="base IV"):
+        suite.seal_group(KEY, bytes(suite.payload.nonce_size - 1), 0, b"", b"pt")
 
 
 # Password exchange

@@ -37,6 +37,8 @@ OPERATIONS: dict[str, Callable[[Suite], object]] = {
     "seal_record": lambda s: s.seal_record(KEY, 1, b"a", b"p"),
     "open_record": lambda s: s.open_record(KEY, 1, b"a", s.seal_record(KEY, 1, b"a", b"p")),
     "seal_payload": lambda s: s.seal_payload(KEY, 1, b"a", b"p"),
+    "seal_group": lambda s: s.seal_group(KEY, bytes(s.payload.nonce_size), 1, b"a", b"p"),
+    "open_group": lambda s: s.open_group(KEY, bytes(s.payload.nonce_size), 1, b"a", s.seal_payload(KEY, 1, b"a", b"p")),
     "open_payload": lambda s: s.open_payload(KEY, 1, b"a", s.seal_payload(KEY, 1, b"a", b"p")),
     "pake_start": lambda s: s.pake_start(b"prs", b"ci", b"sid"),
     "pake_isk": lambda s: s.pake_isk(b"sid", *([s.random_point(draw())] * 2), b"d", s.random_point(draw()), b"n"),

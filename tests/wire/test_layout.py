@@ -76,6 +76,14 @@ leaves = st.one_of(
         st.binary(max_size=40),
         st.sampled_from([bytes(64), bytes(63)]),
     ).map(list),
+    st.tuples(
+        st.sampled_from([b"", b"\0"]),
+        st.fixed_dictionaries(
+            {4: st.binary(min_size=1, max_size=8), 6: st.binary(max_size=4), 10: st.binary(min_size=2, max_size=3)},
+            optional={12: st.sampled_from([bytes(64), bytes(63)]), 11: st.just(b"")},
+        ),
+        st.sampled_from([bytes(7), bytes(8), bytes(24), bytes(1040), bytes(1041)]),
+    ).map(list),
     st.lists(st.integers(0, 300), max_size=9),
     st.none(),
     st.booleans(),
@@ -127,6 +135,7 @@ CANDIDATES = [
     3,
     [1, 17],
     [b"\xa1\x012", {4: bytes(8)}, b"payload", bytes(64)],
+    [b"", {4: b"\5", 6: b"\1\0", 10: b"\0\7", 12: bytes(64)}, bytes(24)],
     *(bytes(length) for length in (*range(8, 400), 1168)),
 ]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, pairwise
+from keymote.wire import enrolment, gsec, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Body, Message
@@ -59,8 +59,9 @@ FORMS: dict[type[Message], str] = {
     pairwise.Close: "29 id 16",
     pairwise.Revnote: "30 sign1",
     pairwise.Srec: "31 id u32 8..1040",
+    gsec.Gsec: "44 encrypt0",
 }
-"""The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8 and 8: type, then the form of each element.
+"""The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.8 and 8: type, then the form of each element.
 
 A number is a length in bytes, a..b and a|b are ranges and choices of lengths, u8 and u32 unsigned integers, `?` may be
 left out at the end.
@@ -115,6 +116,18 @@ def fits(form: str, value: object, suite: int) -> bool:
                         and len(signature) == 64
                     )
             return False
+        case "encrypt0":
+            match value:
+                case [b"", {4: bytes(sender), 6: bytes(partial), 10: bytes(epoch), **rest}, bytes(ct)] if (
+                    len(value) == 3
+                ):
+                    shortest = len(partial) == 1 or partial[:1] != b"\0"
+                    signed = not rest or (set(rest) == {12} and type(rest[12]) is bytes and len(rest[12]) == 64)
+                    sizes = (
+                        len(sender) in (1, 8) and 1 <= len(partial) <= 3 and len(epoch) == 2 and 8 <= len(ct) <= 1040
+                    )
+                    return sizes and shortest and signed
+            return False
     return type(value) is bytes and len(value) in lengths(form, suite)
 
 
@@ -137,6 +150,8 @@ def sample(form: str, suite: int, salt: int) -> Any:
         case "sign1":
             protected = b"\xa1\x01\x28" if suite == 17 else b"\xa1\x01\x32"
             return [protected, {4: bytes(range(8))}, SIGN1_PAYLOAD, bytes(range(64))]
+        case "encrypt0":
+            return [b"", {4: b"\5", 6: b"\1\0", 10: b"\0\7", 12: bytes(64)}, bytes(24)]
         case "64..256":
             return bytes([salt]) * CREDENTIAL_SIZE[suite]
         case "64..794":
@@ -302,6 +317,8 @@ def sized(suite: int) -> dict[str, int]:
         "CLOSE": pairwise.Close(psid, mac),
         "REVNOTE": pairwise.Revnote(Sign1(protected, i, note, bytes(64))),
         "SREC, 16 B": pairwise.Srec(psid, 1, bytes(16 + tag)),
+        "GSEC mac, 16 B": gsec.Gsec(gsec.Encrypt0(b"\5", 1, 1, None, bytes(16 + tag))),
+        "GSEC signed, 16 B": gsec.Gsec(gsec.Encrypt0(b"\5", 1, 1, bytes(64), bytes(16 + tag))),
     }
     linked: dict[str, Message] = {
         "ERROR": enrolment.Error(16, 9),
@@ -353,9 +370,11 @@ SIZES_OF_THE_REGISTRY = {
     "CLOSE": (29, 29),
     "REVNOTE": (121, 121),
     "SREC, 16 B": (47, 39),
+    "GSEC mac, 16 B": (50, 42),
+    "GSEC signed, 16 B": (117, 109),
 }
 """Triad-1 1.12, suite 1 and 17. It gives suite 17 only for what never travels in LINK; those follow from the lengths
-of points (33) and credentials (236). SREC of suite 17 has a tag of 8 bytes."""
+of points (33) and credentials (236). SREC and GSEC of suite 17 have a tag of 8 bytes."""
 
 
 def test_CM29_every_message_has_the_size_of_the_registry() -> None:
@@ -385,6 +404,18 @@ WRONG: list[Any] = [
     [b"\xa1\x01\x32", {}, b"", b""], [b"\xa1\x01\x26", {4: bytes(8)}, b"", bytes(64)],
     [b"\xa1\x01\x32", {4: bytes(7)}, b"", bytes(64)], [b"\xa1\x01\x32", {4: bytes(8), 1: -19}, b"", bytes(64)],
     [b"\xa1\x01\x32", {4: bytes(8)}, None, bytes(64)], [b"\xa1\x01\x32", {4: bytes(8)}, b"", bytes(64), b""],
+    [b"", {4: b"\5", 6: b"\0", 10: b"\0\7"}, bytes(8)], [b"", {4: b"\5", 6: b"\0\1", 10: b"\0\7"}, bytes(8)],
+    [b"", {4: b"\5", 6: b"", 10: b"\0\7"}, bytes(8)], [b"", {4: b"\5", 6: b"\1", 10: b"\7"}, bytes(8)],
+    [b"", {4: b"\5\6", 6: b"\1", 10: b"\0\7"}, bytes(8)], [b"", {4: 5, 6: b"\1", 10: b"\0\7"}, bytes(8)],
+    [b"", {4: bytes(8), 6: b"\x0f\0\0", 10: b"\0\7", 12: bytes(64)}, bytes(1040)],
+    [b"", {4: b"\5", 6: bytes(4), 10: b"\0\7"}, bytes(8)], [b"", {4: b"\5", 6: b"\1\0\0\0", 10: b"\0\7"}, bytes(8)],
+    [b"", {4: b"\5", 6: b"\1", 10: b"\0\7"}, bytes(7)], [b"", {4: b"\5", 6: b"\1", 10: b"\0\7"}, bytes(1041)],
+    [b"", {4: b"\5", 6: b"\1", 10: b"\0\7", 12: bytes(63)}, bytes(8)], [b"", {6: b"\1", 10: b"\0\7"}, bytes(8)],
+    [b"", {4: b"\5", 6: b"\1", 10: b"\0\7", 11: bytes(64)}, bytes(8)], [b"", {4: b"\5", 10: b"\0\7"}, bytes(8)],
+    [b"", {4: b"\5", 6: b"\1", 10: b"\0\7", 12: bytes(64), 5: b""}, bytes(8)], [b"", {4: b"\5", 6: b"\1"}, bytes(8)],
+    [b"\xa1\1\x18\x18", {4: b"\5", 6: b"\1", 10: b"\0\7"}, bytes(8)], [b"", {4: b"\5", 6: b"\1", 10: b"\0\7"}, None],
+    [b"", {4: b"\5", 6: b"\1", 10: b"\0\7"}], [b"", {4: b"\5", 6: b"\1", 10: b"\0\7"}, bytes(8), bytes(8)],
+    cbor2.CBORTag(16, [b"", {4: b"\5", 6: b"\1", 10: b"\0\7"}, bytes(8)]),
     cbor2.CBORTag(18, [b"\xa1\x01\x32", {4: bytes(8)}, b"", bytes(64)]), cbor2.CBORTag(2, bytes(9)),
     cbor2.undefined, cbor2.CBORSimpleValue(99),
 ]  # fmt: skip
@@ -507,6 +538,13 @@ def values(form: str, suite: int) -> st.SearchStrategy[Any]:
                 st.binary(max_size=200),
                 st.binary(min_size=64, max_size=64),
             ).map(list)
+        case "encrypt0":
+            partial_iv = st.integers(0, 2**24 - 1).map(lambda n: n.to_bytes((n.bit_length() + 7) // 8 or 1, "big"))
+            header = {4: st.binary(min_size=1, max_size=1) | st.binary(min_size=8, max_size=8), 6: partial_iv}
+            header[10] = st.binary(min_size=2, max_size=2)
+            signature = {12: st.binary(min_size=64, max_size=64)}
+            found = st.fixed_dictionaries(header, optional=signature)
+            return st.tuples(st.just(b""), found, st.binary(min_size=8, max_size=200)).map(list)
     return st.sampled_from(lengths(form, suite)).flatmap(lambda size: st.binary(min_size=size, max_size=size))
 
 

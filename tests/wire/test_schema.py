@@ -15,7 +15,7 @@ import pytest
 
 from keymote.cli.schema import schema as command
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import enrolment, pairwise
+from keymote.wire import enrolment, gsec, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Message
@@ -132,6 +132,8 @@ def samples(suite: int) -> list[Message]:
         pairwise.NmAuth3(i, mac),
         pairwise.Revnote(envelope),
         pairwise.Srec(i, 2**32 - 1, bytes(24)),
+        gsec.Gsec(gsec.Encrypt0(b"\5", 70_000, 7, None, bytes(24))),
+        gsec.Gsec(gsec.Encrypt0(i, 0, 0xFFFF, bytes(64), bytes(8))),
     ]
 
 

@@ -56,6 +56,19 @@ class Aead:
         """Return the plaintext of `seal_record`; PeerFault E_AUTH for anything else."""
         return self._open(key.parsed(self._cipher), seq.to_bytes(self.nonce_size, "big"), aad, ciphertext)
 
+    def seal_numbered(self, key: Secret, base_iv: bytes, number: int, aad: bytes, plaintext: bytes) -> bytes:
+        """Return ciphertext and tag under the nonce `base_iv` (of `nonce_size` bytes) xor `number`, left padded."""
+        return key.parsed(self._cipher).encrypt(self._nonce(base_iv, number), plaintext, aad)
+
+    def open_numbered(self, key: Secret, base_iv: bytes, number: int, aad: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext of `seal_numbered`; PeerFault E_AUTH for anything else."""
+        return self._open(key.parsed(self._cipher), self._nonce(base_iv, number), aad, ciphertext)
+
+    def _nonce(self, base_iv: bytes, number: int) -> bytes:
+        if len(base_iv) != self.nonce_size:
+            raise ValueError(f"a base IV of {self.nonce_size} bytes is due, not of {len(base_iv)}")
+        return (int.from_bytes(base_iv, "big") ^ number).to_bytes(self.nonce_size, "big")
+
     def _open(self, cipher: ChaCha20Poly1305 | AESCCM, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         if len(ciphertext) < self.tag_size:
             raise PeerFault(ErrorCode.E_AUTH, f"no room for a tag of {self.tag_size} bytes")

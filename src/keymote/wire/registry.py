@@ -3,7 +3,7 @@
 from typing import Final
 
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, pairwise
+from keymote.wire import enrolment, gsec, pairwise
 from keymote.wire.message import Message
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
@@ -40,8 +40,9 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     pairwise.Close,
     pairwise.Revnote,
     pairwise.Srec,
+    gsec.Gsec,
 )
-"""Every message of protocol A, in the order of Triad-1 1.12."""
+"""Every message of protocol A, and GSEC of protocol B, in the order of Triad-1 1.12."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})

@@ -9,6 +9,7 @@ from keymote.errors import ErrorCode
 from keymote.wire import enrolment, pairwise
 from keymote.wire.cose import PROTECTED, InlineSign1
 from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, Sizes, Uint, UintList, sizes_of
+from keymote.wire.gsec import InlineEncrypt0
 from keymote.wire.message import Body
 from keymote.wire.registry import MESSAGES
 
@@ -48,6 +49,14 @@ def cddl(suites: Sequence[int]) -> str:
         "        status_epoch: uint .size 4, role: 0..5]",
         "",
         "sign1-kid = [protected, kid, payload: bstr, signature]",
+        "encrypt0 = [empty, unsigned, ciphertext] / [empty, countersigned, ciphertext]",
+        "unsigned = { 4 => sender, 6 => partial-iv, 10 => epoch16 }",
+        "countersigned = { 4 => sender, 6 => partial-iv, 10 => epoch16, 12 => signature }",
+        "sender = bstr .size 1 / id",
+        "partial-iv = bstr .size (1..3) ; the shortest",
+        "epoch16 = bstr .size 2",
+        "ciphertext = bstr .size (8..1040)",
+        "empty = bstr .size 0",
         "protected = bstr .cbor header",
         f"header = {{ 1 => {algorithms} }}",
         "kid = { 4 => id }",
@@ -116,6 +125,8 @@ def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
             return "point" if wanted == [size.point for size in sizes] else _choice(f"bstr .size {n}" for n in wanted)
         case InlineSign1(kid=True):
             return "sign1-kid"
+        case InlineEncrypt0():
+            return "encrypt0"
         case _:
             raise TypeError(f"{type(form).__name__} has no CDDL form yet")
 
