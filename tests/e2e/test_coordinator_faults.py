@@ -22,7 +22,8 @@ from keymote.wire.credential import Role
 
 
 def dev_id(manager: Manager, number: int = 1) -> bytes:
-    return manager.nm_id[:7] + bytes([number])
+    """Return an id of this manager's own that is surely not the manager's."""
+    return bytes([manager.nm_id[0] ^ 0xFF]) + manager.nm_id[1:7] + bytes([number])
 
 
 async def first_refusal(manager: Manager, wanted: bytes) -> ErrorCode:
@@ -71,7 +72,7 @@ async def test_two_operators_find_each_others_devices_through_the_common_authori
 
         assert south.stop() == 0
         with pytest.raises((Unavailable, PeerFault)):
-            await nm1.client.find(FindDevice(nm2.nm_id[:7] + b"\x02"))
+            await nm1.client.find(FindDevice(dev_id(nm2, 2)))
         for manager in (nm1, nm2, nm3):
             await manager.client.close()
     finally:
