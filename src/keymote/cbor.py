@@ -16,6 +16,8 @@ MAX_SIZE: Final = 1280
 """Bytes of an ordinary message (Triad-1 1.2.1)."""
 MAX_SIZE_LARGE: Final = 2048
 """Bytes of ROSTER and of NMAUTH A1/A2 that carry a post-quantum share."""
+MAX_SIZE_BUNDLE: Final = 8192
+"""Bytes of the answer to NEED, which carries up to 32 messages of a group's round (docs/decisions/0140)."""
 MAX_DEPTH: Final = 6
 
 Item = int | bytes | str | bool | None | list["Item"] | dict["Item", "Item"]

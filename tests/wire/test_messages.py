@@ -1,4 +1,4 @@
-"""Every message of protocol A: its bytes, its size, and everything that its decoder must refuse."""
+"""Every message of protocols A and B: its bytes, its size, and everything that its decoder must refuse."""
 
 import json
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, gsec, pairwise
+from keymote.wire import enrolment, group, gsec, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Body, Message
-from keymote.wire.registry import BY_TYPE, MESSAGES, peek, peek_id
+from keymote.wire.registry import BY_TYPE, MESSAGES, peek, peek_id, peek_signed_id
 
 VECTORS = {
     suite: json.loads((Path(__file__).parents[1] / "vectors" / name).read_text())
@@ -59,14 +59,31 @@ FORMS: dict[type[Message], str] = {
     pairwise.Close: "29 id 16",
     pairwise.Revnote: "30 sign1",
     pairwise.Srec: "31 id u32 8..1040",
+    group.Delegation: "11 sign1",
+    group.Start: "32 sign1",
+    group.Round1: "33 bare",
+    group.Round1Compact: "34 id idx point id u32",
+    group.Round2: "35 bare",
+    group.Round3: "36 id idx 16",
+    group.SignedRound3: "36 bare",
+    group.Commit: "37 sign1",
+    group.Blame: "38 sign1",
+    group.Roster: "39 sign1",
+    group.JoinRequest: "40 sign1",
+    group.Root: "41 sign1",
+    group.Wrap: "42 sign1",
+    group.Need: "43 id what idx|set",
     gsec.Gsec: "44 encrypt0",
+    group.MaskKey: "45 bare",
+    group.Bundle: "46 id messages",
 }
-"""The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.8 and 8: type, then the form of each element.
+"""The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
 
-A number is a length in bytes, a..b and a|b are ranges and choices of lengths, u8 and u32 unsigned integers, `?` may be
-left out at the end.
+A number is a length in bytes, a..b and a|b are ranges and choices of lengths, u8 and u32 unsigned integers, `bare` is a
+COSE_Sign1 without kid, `?` may be left out at the end, `~` may be null.
 """
 
+NUMBERS = {"idx": (0, 31), "what": (1, 8), "step": (1, 2), "bit": (0, 1), "members": (2, 32), "few": (0, 32)}
 SIGN1_PAYLOAD = b"a payload of sixty bytes that no decoder of the envelope reads."
 CREDENTIAL_SIZE = {1: 233, 17: 236}
 
@@ -96,6 +113,8 @@ def lengths(form: str, suite: int) -> tuple[int, ...]:
 
 def fits(form: str, value: object, suite: int) -> bool:
     """Tell whether `value` is of `form`, by types alone."""
+    if form.endswith("~"):
+        return value is None or fits(form[:-1], value, suite)
     form = form.removesuffix("?")
     match form:
         case "u2" | "u8" | "u32":
@@ -106,16 +125,39 @@ def fits(form: str, value: object, suite: int) -> bool:
             return type(value) is int and 0 <= value <= 4
         case "suites":
             return type(value) is list and 0 < len(value) <= 8 and all(fits("u8", entry, suite) for entry in value)
-        case "sign1":
+        case "sign1" | "bare":
             match value:
                 case [bytes(protected), dict(header), bytes(), bytes(signature)] if len(value) == 4:
                     return (
                         protected in (b"\xa1\x01\x32", b"\xa1\x01\x28")
-                        and set(header) == {4}
-                        and fits("id", header[4], suite)
+                        and set(header) == ({4} if form == "sign1" else set())
+                        and (form == "bare" or fits("id", header[4], suite))
                         and len(signature) == 64
                     )
             return False
+        case "idx" | "what" | "step" | "bit" | "members" | "few":
+            least, most = NUMBERS[form]
+            return type(value) is int and least <= value <= most
+        case "idx|set":
+            return fits("idx", value, suite) or (type(value) is bytes and len(value) == 4)
+        case "messages":
+            return (
+                type(value) is list and len(value) <= 64 and all(type(m) is bytes and 0 < len(m) <= 2048 for m in value)
+            )
+        case "entries" | "added":
+            return (
+                type(value) is list
+                and (2 if form == "entries" else 0) <= len(value) <= 32
+                and all(type(entry) is list and [*map(len, entry)] == [8, point_size(suite)] for entry in value)
+                and [entry[0] for entry in value] == sorted({entry[0] for entry in value})
+            )
+        case "kids":
+            return type(value) is list and all(fits("id", kid, suite) for kid in value) and value == sorted(set(value))
+        case "why":
+            match value:
+                case [reason, psk_id]:
+                    return fits("reason", reason, suite) and fits("id", psk_id, suite)
+            return fits("reason", value, suite)
         case "encrypt0":
             match value:
                 case [b"", {4: bytes(sender), 6: bytes(partial), 10: bytes(epoch), **rest}, bytes(ct)] if (
@@ -133,7 +175,7 @@ def fits(form: str, value: object, suite: int) -> bool:
 
 def sample(form: str, suite: int, salt: int) -> Any:
     """Return a typical value of a form."""
-    form = form.removesuffix("?")
+    form = form.removesuffix("?").removesuffix("~")
     match form:
         case "u8":
             return 1 + salt % 20
@@ -150,6 +192,20 @@ def sample(form: str, suite: int, salt: int) -> Any:
         case "sign1":
             protected = b"\xa1\x01\x28" if suite == 17 else b"\xa1\x01\x32"
             return [protected, {4: bytes(range(8))}, SIGN1_PAYLOAD, bytes(range(64))]
+        case "bare":
+            return [sample("sign1", suite, salt)[0], {}, SIGN1_PAYLOAD, bytes(range(64))]
+        case "idx" | "idx|set" | "bit" | "few" | "step":
+            return 1
+        case "what" | "members":
+            return 7
+        case "messages":
+            return [b"one message", b"another"]
+        case "entries" | "added":
+            return [[bytes([at]) * 8, bytes([salt]) * point_size(suite)] for at in (1, 2, 3)]
+        case "kids":
+            return [bytes(8), bytes([salt]) * 8]
+        case "why":
+            return [salt % 5, bytes([salt]) * 8]
         case "encrypt0":
             return [b"", {4: b"\5", 6: b"\1\0", 10: b"\0\7", 12: bytes(64)}, bytes(24)]
         case "64..256":
@@ -213,6 +269,11 @@ def golden(suite: int) -> dict[type[Body], list[bytes]]:
         pairwise.Revoke: [session["REVOKE (in link)"]],
         pairwise.Close: [session["CLOSE"]],
     }
+    for ring in (VECTORS[suite][f"B_n{n}"] for n in (2, 3, 5)):
+        for kind, name in ((group.Round1, "R1"), (group.Round2, "R2"), (group.Round3, "R3")):
+            texts.setdefault(kind, []).extend(ring[name])
+        for kind, name in ((group.Start, "START"), (group.Commit, "COMMIT")):
+            texts.setdefault(kind, []).append(ring[name])
     return {kind: [bytes.fromhex(text) for text in found] for kind, found in texts.items()}
 
 
@@ -264,11 +325,20 @@ def test_CR09_credentials_are_byte_strings_and_share_objects_inline_arrays() -> 
     refused(pairwise.Shresp, encoded([*shresp[:3], encoded(shresp[3])]), 1)
 
 
-def test_CM27_kid_stands_in_hello_share_and_note() -> None:
-    for kind in (enrolment.SignedHello, pairwise.XshareAnswer, pairwise.Shresp, pairwise.Revnote):
+def test_CM27_GR01_kid_stands_where_section_8_wants_it_and_nowhere_else() -> None:
+    named = {kind for kind in MESSAGES if "sign1" in forms(kind)}
+    assert named == {
+        enrolment.SignedHello, pairwise.XshareAnswer, pairwise.Shresp, pairwise.Revnote, group.Delegation, group.Start,
+        group.Commit, group.Blame, group.Roster, group.JoinRequest, group.Root, group.Wrap,
+    }  # fmt: skip
+    for kind in named:
         content = items(kind, 1, whole=False)
         at = forms(kind).index("sign1") + 1
         content[at][1] = {}
+        refused(kind, encoded(content), 1)
+    for kind in (group.Round1, group.Round2, group.SignedRound3, group.MaskKey):
+        content = items(kind, 1, whole=False)
+        content[1][1] = {4: bytes(8)}
         refused(kind, encoded(content), 1)
 
 
@@ -382,6 +452,98 @@ def test_CM29_every_message_has_the_size_of_the_registry() -> None:
     assert measured == SIZES_OF_THE_REGISTRY
 
 
+def ring_messages(suite: int) -> dict[str, int]:
+    """Return the measured size of one message a row of Triad-1 3.4: idx 24 to 31, n = 25, epoch below 24."""
+    P, i, mac, digest = bytes(point_size(suite)), bytes(8), bytes(16), bytes(32)
+    ts, idx = 1_700_000_000, 24
+    entries = tuple(group.Entry(bytes([at]) * 8, P) for at in range(25))
+    signer = _Unsigned(suite)
+
+    def signed(claims: Body) -> int:
+        form = group.FORMS[type(claims)]
+        return len(group.write(signer, claims, kid=i if form.kid else None))
+
+    return {
+        "START": signed(group.StartClaims(i, 1, 0, 0, 25, digest, mac, ts, 86400, group.Cause(1))),
+        "R1": signed(group.Round1Claims(i, idx, P, i, ts)),
+        "R1c": len(group.Round1Compact(i, idx, P, i, ts).encode()),
+        "R2": signed(group.Round2Claims(i, idx, P, bytes(64))),
+        "R2, n = 2": signed(group.Round2Claims(i, 1, None, None)),
+        "R3": len(group.Round3(i, idx, mac).encode()),
+        "R3 signed": signed(group.Round3Claims(i, idx, mac, mac)),
+        "COMMIT": signed(group.CommitClaims(i, digest, mac)),
+        "BLAME": signed(group.BlameClaims(i, idx, 8)),
+        "ROSTER, n = 25": signed(group.RosterClaims(i, 1, entries, 0, 1)),
+        "ROSTER delta": signed(group.RosterDelta(i, 2, 1, entries[:1], (i,), 0, 1)),
+        "JOINREQ": signed(group.JoinClaims(i, 1, i, ts)),
+        "ROOT": signed(group.RootClaims(i, 1, mac, 0, ts)),
+        "WRAP": signed(group.WrapClaims(i, i, 1, bytes(48))),
+        "NEED": len(group.Need(i, 1, 23).encode()),
+        "NEED of many": len(group.Need(i, 1, group.bitmap({0, 31})).encode()),
+        "MASKKEY": signed(group.MaskKeyClaims(i, idx, P)),
+    }
+
+
+class _Unsigned:
+    """A signer whose signatures nobody checks."""
+
+    def __init__(self, suite: int) -> None:
+        self.suite_id = suite
+
+    def sign(self, message: bytes) -> bytes:
+        return bytes(64)
+
+
+SIZES_OF_A_RING = {
+    "START": (164, 164),
+    "R1": (137, 138),
+    "R1c": (62, 63),
+    "R2": (189, 190),
+    "R2, n = 2": (89, 89),
+    "R3": (31, 31),
+    "R3 signed": (123, 123),
+    "COMMIT": (148, 148),
+    "BLAME": (99, 99),
+    "ROSTER, n = 25": (1203, 1228),
+    "ROSTER delta": (156, 157),
+    "JOINREQ": (112, 112),
+    "ROOT": (121, 121),
+    "WRAP": (157, 157),
+    "NEED": (14, 14),
+    "NEED of many": (18, 18),
+    "MASKKEY": (123, 124),
+}
+"""Triad-1 1.12 and 3.4, suite 1 and 17; what they give for suite 1 alone grows by the points (33) in suite 17."""
+
+
+def test_GR02_every_message_of_a_ring_has_the_size_of_the_registry() -> None:
+    measured = {name: (ring_messages(1)[name], ring_messages(17)[name]) for name in ring_messages(1)}
+    assert measured == SIZES_OF_A_RING
+    small = {name: max(sizes) for name, sizes in measured.items() if name != "ROSTER, n = 25"}
+    assert max(small.values()) < 220  # Triad-1 3.11: all but the whole roster
+
+
+def test_GR02_the_greatest_roster_and_bundle_fit_their_limits() -> None:
+    entries = tuple(group.Entry(bytes([at]) * 8, bytes(33)) for at in range(32))
+    roster = group.write(_Unsigned(17), group.RosterClaims(bytes(8), 2**32 - 1, entries, 30, 31), kid=bytes(8))
+    assert len(roster) <= group.Roster.max_size == 2048
+    assert group.read_roster(roster, sizes_of(17)).claims == group.RosterClaims(bytes(8), 2**32 - 1, entries, 30, 31)
+    round2 = group.write(_Unsigned(17), group.Round2Claims(bytes(8), 31, bytes(33), bytes(64)))
+    bundle = group.Bundle(bytes(8), (round2,) * 32)
+    assert len(bundle.encode()) <= group.Bundle.max_size
+    assert group.Bundle.decode(bundle.encode(), sizes_of(17)) == bundle
+
+
+def test_GR03_need_names_one_position_or_a_set_of_them() -> None:
+    assert group.Need(bytes(8), 1, 24).indices == (24,)
+    every = range(32)
+    for wanted in ([], [0], [31], [7, 8, 24], list(every)):
+        need = group.Need(bytes(8), 2, group.bitmap(wanted))
+        assert need.indices == wanted
+        assert group.Need.decode(need.encode(), sizes_of(1)) == need
+    assert group.bitmap([0, 9]) == bytes.fromhex("00000201")
+
+
 def test_CM29_cred_carries_three_credentials_of_the_greatest_length() -> None:
     """Real dates and epochs take more bytes than those of the registry's sizes (iat 1, status_epoch below 24)."""
     longest = bytes(256)
@@ -442,7 +604,7 @@ def test_CM04_every_element_of_another_type_or_length_is_refused(kind: type[Mess
 def test_CM04_another_message_type_or_array_length_is_refused(kind: type[Message], suite: int) -> None:
     for whole in (False, True):
         good = items(kind, suite, whole=whole)
-        for mt in (None, True, False, "1", b"\1", -1, 0, 11, 14, 63, 255, 2**40, float(kind.mt), [kind.mt]):
+        for mt in (None, True, False, "1", b"\1", -1, 0, 12, 14, 63, 255, 2**40, float(kind.mt), [kind.mt]):
             refused(kind, encoded([mt, *good[1:]]), suite)
         refused(kind, encoded(good[1:]), suite)
         refused(kind, encoded([]), suite)
@@ -481,7 +643,7 @@ def test_CM02_every_truncation_and_every_further_byte_is_refused(kind: type[Mess
 
 @every_message
 def test_CM03_a_message_beyond_its_limit_is_refused(kind: type[Message]) -> None:
-    limit = 2048 if kind in {pairwise.NmAuth1, pairwise.NmAuth2} else 1280
+    limit = {pairwise.NmAuth1: 2048, pairwise.NmAuth2: 2048, group.Roster: 2048, group.Bundle: 8192}.get(kind, 1280)
     assert kind.max_size == limit
     with pytest.raises(PeerFault, match=f"E_FORMAT: message of {limit + 1} bytes, at most {limit}"):
         decode(kind, bytes(limit + 1), 1)
@@ -521,8 +683,18 @@ def test_CM24_no_message_has_room_for_curve_parameters() -> None:
 
 
 def values(form: str, suite: int) -> st.SearchStrategy[Any]:
+    if form.endswith("~"):
+        return st.none() | values(form[:-1], suite)
     form = form.removesuffix("?")
     match form:
+        case "idx":
+            return st.integers(0, 31)
+        case "what":
+            return st.integers(1, 8)
+        case "idx|set":
+            return st.integers(0, 31) | st.binary(min_size=4, max_size=4)
+        case "messages":
+            return st.lists(st.binary(min_size=1, max_size=300), max_size=20)
         case "u2" | "u8" | "u32":
             return st.integers(0, (1 << int(form[1:])) - 1)
         case "code":
@@ -531,10 +703,10 @@ def values(form: str, suite: int) -> st.SearchStrategy[Any]:
             return st.integers(0, 4)
         case "suites":
             return st.lists(st.integers(0, 255), min_size=1, max_size=8)
-        case "sign1":
+        case "sign1" | "bare":
             return st.tuples(
                 st.sampled_from([b"\xa1\x01\x32", b"\xa1\x01\x28"]),
-                st.binary(min_size=8, max_size=8).map(lambda kid: {4: kid}),
+                st.binary(min_size=8, max_size=8).map(lambda kid: {4: kid}) if form == "sign1" else st.builds(dict),
                 st.binary(max_size=200),
                 st.binary(min_size=64, max_size=64),
             ).map(list)
@@ -641,6 +813,21 @@ def test_DR11_peek_reads_type_and_length_of_every_message(kind: type[Message], s
                 peek_id(encoded(content), kind.mt)
 
 
+@both_suites
+def test_DR11_the_id_at_the_head_of_a_signed_payload_is_read_without_decoding(suite: int) -> None:
+    named = bytes(range(1, 9))
+    for claims, form in group.FORMS.items():
+        payload = encoded([named, *(sample(each, suite, 5) for each in BODIES[claims].split()[1:])])
+        header = {4: bytes(8)} if form.kid else {}
+        data = encoded([form.message.mt, [b"\xa1\x01\x32", header, payload, bytes(64)]])
+        assert peek_signed_id(data) == named
+        for end in range(data.index(named) + 8):
+            with pytest.raises(PeerFault, match="E_FORMAT"):
+                peek_signed_id(data[:end])
+    with pytest.raises(PeerFault, match="E_FORMAT"):
+        peek_signed_id(encoded([32, [b"\xa1\x01\x32", {4: bytes(8)}, encoded([bytes(7)]), bytes(64)]]))
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"\x81", b"\x80", b"\xa1\x01", b"\x98\x18\x01", b"\x9f\x01", b"\x81\x20", b"\x82\x18", b"\x82\x18\x17",
@@ -674,7 +861,7 @@ def test_the_registry_finds_messages_by_type() -> None:
         kind.__name__ for kind in MESSAGES
     )
     assert all(kind.mt == mt for mt, kinds in BY_TYPE.items() for kind in kinds)
-    assert {mt for mt, kinds in BY_TYPE.items() if len(kinds) > 1} == {1, 13, 17, 20, 21, 22}
+    assert {mt for mt, kinds in BY_TYPE.items() if len(kinds) > 1} == {1, 13, 17, 20, 21, 22, 36}
 
 
 def test_two_messages_of_one_type_differ_in_length_or_form() -> None:
@@ -698,7 +885,24 @@ BODIES: dict[type[Body], str] = {
     enrolment.CredBody: "64..256 64..256 64..256?",
     pairwise.ShareClaims: "id point sealed-point",
     pairwise.RevnoteClaims: "id id reason id u32",
+    group.DelegationClaims: "id id point u32 few",
+    group.RosterClaims: "id u32 entries idx~ idx~",
+    group.RosterDelta: "id u32 u32 added kids idx~ idx~",
+    group.JoinClaims: "id step id u32",
+    group.StartClaims: "id u32 u32 bit members 32 16 u32 u32 why",
+    group.Round1Claims: "id idx point id u32",
+    group.Round2Claims: "id idx point~ 64~",
+    group.Round3Claims: "id idx 16 16",
+    group.CommitClaims: "id 32 16",
+    group.BlameClaims: "id idx code",
+    group.RootClaims: "id u32 16 bit u32",
+    group.WrapClaims: "id id u32 48",
+    group.MaskKeyClaims: "id idx point",
 }
+
+
+def test_GR01_every_signed_body_of_a_ring_is_listed() -> None:
+    assert set(group.FORMS) <= set(BODIES)
 
 
 @both_suites

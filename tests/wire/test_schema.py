@@ -7,6 +7,7 @@ accepted every message of the given vectors under it; it is not run here because
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from keymote.cli.schema import schema as command
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import enrolment, gsec, pairwise
+from keymote.wire import enrolment, group, gsec, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Message
@@ -102,12 +103,17 @@ def rule_of(kind: type[Message]) -> str:
     return {
         "SignedHello": "SIGNED-HELLO", "DoneMessage": "DONE-MESSAGE", "XshareRequest": "XSHARE-REQUEST",
         "XshareAnswer": "XSHARE-ANSWER", "PeercredCompact": "PEERCRED-COMPACT", "NmAuth1": "NM-AUTH1",
-        "NmAuth2": "NM-AUTH2", "NmAuth3": "NM-AUTH3",
+        "NmAuth2": "NM-AUTH2", "NmAuth3": "NM-AUTH3", "Round1Compact": "ROUND1-COMPACT", "SignedRound3": "SIGNED-ROUND3",
+        "JoinRequest": "JOIN-REQUEST", "MaskKey": "MASK-KEY",
     }.get(kind.__name__, kind.__name__.upper())  # fmt: skip
 
 
 def given_messages(suite: int) -> dict[str, bytes]:
     sections = VECTORS[suite]["A_enrol"]["messages"] | VECTORS[suite]["A_session"]["messages"]
+    for n in (2, 3, 5):
+        ring = VECTORS[suite][f"B_n{n}"]
+        sections |= {f"{name} {n}": ring[name] for name in ("START", "COMMIT")}
+        sections |= {f"{name} {n}.{at}": text for name in ("R1", "R2", "R3") for at, text in enumerate(ring[name])}
     return {name: bytes.fromhex(text) for name, text in sections.items() if not name.startswith(("(", "SHARE-OBJ"))}
 
 
@@ -132,6 +138,15 @@ def samples(suite: int) -> list[Message]:
         pairwise.NmAuth3(i, mac),
         pairwise.Revnote(envelope),
         pairwise.Srec(i, 2**32 - 1, bytes(24)),
+        *(kind(envelope) for kind in (group.Delegation, group.Blame, group.Roster, group.JoinRequest)),
+        *(kind(envelope) for kind in (group.Root, group.Wrap)),
+        group.SignedRound3(replace(envelope, kid=None)),
+        group.MaskKey(replace(envelope, kid=None)),
+        group.Round1Compact(i, 31, P, i, 2**32 - 1),
+        group.Need(i, 8, 31),
+        group.Need(i, 1, bytes(4)),
+        group.Bundle(i, ()),
+        group.Bundle(i, (bytes(2048), b"x")),
         gsec.Gsec(gsec.Encrypt0(b"\5", 70_000, 7, None, bytes(24))),
         gsec.Gsec(gsec.Encrypt0(i, 0, 0xFFFF, bytes(64), bytes(8))),
     ]
@@ -176,7 +191,7 @@ def readable(kind: type[Message], data: bytes, suite: int) -> bool:
 WRONG: list[Any] = [
     None, True, "text", -1, 0, 3, 4, 26, 255, 256, 2**32 - 1, 2**32, 1.5, [], {}, [1], [256], [0] * 9,
     *(bytes(n) for n in (0, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 48, 49, 63, 64, 256, 257, 1040, 1041)),
-    [b"\xa1\x01\x32", {}, b"", bytes(64)], [b"\xa1\x01\x26", {4: bytes(8)}, b"", bytes(64)],
+    [b"\xa1\x01\x26", {}, b"", bytes(64)], [b"\xa1\x01\x26", {4: bytes(8)}, b"", bytes(64)],
     [b"\xa1\x01\x32", {4: bytes(7)}, b"", bytes(64)], [b"\xa1\x01\x32", {4: bytes(8)}, b"", bytes(63)],
 ]  # fmt: skip
 
@@ -210,6 +225,19 @@ def test_CM04_schema_and_decoder_agree_on_every_changed_element(suite: int) -> N
 
 
 @both_suites
+def test_given_signed_payloads_of_a_ring_match_their_rules(suite: int) -> None:
+    judge = Judge(cddl([suite]))
+    rules = {32: "START-CLAIMS", 33: "ROUND1-CLAIMS", 35: "ROUND2-CLAIMS", 37: "COMMIT-CLAIMS"}
+    seen = set()
+    for data in given_messages(suite).values():
+        if (mt := cbor2.loads(data)[0]) in rules:
+            payload = cbor2.loads(data)[1][2]
+            assert [rule for rule in rules.values() if judge.accepts(rule, payload)] == [rules[mt]]
+            seen.add(mt)
+    assert seen == set(rules)
+
+
+@both_suites
 def test_given_credentials_and_inner_arrays_match(suite: int) -> None:
     session, judge = VECTORS[suite]["A_session"], Judge(cddl([suite]))
     for text in session["credentials"].values():
@@ -224,7 +252,9 @@ def test_given_credentials_and_inner_arrays_match(suite: int) -> None:
 def test_every_rule_is_used_or_documents_what_travels_inside() -> None:
     judge = Judge(cddl([1]))
     roots = {"message", "credential", "HELLO-CLAIMS", "SHARE-BODY", "VPT-BODY", "BIND-BODY", "CRED-BODY", "SHARE-CLAIMS",
-             "REVNOTE-CLAIMS"}  # fmt: skip
+             "REVNOTE-CLAIMS", "DELEGATION-CLAIMS", "ROSTER-CLAIMS", "ROSTER-DELTA", "JOIN-CLAIMS", "START-CLAIMS",
+             "ROUND1-CLAIMS", "ROUND2-CLAIMS", "ROUND3-CLAIMS", "COMMIT-CLAIMS", "BLAME-CLAIMS", "ROOT-CLAIMS",
+             "WRAP-CLAIMS", "MASK-KEY-CLAIMS"}  # fmt: skip
     used = {name for body in judge.rules.values() for name in re.findall(r"[\w-]+", body)}
     assert set(judge.rules) - used == roots
 

@@ -12,7 +12,7 @@ def schema(
         list[int] | None, typer.Option(help="Lengths of this suite only; may be given many times.", show_default="all")
     ] = None,
 ) -> None:
-    """Print every message of protocol A in CDDL, from the declarations that encode and decode them."""
+    """Print every message of protocols A and B in CDDL, from the declarations that encode and decode them."""
     from keymote.crypto.suites import SUITES
     from keymote.errors import CallerFault
     from keymote.wire.schema import cddl as rules

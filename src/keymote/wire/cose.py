@@ -24,7 +24,7 @@ _KID_AT: Final = 5
 _ANY_PROTECTED: Final = frozenset(PROTECTED.values())
 _SIGNATURE1: Final = b"\x84" + cbor.encode("Signature1")
 _TRIAD1: Final = b"\x84" + cbor.encode("TRIAD1")
-_take_payload: Final = octets(0, cbor.MAX_SIZE)
+_take_payload: Final = octets(0, cbor.MAX_SIZE_LARGE)
 
 
 class Signer(Protocol):

@@ -50,7 +50,7 @@ class FieldType(Protocol):
     def write(self, value: Any) -> bytes: ...
 
 
-def _refuse(expected: str, item: object) -> PeerFault:
+def refuse(expected: str, item: object) -> PeerFault:
     found = f"{len(item)} bytes" if isinstance(item, bytes) else type(item).__name__
     return PeerFault(ErrorCode.E_FORMAT, f"expected {expected}, found {found}")
 
@@ -65,7 +65,7 @@ class Uint:
     def accept(self, item: object, sizes: Sizes) -> object:
         if type(item) is int and 0 <= item < 1 << self.bits:
             return item
-        raise _refuse(f"an unsigned integer of {self.bits} bits", item)
+        raise refuse(f"an unsigned integer of {self.bits} bits", item)
 
     def emit(self, value: object) -> object:
         return value
@@ -88,7 +88,7 @@ class Octets:
     def accept(self, item: object, sizes: Sizes) -> object:
         if type(item) is bytes and self.least <= len(item) <= (self.most or self.least):
             return item
-        raise _refuse(f"{self.least}{f' to {self.most}' if self.most else ''} bytes", item)
+        raise refuse(f"{self.least}{f' to {self.most}' if self.most else ''} bytes", item)
 
     def emit(self, value: object) -> object:
         return value
@@ -110,7 +110,7 @@ class Sized:
     def accept(self, item: object, sizes: Sizes) -> object:
         if type(item) is bytes and len(item) == self.length(sizes):
             return item
-        raise _refuse(f"{self.length(sizes)} bytes", item)
+        raise refuse(f"{self.length(sizes)} bytes", item)
 
     def emit(self, value: object) -> object:
         return value
@@ -132,7 +132,7 @@ class OneOf:
     def accept(self, item: object, sizes: Sizes) -> object:
         if type(item) is bytes and len(item) in self.lengths:
             return item
-        raise _refuse(f"one of {self.lengths} bytes", item)
+        raise refuse(f"one of {self.lengths} bytes", item)
 
     def emit(self, value: object) -> object:
         return value
@@ -161,7 +161,7 @@ class Number:
     def accept(self, item: object, sizes: Sizes) -> object:
         if type(item) is int and self.least <= item <= self.most:
             return item
-        raise _refuse(f"a number from {self.least} to {self.most}", item)
+        raise refuse(f"a number from {self.least} to {self.most}", item)
 
     def emit(self, value: object) -> object:
         return int(value)  # type: ignore[call-overload]  # a number or its name in an IntEnum
@@ -193,7 +193,7 @@ class UintList:
             and all(type(entry) is int and 0 <= entry < 256 for entry in item)
         ):
             return tuple(item)
-        raise _refuse(f"1 to {self.most} suite ids", item)
+        raise refuse(f"1 to {self.most} suite ids", item)
 
     def emit(self, value: object) -> object:
         return value

@@ -90,6 +90,42 @@ def octets(least: int, most: int) -> Take:
     return take
 
 
+def take_of(part: Part) -> Take:
+    """Return the reader of one field."""
+    match part:
+        case Exactly(length):
+            return _run(b"", [length])
+        case Between(least, most):
+            return octets(least, most)
+        case Unsigned(bits):
+            return uint(bits)
+        case _:
+            return part
+
+
+def listed(take: Take, least: int, most: int) -> Take:
+    """Return the reader of an array of `least` to `most` fields of one form, whose value is a tuple; `most` below 256."""
+
+    def take_list(data: bytes, at: int, values: list[Any]) -> int:
+        count, at = data[at] - 0x80, at + 1
+        if count == 24:
+            count, at = data[at], at + 1
+            if count < 24:
+                return MISMATCH
+        elif not 0 <= count < 24:
+            return MISMATCH
+        if not least <= count <= most:
+            return MISMATCH
+        entries: list[Any] = []
+        while count and at > 0:
+            at = take(data, at, entries)
+            count -= 1
+        values.append(tuple(entries))
+        return at
+
+    return take_list
+
+
 Reader = Callable[[bytes], Sequence[Any] | None]
 """Returns the values of the fields; None unless the bytes are the one encoding of such an array."""
 

@@ -1,7 +1,8 @@
 """One declaration per message gives its encoder, its decoder and its description.
 
 A message is a CBOR array `[mt, fields...]`; the inner arrays that travel encrypted (`Body`) are the same without `mt`.
-Fields are annotated with their `FieldType`; fields at the end may be optional, which means left out, never null.
+Fields are annotated with their `FieldType`; fields at the end may be optional, which means left out. None stands for null
+only where a field's type says so, in messages without optional fields.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,9 +55,9 @@ class Body:
     def items(self) -> list[object]:
         """Return the CBOR items of this message, without optional fields that are absent."""
         values: list[object] = list(self._head)
-        for name, kind in zip(self._names, self._types, strict=True):
+        for place, (name, kind) in enumerate(zip(self._names, self._types, strict=True)):
             value = getattr(self, name)
-            if value is None:
+            if value is None and place >= self._required:
                 break
             values.append(kind.emit(value))
         return values
@@ -65,8 +66,9 @@ class Body:
         """Return the one encoding of this message, or of the array that lacks its last `without` fields."""
         values = self._values(self)
         count = len(values)
-        if without or values[-1] is None:
-            count = (values.index(None) if values[-1] is None else count) - without
+        missing = values[-1] is None and self._required < count
+        if without or missing:
+            count = (values.index(None, self._required) if missing else count) - without
             values = values[:count]
         if self._written:
             parts = list(values)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, gsec, pairwise
+from keymote.wire import enrolment, group, gsec, pairwise
 from keymote.wire.message import Message
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
@@ -40,9 +40,25 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     pairwise.Close,
     pairwise.Revnote,
     pairwise.Srec,
+    group.Delegation,
+    group.Start,
+    group.Round1,
+    group.Round1Compact,
+    group.Round2,
+    group.Round3,
+    group.SignedRound3,
+    group.Commit,
+    group.Blame,
+    group.Roster,
+    group.JoinRequest,
+    group.Root,
+    group.Wrap,
+    group.Need,
     gsec.Gsec,
+    group.MaskKey,
+    group.Bundle,
 )
-"""Every message of protocol A, and GSEC of protocol B, in the order of Triad-1 1.12."""
+"""Every message of protocols A and B, in the order of Triad-1 1.12 but for the delegation, which comes before START."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})
@@ -68,3 +84,24 @@ def peek_id(data: bytes, mt: int) -> bytes:
     if len(data) >= start + 9 and data[start] == 0x48:
         return data[start + 1 : start + 9]
     raise PeerFault(ErrorCode.E_FORMAT, "no 8-byte id after the message type")
+
+
+def peek_signed_id(data: bytes) -> bytes:
+    """Return the first element of what a message `[mt, COSE_Sign1]` claims, an 8-byte string (gid or sid8); E_FORMAT else.
+
+    The message type has 1 or 2 bytes, the unprotected header is empty or holds a kid.
+    """
+    at = (2 if data[1:2] < b"\x18" else 3) + _PROTECTED_BYTES
+    at += 1 if data[at : at + 1] == b"\xa0" else _KID_BYTES
+    at += _BSTR_HEAD_BYTES.get(data[at], 1) + 1 if at < len(data) else 0
+    if len(data) >= at + 9 and data[at] == 0x48:
+        return data[at + 1 : at + 9]
+    raise PeerFault(ErrorCode.E_FORMAT, "no 8-byte id at the head of what is signed")
+
+
+_PROTECTED_BYTES: Final = 5
+"""`84 43` and the three bytes of the protected header."""
+_KID_BYTES: Final = 11
+"""`a1 04 48` and the eight bytes of the kid."""
+_BSTR_HEAD_BYTES: Final = {0x58: 2, 0x59: 3}
+"""First byte of a byte string -> bytes of its head, where it is not 1."""

@@ -6,9 +6,10 @@ from typing import Final
 
 from keymote import cbor
 from keymote.errors import ErrorCode
-from keymote.wire import enrolment, pairwise
+from keymote.wire import enrolment, group, pairwise
 from keymote.wire.cose import PROTECTED, InlineSign1
 from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, Sizes, Uint, UintList, sizes_of
+from keymote.wire.group_fields import MOST_CAUSES, Datagrams, Kids, OrNull, Reason, RosterEntries, Which
 from keymote.wire.gsec import InlineEncrypt0
 from keymote.wire.message import Body
 from keymote.wire.registry import MESSAGES
@@ -21,6 +22,7 @@ BODIES: Final[tuple[tuple[type[Body], str], ...]] = (
     (enrolment.CredBody, "plaintext of CRED"),
     (pairwise.ShareClaims, "payload of ShareObj"),
     (pairwise.RevnoteClaims, "payload of REVNOTE"),
+    *((claims, f"payload of {form.message.__name__}") for claims, form in group.FORMS.items()),
 )
 """Inner arrays, and where they travel; what is sealed in KEYREQ and KEYRESP is the raw point."""
 
@@ -31,7 +33,7 @@ def cddl(suites: Sequence[int]) -> str:
     algorithms = _choice(str(_algorithm(suite)) for suite in suites)
     codes = [f"{code.value} ; {code.name}" for code in ErrorCode]
     lines = [
-        "; Triad-1, protocol A, in the deterministic encoding of RFC 8949 section 4.2.1.",
+        "; Triad-1, protocols A and B, in the deterministic encoding of RFC 8949 section 4.2.1.",
         f"; Lengths are those of {'suites' if len(suites) > 1 else 'suite'} {', '.join(map(str, suites))}.",
         "",
         "message = " + " /\n          ".join(map(_rule, MESSAGES)),
@@ -49,6 +51,7 @@ def cddl(suites: Sequence[int]) -> str:
         "        status_epoch: uint .size 4, role: 0..5]",
         "",
         "sign1-kid = [protected, kid, payload: bstr, signature]",
+        "sign1 = [protected, no-kid, payload: bstr, signature]",
         "encrypt0 = [empty, unsigned, ciphertext] / [empty, countersigned, ciphertext]",
         "unsigned = { 4 => sender, 6 => partial-iv, 10 => epoch16 }",
         "countersigned = { 4 => sender, 6 => partial-iv, 10 => epoch16, 12 => signature }",
@@ -64,6 +67,7 @@ def cddl(suites: Sequence[int]) -> str:
         "signature = bstr .size 64",
         f"point = {_choice(f'bstr .size {size.point}' for size in sizes)}",
         "id = bstr .size 8",
+        f"reason = 0..{MOST_CAUSES}",
         "error-code = " + "\n           / ".join(codes),
     ]
     return "\n".join(lines) + "\n"
@@ -123,8 +127,20 @@ def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
         case Sized(length):
             wanted = [length(size) for size in sizes]
             return "point" if wanted == [size.point for size in sizes] else _choice(f"bstr .size {n}" for n in wanted)
-        case InlineSign1(kid=True):
-            return "sign1-kid"
+        case InlineSign1(kid):
+            return "sign1-kid" if kid else "sign1"
+        case OrNull(inner):
+            return f"{_form(inner, sizes)} / nil"
+        case Reason():
+            return "reason / [reason, id]"
+        case RosterEntries(least, most):
+            return f"[{least}*{most} [kid: id, sig_pk: point]]"
+        case Kids(least, most):
+            return f"[{least}*{most} id]"
+        case Which(most):
+            return f"0..{most} / bstr .size 4"
+        case Datagrams(least, most, longest):
+            return f"[{least}*{most} bstr .size (1..{longest})]"
         case InlineEncrypt0():
             return "encrypt0"
         case _:
