@@ -98,13 +98,15 @@ class Operator:
     devices: list[DeviceRole] = field(default_factory=list)
 
     @classmethod
-    def make(cls, folder: Path, authority: Authority, coordinator: Coordinator, group_port: int) -> "Operator":
+    def make(
+        cls, folder: Path, authority: Authority, coordinator: Coordinator, group_port: int, key_uri: str = ""
+    ) -> "Operator":
         label = folder / "nm.label"
         keymote(
             "coordinator", "manager", "add", "nm", "--out", str(label), "--url", coordinator.url, "--data",
             str(coordinator.folder),
         )  # fmt: skip
-        keymote("manager", "init", "--label", str(label), "--data", str(folder / "nm"))
+        keymote("manager", "init", "--label", str(label), "--data", str(folder / "nm"), "--key-uri", key_uri)
         keymote("manager", "enrol", "--data", str(folder / "nm"))
         (folder / "root.pin").write_bytes(admin.write_file(pin_file(authority.root)))
         arguments = (
@@ -152,8 +154,8 @@ class Operator:
 
 
 @contextmanager
-def operators(folder: Path, count: int) -> Iterator[list[Operator]]:
-    """Start `count` operators under one authority; their coordinators are federated."""
+def operators(folder: Path, count: int, *, key_uri: str = "") -> Iterator[list[Operator]]:
+    """Start `count` operators under one authority, whose coordinators are federated; `key_uri` of their managers."""
     authority = Authority.make()
     group_port = free_udp_port()
     ports = [free_port() for _ in range(count)]
@@ -165,7 +167,7 @@ def operators(folder: Path, count: int) -> Iterator[list[Operator]]:
             peers = tuple(f"https://localhost:{other}" for other in ports if other != port)
             coordinator = Coordinator.make(home / "nc", authority, peers, port).start()
             stack.callback(coordinator.stop)
-            operator = Operator.make(home, authority, coordinator, group_port)
+            operator = Operator.make(home, authority, coordinator, group_port, key_uri)
             stack.callback(operator.stop)
             made.append(operator)
         yield made

@@ -2,15 +2,11 @@
 
 import json
 import os
-import shutil
-import signal
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 
 import pytest
 from keyed_roles import ENTROPY, RECORD, ROLES, ROW, Role, cells_of, put
+from rotation_kills import contents, survives_every_kill, wrappings
 from tokens import MemoryToken
 
 from keymote.crypto.secret import Secret
@@ -23,7 +19,6 @@ from keymote.storage.seal_pkcs11 import key as token_keys
 from keymote.storage.sealed_file import SealedFile
 
 TOKEN = "pkcs11:token=km;object=%s?module-path=/usr/lib/m.so"
-TRACED = {"rotation.py", "sealed_file.py", "sql_key.py", "private_files.py", "seal.py", "directory.py", "app.py"}
 PASSPHRASE = Secret(b"correct horse battery")
 
 
@@ -44,27 +39,6 @@ def home(tmp_path: Path) -> Path:
     folder = tmp_path / "role one"  # with a space: URIs quote it
     folder.mkdir()
     return folder
-
-
-def contents(folder: Path) -> bytes:
-    return b"\0".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-
-
-def wrappings(role: Role, folder: Path) -> list[bytes]:
-    """Return every wrapped data key of a role as it is kept."""
-    place = role.place(folder)
-    found = []
-
-    def seen(wrapped: bytes, _where: str) -> bytes:
-        found.append(wrapped)
-        return wrapped
-
-    for open_store in place.stores:
-        store = open_store()
-        found.append(store.wrapped)
-        store.close()
-    place.point(place.key_uri, seen)
-    return found
 
 
 def test_KT08_KT10_every_data_key_is_wrapped_anew_and_the_old_key_is_gone(role: Role, home: Path) -> None:
@@ -188,63 +162,6 @@ def test_KT09_nothing_starts_on_half_a_rotation(role: Role, home: Path) -> None:
 
 
 # ------------------------------------------------------------------ kill -9
-
-
-def run_until_killed(work: Callable[[], object], moment: int) -> bool:
-    """Do `work` in a process that is killed before the given line of ours; return whether it came to its end."""
-    pid = os.fork()
-    if pid == 0:
-        left = moment
-
-        def trace(frame: FrameType, event: str, _argument: object) -> object:
-            nonlocal left
-            if Path(frame.f_code.co_filename).name not in TRACED:
-                return None
-            if event == "line":
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return trace
-
-        sys.settrace(trace)  # type: ignore[arg-type]
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert status in (0, signal.SIGKILL), "it failed by itself"
-    return status == 0
-
-
-def moments(step: int) -> Iterator[int]:
-    """Yield every `step`-th line; the test ends it."""
-    yield from range(1, 100_000, step)
-
-
-def survives_every_kill(role: Role, ready: Path, step: int, to: str) -> int:
-    """Kill a rotation before each step-th line; return how often. Each time the same command ends it."""
-    before, old, old_key = role.use(ready), wrappings(role, ready), (ready / role.key).read_bytes().strip()
-    kills = 0
-    for moment in moments(step):
-        home = ready.with_name("at work")
-        shutil.copytree(ready, home)
-        ended = run_until_killed(lambda home=home: rotate(role.place(home), to, ENTROPY), moment)
-        kills += not ended
-        if list(home.rglob(NOTE)):
-            with pytest.raises(CallerFault, match="was interrupted"):
-                role.use(home)
-            rotate(role.place(home), "", ENTROPY)
-        elif (home / role.key).exists():  # it had not begun
-            assert role.use(home) == before
-            rotate(role.place(home), to, ENTROPY)
-        assert role.use(home) == before
-        for gone in (*old, old_key):
-            assert gone not in contents(home), f"killed before line {moment}"
-        shutil.rmtree(home)
-        if ended:
-            return kills
-    raise AssertionError("it never ends")
 
 
 @pytest.mark.parametrize("name", ["manager", "coordinator"])
