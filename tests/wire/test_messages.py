@@ -40,8 +40,8 @@ FORMS: dict[type[Message], str] = {
     pairwise.XshareRequest: "13 id id id",
     pairwise.XshareAnswer: "13 id sign1",
     pairwise.Sessreq: "16 id id u8",
-    pairwise.Peercred: "17 id u2 64..256 64..256 64..256?",
-    pairwise.PeercredCompact: "17 id u2 32 point point id point u32",
+    pairwise.Peercred: "17 id u2 64..256 64..256 64..256? id?",
+    pairwise.PeercredCompact: "17 id u2 32 point point id point u32 id?",
     pairwise.Link: "18 id u32 u32 16..1040",
     pairwise.Xcred: "19 id 64..256 0|8 u32 0|32 u8?",
     pairwise.Auth1: "20 id u8 point point point",
@@ -76,8 +76,11 @@ FORMS: dict[type[Message], str] = {
     gsec.Gsec: "44 encrypt0",
     group.MaskKey: "45 bare",
     group.Bundle: "46 id messages",
+    enrolment.Renew: "61 id",
+    enrolment.Newcred: "62 64..256 64..256 64..256?",
 }
 """The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
+61, 62 and the last field of PEERCRED are ours (docs/decisions/0121).
 
 A number is a length in bytes, a..b and a|b are ranges and choices of lengths, u8 and u32 unsigned integers, `bare` is a
 COSE_Sign1 without kid, `?` may be left out at the end, `~` may be null.
@@ -402,6 +405,10 @@ def sized(suite: int) -> dict[str, int]:
         "SHRESP": pairwise.Shresp(psid, P, share),
         "SHRESP PQ": pairwise.Shresp(psid, P, share, kappa, kappa),
         "REVOKE": pairwise.Revoke(psid, i, 2, i, 1),
+        "PEERCRED full, own kid": pairwise.Peercred(psid, 1, cred, cred, cred, i),
+        "PEERCRED compact, own kid": pairwise.PeercredCompact(psid, 1, kappa, P, P, i, P, 7, i),
+        "RENEW": enrolment.Renew(i),
+        "NEWCRED": enrolment.Newcred(cred, cred, cred),
     }
     sizes = {name: len(message.encode()) for name, message in found.items()}
     return sizes | {f"{name} in LINK": in_link(len(message.encode())) for name, message in linked.items()}
@@ -425,6 +432,10 @@ SIZES_OF_THE_REGISTRY = {
     "SESSREQ in LINK": (52, 52),
     "PEERCRED full in LINK": (514, 520),
     "PEERCRED compact in LINK": (189, 192),
+    "PEERCRED full, own kid in LINK": (758, 767),
+    "PEERCRED compact, own kid in LINK": (198, 201),
+    "RENEW in LINK": (43, 43),
+    "NEWCRED in LINK": (740, 749),
     "XCRED in LINK": (289, 292),
     "XCRED PQ in LINK": (322, 325),
     "A1": (114, 117),

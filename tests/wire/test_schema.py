@@ -149,6 +149,9 @@ def samples(suite: int) -> list[Message]:
         group.Bundle(i, (bytes(2048), b"x")),
         gsec.Gsec(gsec.Encrypt0(b"\5", 70_000, 7, None, bytes(24))),
         gsec.Gsec(gsec.Encrypt0(i, 0, 0xFFFF, bytes(64), bytes(8))),
+        pairwise.Peercred(i, 1, cred, cred, cred, i),
+        enrolment.Renew(i),
+        enrolment.Newcred(cred, cred),
     ]
 
 

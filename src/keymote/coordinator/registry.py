@@ -102,8 +102,12 @@ class Registry:
         rules.admit_claims(claims, manager, self._desk.identity.nc_id)
         held, active = tx.device(claims.sub), tx.active_credential(claims.sub)
         same = tx.credential(claims.serial)
+        last = None if held is None else tx.credential(held.serial)
+        named = None if replaces is None else tx.credential(replaces)
         try:
-            verdict = rules.judge_device(raw, claims, held=held, same_serial=same, active=active, replaces=replaces)
+            verdict = rules.judge_device(
+                raw, claims, held=held, same_serial=same, active=active, replaces=replaces, last=last, renewed=named
+            )
         except Taken as taken:
             self._desk.note(tx, by_manager(caller), "alarm.clone", claims.sub, serial=claims.serial)
             self._desk.announce(tx, "alarm.clone", claims.sub, manager=caller.hex(), serial=claims.serial.hex())
@@ -111,7 +115,7 @@ class Registry:
         if isinstance(verdict, rules.Again):
             return Outcome(verdict.registered, created=False)
         if verdict.supersedes is not None:
-            self._supersede(tx, by_manager(caller), verdict.supersedes)
+            self._replace(tx, by_manager(caller), verdict.supersedes, claims)
         entered = self._enter(tx, by_manager(caller), "device.register", raw, claims)
         tx.put_device(Device(claims.sub, claims.iss, verdict.state, claims.serial))
         return Outcome(entered, created=True)
@@ -123,7 +127,7 @@ class Registry:
             return Outcome(verdict.registered, created=False)
         active = tx.active_credential(claims.sub)
         if active is not None:
-            self._supersede(tx, COORDINATOR, active)
+            self._replace(tx, COORDINATOR, active, claims)
         entered = self._enter(tx, COORDINATOR, "manager.register", raw, claims)
         tx.put_manager(verdict)
         return Outcome(entered, created=True)
@@ -135,6 +139,14 @@ class Registry:
         tx.add_credential(entered)
         self._desk.note(tx, actor, action, claims.sub, serial=claims.serial, reg_no=reg_no)
         return entered
+
+    def _replace(self, tx: Transaction, actor: str, old: Registered, by: Claims) -> None:
+        """Let another credential take the place of `old`: for the same keys that is a renewal and revokes nothing."""
+        if rules.renews(by, old):
+            tx.set_credential(old.serial, CredentialState.RENEWED)
+            self._desk.note(tx, actor, "credential.renew", old.serial, by=by.serial)
+        else:
+            self._supersede(tx, actor, old)
 
     def _supersede(self, tx: Transaction, actor: str, old: Registered) -> None:
         tx.set_credential(old.serial, CredentialState.SUPERSEDED)

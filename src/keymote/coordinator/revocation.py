@@ -51,8 +51,8 @@ class Revocations:
         """Enter a manager's signed note that a session is dead (Triad-1 2.8).
 
         Raises:
-            PeerFault: E_FORMAT, E_AUTH or E_CRED when the note is not the caller's own, E_NOSHARE when the caller is not
-                active.
+            PeerFault: E_FORMAT or E_AUTH when the note is not signed by the caller's own key, under whichever of its
+                credentials (RN-07); E_NOSHARE when the caller is not active.
         """
         envelope = Revnote.decode(revnote, SIZES[1]).envelope
         claims = RevnoteClaims.decode(envelope.payload, SIZES[1])
@@ -61,8 +61,6 @@ class Revocations:
             manager = tx.manager(caller)
             if manager is None or manager.state is not ManagerState.ACTIVE or manager.serial is None:
                 raise PeerFault(ErrorCode.E_NOSHARE, f"manager {caller.hex()} is not active")
-            if envelope.kid != manager.kid:
-                raise PeerFault(ErrorCode.E_CRED, "the note was signed under another credential than the caller's")
             credential = tx.credential(manager.serial)
             if credential is None:
                 raise PeerFault(ErrorCode.E_NOSHARE, f"manager {caller.hex()} has no credential")
@@ -120,8 +118,8 @@ class Revocations:
         return self._list(tx, RevocationKind.MANAGER, manager.nm_id, reason)
 
     def _revoke_credential(self, tx: Transaction, credential: Registered, reason: int) -> Revocation:
-        """A credential in force takes its device or manager with it; an older one only closes its own line."""
-        if credential.state is CredentialState.ACTIVE:
+        """A credential in force, or one for the same keys before it, takes its device or manager with it; others do not."""
+        if credential.state in (CredentialState.ACTIVE, CredentialState.RENEWED):
             device, manager = tx.device(credential.sub), tx.manager(credential.sub)
             if device is not None:
                 return self._revoke_device(tx, device, reason)

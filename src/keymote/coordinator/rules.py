@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from keymote.engine.renewal import same_keys
 from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
 from keymote.host.register import (
     Acknowledgement,
@@ -16,7 +17,7 @@ from keymote.host.register import (
     Registered,
     Taken,
 )
-from keymote.wire.credential import Claims, Role, kid_of
+from keymote.wire.credential import Claims, Role, SignedCredential, kid_of
 
 TRANSITIONS: Final[dict[DeviceState, frozenset[DeviceState]]] = {
     DeviceState.PENDING: frozenset({DeviceState.ACTIVE, DeviceState.RETIRED}),
@@ -64,14 +65,18 @@ def judge_device(
     same_serial: Registered | None,
     active: Registered | None,
     replaces: bytes | None,
+    last: Registered | None = None,
+    renewed: Registered | None = None,
 ) -> Fresh | Again:
     """Decide on a registration whose signature is verified.
 
     `held` is the device as the register knows it, `same_serial` and `active` are the credentials with this serial and in
-    force for this dev_id.
+    force for this dev_id, `last` is the newest that it ever had. `renewed` is the one that `replaces` names: it may have
+    been renewed since, and whoever rejoins has not heard of that.
 
     Raises:
         Taken: dev_id or serial belongs to another credential and `replaces` does not name it (Triad-1 2.5, D-11).
+        PeerFault: E_NOSHARE for the renewal of a credential of a device that is revoked (RN-06).
     """
     if same_serial is not None:
         if same_serial.raw == raw:
@@ -84,13 +89,21 @@ def judge_device(
             f"device {claims.sub.hex()} belongs to manager {held.nm_id.hex()}",
             do="retire it there before another manager enrols it",
         )
-    if replaces is None or replaces != held.serial:
+    of_old = renewed is not None and renewed.sub == claims.sub and renewed.state is CredentialState.RENEWED
+    if replaces is None or (replaces != held.serial and not of_old):
         raise Taken(
             f"device {claims.sub.hex()} is registered with another credential",
             do="name the serial that a rejoin supersedes",
         )
+    if held.state is DeviceState.REVOKED and renews(claims, last):
+        raise PeerFault(ErrorCode.E_NOSHARE, f"device {claims.sub.hex()} is revoked", do="give it a new label")
     state = DeviceState.ACTIVE if held.state is DeviceState.REVOKED else held.state
     return Fresh(state, active)
+
+
+def renews(claims: Claims, before: Registered | None) -> bool:
+    """Tell whether a credential with these claims is a renewal: for the very keys of the one before it."""
+    return before is not None and same_keys(claims, SignedCredential.decode(before.raw).claims)
 
 
 def judge_manager(
@@ -138,11 +151,13 @@ def credential_state(device: DeviceState) -> CredentialState:
 
 def status_word(credential: Registered, device: Device | None, manager: Manager | None) -> str:
     """Return what a status query says of a credential: a live one is worth what its device and its manager are."""
-    if credential.state is not CredentialState.ACTIVE:
+    if credential.state not in (CredentialState.ACTIVE, CredentialState.RENEWED):
         return credential.state.value
     if manager is not None and manager.state is ManagerState.REVOKED:
         return ManagerState.REVOKED.value
-    return device.state.value if device is not None else credential.state.value
+    if device is None or (credential.state is CredentialState.RENEWED and device.state is DeviceState.ACTIVE):
+        return credential.state.value
+    return device.state.value
 
 
 def check_usable(device: Device, manager: Manager | None) -> None:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from keymote.crypto.suite import Point, Suite, VerifyKey
+from keymote.engine.renewal import expired
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Credential, Role, SignedCredential
 
@@ -120,5 +121,10 @@ def _may_vouch(signed: SignedCredential, issuer: Issuer, wall: int | None) -> No
         raise PeerFault(
             ErrorCode.E_CRED, f"a {issuer_role.name.lower()} may not vouch for a {claims.role.name.lower()}"
         )
-    if wall is not None and not claims.iat - CLOCK_SKEW_S <= wall <= claims.exp:
-        raise PeerFault(ErrorCode.E_CRED, f"credential is valid from {claims.iat} to {claims.exp}, now is {wall}")
+    if wall is None:
+        return
+    late = expired(claims, wall)
+    if late is not None:
+        raise late
+    if wall < claims.iat - CLOCK_SKEW_S:
+        raise PeerFault(ErrorCode.E_CRED, f"credential is valid from {claims.iat} on, now is {wall}")

@@ -82,6 +82,11 @@ class Announce(Command):
     """To the own link of a device, once after start: tell the registrar where the device is now, until it has answered."""
 
 
+@dataclass(frozen=True, slots=True)
+class RenewCredential(Command):
+    """To OWN_ENROLMENT: ask the registrar for a newer credential now; answered by `CredentialRenewed` if there is one."""
+
+
 # ------------------------------------------------------------------ to a registrar
 
 
@@ -151,6 +156,15 @@ class Enrolled(Report):
     credential: bytes
     cred_NM: bytes
     cred_NC: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRenewed(Report):
+    """A newer credential for the same keys: the device holds it, or the registrar has heard that the device does."""
+
+    dev_id: bytes
+    credential: bytes
+    expires: int
 
 
 @dataclass(frozen=True, slots=True)

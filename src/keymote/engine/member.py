@@ -7,6 +7,7 @@ from keymote.engine.base import CellKey, Output, Tell, replace
 from keymote.engine.faces import session_of
 from keymote.engine.link import LinkBody, SealBody
 from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.credential import Claims, SignedCredential
 from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import Revoke, Sessreq, Shreq
@@ -20,11 +21,22 @@ MOST_SESSIONS: Final = 64
 """Sessions that a revocation reaches; the oldest is ended when one more begins."""
 
 
+class Renewal(NamedTuple):
+    """A newer credential for the same keys. `registered`: the coordinator has it, the device may have it too.
+
+    `at` (UTC seconds): when to ask the coordinator, or tell the device, again.
+    """
+
+    credential: bytes
+    registered: bool
+    at: int
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """`W` is (1) of its enrolment; `sessions` psids of its live sessions, oldest first; `revoke_ctr` highest ctr seen.
 
-    `weak`: it enrolled with a code below 128 bits.
+    `weak`: it enrolled with a code below 128 bits. `renewal` is on its way; `renewed`: there was one before.
     """
 
     credential: bytes
@@ -33,14 +45,24 @@ class Member:
     sessions: tuple[bytes, ...]
     revoke_ctr: int
     weak: bool = False
+    renewal: Renewal | None = None
+    renewed: bool = False
+
+    @property
+    def claims(self) -> Claims:
+        return SignedCredential.decode(self.credential).claims
 
     def items(self) -> list[object]:
-        return [self.credential, self.W, self.status, list(self.sessions), self.revoke_ctr, self.weak]
+        renewal = self.renewal and list(self.renewal)
+        told = [self.credential, self.W, self.status, list(self.sessions), self.revoke_ctr]
+        return [*told, self.weak, renewal, self.renewed]
 
     @classmethod
     def of(cls, items: Any) -> Self:
         credential, W, status, sessions, revoke_ctr, *rest = items
-        return cls(credential, W, status, tuple(sessions), revoke_ctr, bool(rest and rest[0]))
+        weak, renewal, renewed = (*rest, False, None, False)[:3] if len(rest) != 1 else (rest[0], None, False)
+        waits = renewal and Renewal(*renewal)
+        return cls(credential, W, status, tuple(sessions), revoke_ctr, weak, waits, renewed)
 
     def with_session(self, psid: bytes) -> tuple["Member", list[Output]]:
         """Remember a session; when there are too many, end the oldest."""

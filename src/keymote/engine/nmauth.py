@@ -34,6 +34,7 @@ from keymote.engine.pairwise.parties import Repeat
 from keymote.engine.pairwise.schedule import Channel, Handshake, challenge, recover
 from keymote.engine.peer import Authenticated, Connect, NotAuthenticated
 from keymote.engine.queries import FindManager, ManagerFound
+from keymote.engine.renewal import same_keys
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Claims, Credential, Role, SignedCredential
 from keymote.wire.fields import sizes_of
@@ -180,14 +181,17 @@ class _Steps:
     def _answered(self, cell: AwaitNm2, peer: Peer, data: bytes, now: Now) -> Step:
         suite, own, connect = self._suite, self._own, cell.connect
         a2 = NmAuth2.decode(data, sizes_of(suite.id))
+        started = cell.handshake
         if a2.cred_R != connect.cred_NM:
-            raise PeerFault(ErrorCode.E_CRED, "answered by another manager than the one that was called")
+            theirs = self._presented(a2.cred_R, connect.cred_NM, connect.cred_NC, now)
+            digests = (own.credential.digest, theirs.digest)
+            started = Handshake.start(suite, "A/nmauth", connect.psid, *digests, cell.repeat.data)
         X_R, C1, C2 = suite.check(a2.X_R), suite.check(a2.C1I), suite.check(a2.C2I)
         DH = suite.mul(cell.x_I, X_R)
-        handshake = cell.handshake.answered(a2)
+        handshake = started.answered(a2)
         if not equal(handshake.tag(cell.N_I, DH), a2.tagR):
             raise PeerFault(ErrorCode.E_AUTH, "tagR is not that of the manager that was called")
-        kappa_b = open_kappa(self.context, connect.hybrid_key, connect.psid, connect.cred_NM, a2.ct_kappa)
+        kappa_b = open_kappa(self.context, connect.hybrid_key, connect.psid, a2.cred_R, a2.ct_kappa)
         N_R = recover(suite, own.d, C1, C2)
         channel = Channel(suite, handshake.key(cell.N_I, N_R, DH), handshake.T)
         a3 = NmAuth3(connect.psid, channel.seal("A/k3", b"")).encode()
@@ -199,12 +203,20 @@ class _Steps:
             Tell(link, install),
             Tell(
                 peer_manager(connect.nm_id),
-                Authenticated(
-                    connect.cred_NM, connect.cred_NC, connect.endpoint, started_here=True, hybrid=bool(kappa_b)
-                ),
+                Authenticated(a2.cred_R, connect.cred_NC, connect.endpoint, started_here=True, hybrid=bool(kappa_b)),
             ),
         ]
         return Linked(data, a3, now.mono + ANSWER_CACHE_S), outputs
+
+    def _presented(self, shown: bytes, cred_NM: bytes, cred_NC: bytes, now: Now) -> Credential:
+        """Return the credential that a manager shows, after checking that it is the one that its coordinator knows.
+
+        While a renewal is under way it may be the one before or after that, for the same keys (RN-07); E_CRED else.
+        """
+        theirs = self.context.trust.verify((shown, cred_NC), Role.MANAGER, now.wall)
+        if not same_keys(theirs.claims, SignedCredential.decode(cred_NM).claims):
+            raise PeerFault(ErrorCode.E_CRED, "the coordinator knows another credential of this manager")
+        return theirs
 
     # ------------------------------------------------------------------ responder
 
@@ -240,18 +252,17 @@ class _Steps:
             case _:
                 raise PeerFault(ErrorCode.E_BUSY, "coordinator does not answer")
         suite, own, a1 = self._suite, self._own, cell.a1
-        if cred_NM != a1.cred_I:
-            raise PeerFault(ErrorCode.E_CRED, "the coordinator knows another credential of this manager")
-        theirs = self.context.trust.verify((cred_NM, cred_NC), Role.MANAGER, now.wall)
+        self.context.trust.verify((cred_NM, cred_NC), Role.MANAGER, now.wall)
+        theirs = self._presented(a1.cred_I, cred_NM, cred_NC, now)
         E1, E2 = _keys(suite, theirs.claims)
         public = hybrid_key_of(self.context, cred_NM, published)
-        kappa_a = open_kappa(self.context, public, a1.psid, cred_NM, a1.ct_kappa)
+        kappa_a = open_kappa(self.context, public, a1.psid, a1.cred_I, a1.ct_kappa)
         X_I, C1, C2 = suite.check(a1.X_I), suite.check(a1.C1R), suite.check(a1.C2R)
         N_I = recover(suite, own.d, C1, C2)
         x_R = suite.random_scalar(entropy)
         posed = challenge(suite, E1, E2, entropy)
         DH = suite.mul(x_R, X_I)
-        kappa_b, ct_b = seal_kappa(self.context, public, a1.psid, cred_NM, entropy)
+        kappa_b, ct_b = seal_kappa(self.context, public, a1.psid, a1.cred_I, entropy)
         untagged = NmAuth2(a1.psid, suite.base_mul(x_R), posed.C1, posed.C2, own.credential.raw, ct_b, bytes(16))
         started = Handshake.start(suite, "A/nmauth", a1.psid, theirs.digest, own.credential.digest, cell.wire)
         handshake = started.answered(untagged)
@@ -259,7 +270,7 @@ class _Steps:
         channel = Channel(suite, handshake.key(N_I, posed.N, DH), handshake.T)
         repeat = Repeat.first(cell.peer, a2, now)
         kappas = (kappa_a, kappa_b)
-        waiting = AwaitNm3(theirs.claims.sub, cred_NM, cred_NC, channel, kappas, cell.wire, cell.peer, repeat)
+        waiting = AwaitNm3(theirs.claims.sub, a1.cred_I, cred_NC, channel, kappas, cell.wire, cell.peer, repeat)
         return waiting, [repeat.output()]
 
     def _confirmed(self, cell: AwaitNm3, data: bytes) -> Step:

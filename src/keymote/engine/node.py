@@ -17,7 +17,20 @@ from keymote.engine.pairwise.manager import manager_session_kind
 from keymote.engine.pairwise.relay import RELAYED
 from keymote.engine.peer import peer_kind
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.enrolment import Bind, Cookie, Cred, DoneMessage, Error, Hello, Join, Offer, Share, Vpt
+from keymote.wire.enrolment import (
+    Bind,
+    Cookie,
+    Cred,
+    DoneMessage,
+    Error,
+    Hello,
+    Join,
+    Newcred,
+    Offer,
+    Renew,
+    Share,
+    Vpt,
+)
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import (
     Auth1,
@@ -116,7 +129,7 @@ def _manager_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
 
 def _device_body(_link: bytes, _peer_id: bytes, mt: int, body: bytes) -> CellKey:
     match mt:
-        case Peercred.mt:
+        case Peercred.mt | Newcred.mt:
             return OWN_ENROLMENT
         case Shresp.mt:
             return session_of(peek_id(body, mt))
@@ -129,7 +142,7 @@ def _device_body(_link: bytes, _peer_id: bytes, mt: int, body: bytes) -> CellKey
 def _registrar_body(link: bytes, peer_id: bytes, mt: int, body: bytes) -> CellKey:
     if link == peer_id:
         match mt:
-            case Sessreq.mt | Shreq.mt | Revoke.mt:
+            case Sessreq.mt | Shreq.mt | Revoke.mt | Renew.mt:
                 return enrolment_of(peer_id)
             case Error.mt:
                 return session_of(_session_in(mt, body))

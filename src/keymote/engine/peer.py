@@ -10,8 +10,9 @@ from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Output, Pe
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import DropManager
 from keymote.engine.link import Cut, LinkBody, SealBody, link_to_manager
+from keymote.engine.renewal import same_keys
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.credential import Role, SignedCredential
+from keymote.wire.credential import Role, SignedCredential, kid_of
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import Xcred
 
@@ -22,7 +23,8 @@ ALIVE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PeerCell:
-    """`linked`: a link that was started here exists. `waiting`: (session, body) until it does; `alive_at`: when that link
+    """`cred_NM` is the credential that it has shown. `linked`: a link that was started here exists, under our credential
+    `as_kid`. `waiting`: (session, body) until it does; `alive_at`: when that link
     was made or brought something last, on the monotonic clock; forgotten at restart.
 
     `hybrid`: whether κ entered the key of the link that was started here, and of the one that was started there.
@@ -38,6 +40,7 @@ class PeerCell:
     waiting: tuple[tuple[CellKey, bytes], ...] = ()
     hybrid: tuple[bool, bool] = (False, False)
     alive_at: float = -inf
+    as_kid: bytes = b""
 
 
 # ------------------------------------------------------------------ commands
@@ -121,7 +124,8 @@ def peer_kind(context: RegistrarContext) -> Kind:
                 said = [Tell(link, SealBody(body)) for _, body in known.waiting]
                 hybrids = (hybrid, known.hybrid[1])
                 linked = replace(known, linked=True, connecting=False, waiting=(), hybrid=hybrids, alive_at=now.mono)
-                return linked, said
+                as_kid = kid_of(context.chain[0])
+                return replace(linked, cred_NM=cred_NM, cred_NC=cred_NC, as_kid=as_kid), said
             case DropManager() if cell is not None:
                 gone = [Tell(link_to_manager(cell.nm_id, started_here=here), Cut()) for here in (True, False)]
                 return replace(cell, linked=False, waiting=()), gone
@@ -151,17 +155,25 @@ def peer_kind(context: RegistrarContext) -> Kind:
 def _say(context: RegistrarContext, cell: PeerCell | None, command: SayTo, now: Now, entropy: Entropy) -> Step:
     if cell is None or cell.cred_NM != command.cred_NM:
         verified = context.trust.verify((command.cred_NM, command.cred_NC), Role.MANAGER, now.wall)
-        epoch, hybrid = (cell.epoch, cell.hybrid) if cell is not None else (0, (False, False))
-        cell = PeerCell(verified.claims.sub, command.cred_NM, command.cred_NC, command.endpoint, epoch, hybrid=hybrid)
+        if cell is not None and same_keys(verified.claims, SignedCredential.decode(cell.cred_NM).claims):
+            cell = replace(
+                cell, linked=False
+            )  # one of us has heard of a renewal first: let it show what it has (RN-07)
+        else:
+            epoch, hybrid = (cell.epoch, cell.hybrid) if cell is not None else (0, (False, False))
+            nm_id = verified.claims.sub
+            cell = PeerCell(nm_id, command.cred_NM, command.cred_NC, command.endpoint, epoch, hybrid=hybrid)
     dead = command.afresh and now.mono >= cell.alive_at + ALIVE_S
-    if cell.linked and cell.hybrid[0] is bool(command.hybrid_key) and not dead:
+    as_now = cell.hybrid[0] is bool(command.hybrid_key) and cell.as_kid == kid_of(context.chain[0])
+    if cell.linked and as_now and not dead:
         return cell, [Tell(link_to_manager(cell.nm_id, started_here=True), SealBody(command.body))]
     if len(cell.waiting) >= MOST_WAITING:
         return cell, [Tell(command.session, CannotReach(ErrorCode.E_BUSY))]
     outputs: list[Output] = []
     if not cell.connecting:
         psid = entropy.draw(8)
-        connect = Connect(psid, cell.nm_id, cell.cred_NM, cell.cred_NC, command.endpoint, command.hybrid_key)
+        named = (command.cred_NM, command.cred_NC, command.endpoint)
+        connect = Connect(psid, cell.nm_id, *named, command.hybrid_key)
         outputs.append(Tell(CellKey("nmauth", psid), connect))
     waiting = (*cell.waiting, (command.session, command.body))
     return replace(cell, linked=False, connecting=True, waiting=waiting, endpoint=command.endpoint), outputs
@@ -176,12 +188,13 @@ def _heard(cell: PeerCell, link: CellKey, epoch: int, now: Now) -> PeerCell:
 
 def _record(cell: PeerCell, generation: int) -> bytes:
     known = (cell.cred_NM, cell.cred_NC, cell.endpoint, cell.epoch, cell.linked)
-    return cbor.encode_array(1, *known, generation, *cell.hybrid)
+    return cbor.encode_array(1, *known, generation, *cell.hybrid, cell.as_kid)
 
 
 def _load(nm_id: bytes, record: bytes, generation: int) -> PeerCell:
     """Return the cell of a record; a link that a backup remembers is not used again (LK-10)."""
     row: Any = cbor.decode(record, max_size=2048)
     _, cred_NM, cred_NC, endpoint, epoch, linked, written, *rest = row
-    here, there = rest or (False, False)  # rows of before the post-quantum profile have none
-    return PeerCell(nm_id, cred_NM, cred_NC, endpoint, epoch, linked and written == generation, hybrid=(here, there))
+    here, there, as_kid = rest if len(rest) == 3 else (False, False, b"")  # older rows: the link is made anew
+    linked = linked and written == generation
+    return PeerCell(nm_id, cred_NM, cred_NC, endpoint, epoch, linked, hybrid=(here, there), as_kid=as_kid)

@@ -29,6 +29,8 @@ class CredentialState(StrEnum):
     """At most one credential of a subject is `active`."""
 
     ACTIVE = "active"
+    RENEWED = "renewed"
+    """Another one for the same keys is in force; this one is good until it ends, for who has not heard of that."""
     SUPERSEDED = "superseded"
     REVOKED = "revoked"
     RETIRED = "retired"

@@ -80,6 +80,7 @@ class Scene:
     devices: dict[str, DeviceContext]
     managers: dict[str, RegistrarContext]
     tallies: dict[str, Tally]
+    operators: Mapping[str, Operator] = field(default_factory=dict)
     codes: dict[str, Secret] = field(default_factory=dict)
     _serial: int = 0
 
@@ -181,6 +182,31 @@ class Scene:
             self.sim.transmit(name, self.sim.hosts[peer].address, record)
         return record
 
+    # ------------------------------------------------------------------ managers' own renewal
+
+    def renewed(self, manager: str, life_s: int = YEARS) -> bytes:
+        """Return a newer credential for the keys of a manager, issued by its coordinator now; nobody has it yet."""
+        number = manager.removeprefix("nm")
+        own = self.managers[manager].membership
+        assert own is not None
+        now = int(EPOCH + self.sim.now)
+        serial = sha256(own.credential.raw)[:8]
+        claims = replace(own.credential.claims, iat=now, exp=now + life_s, serial=serial)
+        return issue(self.operators[f"nc{number}"].signing, claims).raw
+
+    def know(self, manager: str, credential: bytes) -> None:
+        """Let the coordinator of a manager hand out this credential of it."""
+        register = self.federation.coordinators[int(manager.removeprefix("nm")) - 1].managers
+        register[manager] = replace(register[manager], credential=credential)
+
+    def adopt(self, manager: str, credential: bytes) -> None:
+        """Let a manager be known by this credential from its next start on."""
+        context = self.managers[manager]
+        assert context.membership is not None
+        verified = context.trust.verify((credential, *context.membership.issuers), Role.MANAGER, None)
+        membership = replace(context.membership, credential=verified)
+        self.managers[manager] = replace(context, membership=membership, chain=(credential, *context.chain[1:]))
+
     # ------------------------------------------------------------------ hard times
 
     def fork(self, label: str) -> "Scene":
@@ -251,7 +277,7 @@ def two_operators(
         signing = ours.generate_signing_key(entropy.fork(name))
         devices[name] = DeviceContext(identity(name), ours, signing, trust, accept_compact=accept_compact)
         sim.add(name, _device(devices, name, tallies), segment=home, at_boot=((OWN_LINK, Announce()),))
-    scene = Scene(sim, ours, federation, witness, dict(homes), devices, managers, tallies)
+    scene = Scene(sim, ours, federation, witness, dict(homes), devices, managers, tallies, operators)
     if enrolled:
         scene.enrol(*homes)
     if channel is not None:

@@ -190,3 +190,22 @@ __all__ = [
     "Vpt",
     "VptBody",
 ]
+
+
+# ------------------------------------------------------------------ renewal, inside LINK (docs/decisions/0121)
+
+
+@message(61)
+class Renew(Message):
+    """D -> NM: the newest credential that I hold has this kid; is there a newer one?"""
+
+    kid: Annotated[bytes, ID]
+
+
+@message(62)
+class Newcred(Message):
+    """NM -> D: your newest credential, for the same keys, its issuer's, and that one's issuer's unless it is pinned."""
+
+    cred: Annotated[bytes, Octets(64, 256)]
+    cred_NM: Annotated[bytes, Octets(64, 256)]
+    cred_NC: Annotated[bytes, Octets(64, 256)] | None = None

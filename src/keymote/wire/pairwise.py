@@ -69,13 +69,18 @@ class Sessreq(Message):
 
 @message(17)
 class Peercred(Message):
-    """NM -> D: whom to talk to, with credentials that the device checks itself; role 1 initiator, 2 responder."""
+    """NM -> D: whom to talk to, with credentials that the device checks itself; role 1 initiator, 2 responder.
+
+    `kid_own` names which of its own credentials the peer is told, once there was a renewal (docs/decisions/0121); then
+    cred_NC is there, too.
+    """
 
     psid: Annotated[bytes, ID]
     role: Annotated[int, Uint(2)]
     cred_peer: Annotated[bytes, CREDENTIAL]
     cred_peerNM: Annotated[bytes, CREDENTIAL]
     cred_NC: Annotated[bytes, CREDENTIAL] | None = None
+    kid_own: Annotated[bytes, ID] | None = None
 
 
 @message(17)
@@ -90,6 +95,7 @@ class PeercredCompact(Message):
     kid_NM: Annotated[bytes, ID]
     pk_NM: Annotated[bytes, POINT]
     status_epoch: Annotated[int, Uint()]
+    kid_own: Annotated[bytes, ID] | None = None
 
 
 @message(19)

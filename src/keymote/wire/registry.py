@@ -57,8 +57,11 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     gsec.Gsec,
     group.MaskKey,
     group.Bundle,
+    enrolment.Renew,
+    enrolment.Newcred,
 )
-"""Every message of protocols A and B, in the order of Triad-1 1.12 but for the delegation, which comes before START."""
+"""Every message of protocols A and B, in the order of Triad-1 1.12 but for the delegation, which comes before START; 61 and
+62 are ours (docs/decisions/0121)."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})

@@ -39,15 +39,18 @@ from keymote.engine.context import (
 )
 from keymote.engine.enrolment.schedule import Run, generator, opening
 from keymote.engine.faces import (
+    CredentialRenewed,
     Enrolled,
     EnrolmentFailed,
     OpenSession,
     Provision,
+    RenewCredential,
     SessionClosed,
     session_of,
 )
 from keymote.engine.link import OWN_LINK, Cut, Install, LinkBody, SealBody
 from keymote.engine.pairwise.invitation import Begin, Invited, WantRevocation
+from keymote.engine.renewal import again_s, due_at, same_keys
 from keymote.errors import ErrorCode, Incompatible, PeerFault
 from keymote.wire.cose import Sign1
 from keymote.wire.credential import Credential, SignedCredential, kid_of
@@ -61,7 +64,9 @@ from keymote.wire.enrolment import (
     Hello,
     HelloClaims,
     Join,
+    Newcred,
     Offer,
+    Renew,
     Share,
     ShareBody,
     SignedHello,
@@ -143,7 +148,8 @@ class AwaitCred:
 @dataclass(frozen=True, slots=True)
 class Registered:
     """A member. `done` answers a repeated CRED; `revoke_ctr` counts this device's REVOKEs; `vouched` is the highest
-    status epoch heard of each manager, by kid.
+    status epoch heard of each manager, by kid. `former` is the credential before the last renewal, which peers may still
+    be told; `ask_at` (UTC seconds) when to ask for a newer one.
     """
 
     membership: Membership
@@ -152,6 +158,21 @@ class Registered:
     done: bytes
     revoke_ctr: int = 0
     vouched: tuple[tuple[bytes, int], ...] = ()
+    former: bytes = b""
+    ask_at: int = 0
+
+    def known_as(self, kid: bytes | None) -> Membership:
+        """Return what this device is under its credential `kid`; without one, under the oldest that it holds (RN-05).
+
+        Raises:
+            PeerFault: E_CRED for a credential that it does not hold.
+        """
+        own = self.membership
+        if kid == own.credential.kid or (kid is None and not self.former):
+            return own
+        if self.former and kid in (None, kid_of(self.former)):
+            return replace(own, credential=_unverified(self.former))
+        raise PeerFault(ErrorCode.E_CRED, "the manager names a credential that this device does not hold")
 
 
 NewcomerCell = AwaitHello | AwaitOffer | AwaitVpt | AwaitCred | Registered
@@ -169,6 +190,7 @@ def newcomer_kind(context: DeviceContext) -> Kind:
         record=_record,
         load=lambda _id, record: _load(record, context),
         deadline=_deadline,
+        wake_at=lambda cell: cell.ask_at if context.has_clock and isinstance(cell, Registered) else None,
         same_record=_same_record,
     )
 
@@ -191,8 +213,14 @@ class _Steps:
                 return self._over(cell, ErrorCode.E_TIMEOUT, now, counts=False)
             case OpenSession() as command, Registered():
                 return cell, [Tell(session_of(command.psid), Begin(cell.membership, command))]
+            case Told(LinkBody() as heard), Registered() if peek(heard.body)[0] == Newcred.mt:
+                return self._newer(cell, heard, now)
             case Told(LinkBody() as heard), Registered():
                 return self._invited(cell, heard)
+            case RenewCredential(), Registered():
+                return self._ask_for_newer(cell, now)
+            case Due(), Registered() if self.context.has_clock and now.wall >= cell.ask_at:
+                return self._ask_for_newer(cell, now)
             case Told(WantRevocation() as command), Registered():
                 ctr = cell.revoke_ctr + 1
                 revoke = Revoke(command.psid, command.key_id, command.reason, command.kid_accused, ctr)
@@ -305,7 +333,9 @@ class _Steps:
             return self._over(cell, fault.code, now, counts=False)
         run = cell.run.add(data)
         done = DoneMessage(run.seal("A/k9", b"")).encode()
-        member = Registered(Membership(cell.d, cell.V, credential, issuers), cell.registrar, sha256(data), done)
+        membership = Membership(cell.d, cell.V, credential, issuers)
+        ask_at = due_at(credential.claims)
+        member = Registered(membership, cell.registrar, sha256(data), done, ask_at=ask_at)
         install = Install(OWN_LINK.id, cell.registrar, self.context.id, 0, self.context.suite.id, run.link_key(), peer)
         outputs: list[Output] = [
             Tell(OWN_LINK, install),
@@ -352,6 +382,37 @@ class _Steps:
             EnrolmentFailed(code, pause),
         ]
 
+    # ------------------------------------------------------------------ renewal (docs/decisions/0121)
+
+    def _ask_for_newer(self, cell: Registered, now: Now) -> Step:
+        """Tell the registrar which credential this device holds; again after a day, until there is a newer one (RN-01)."""
+        held = cell.membership.credential
+        asked = replace(cell, ask_at=max(now.wall, due_at(held.claims)) + again_s(held.claims))
+        return asked, [Tell(OWN_LINK, SealBody(Renew(held.kid).encode()))]
+
+    def _newer(self, cell: Registered, heard: LinkBody, now: Now) -> Step:
+        """NEWCRED: take a newer credential for our very keys, keep the one before it, and say so (RN-03, RN-04)."""
+        told = Newcred.decode(heard.body, sizes_of(self.context.suite.id))
+        issuers = (told.cred_NM,) if told.cred_NC is None else (told.cred_NM, told.cred_NC)
+        own = cell.membership
+        if (told.cred, issuers) == (own.credential.raw, own.issuers):
+            return cell, [Tell(OWN_LINK, SealBody(Renew(own.credential.kid).encode()))]  # it has not heard us
+        wall = now.wall if self.context.has_clock else None
+        credential = self.context.trust.verify((told.cred, *issuers), self.context.role, wall)
+        if not same_keys(credential.claims, own.credential.claims):
+            raise PeerFault(ErrorCode.E_CRED, "the newer credential is not for the keys of this device")
+        if credential.claims.exp < own.credential.claims.exp:
+            raise PeerFault(ErrorCode.E_CRED, "the newer credential ends before the one that this device holds")
+        member = replace(own, credential=credential, issuers=issuers)
+        if credential.raw == own.credential.raw:
+            held = [Tell(OWN_LINK, SealBody(Renew(credential.kid).encode()))]
+            return replace(cell, membership=member), held
+        taken = replace(cell, membership=member, former=own.credential.raw, ask_at=due_at(credential.claims))
+        return taken, [
+            Tell(OWN_LINK, SealBody(Renew(credential.kid).encode())),
+            CredentialRenewed(self.context.id, credential.raw, credential.claims.exp),
+        ]
+
     # ------------------------------------------------------------------ the member
 
     def _invited(self, cell: Registered, heard: LinkBody) -> Step:
@@ -360,9 +421,9 @@ class _Steps:
         if mt != Peercred.mt:
             raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a device")
         sizes = sizes_of(self.context.suite.id)
-        if count != COMPACT_ELEMENTS:
+        if count < COMPACT_ELEMENTS:
             full = Peercred.decode(heard.body, sizes)
-            return cell, [Tell(session_of(full.psid), Invited(cell.membership, full))]
+            return cell, [Tell(session_of(full.psid), Invited(cell.known_as(full.kid_own), full))]
         compact = PeercredCompact.decode(heard.body, sizes)
         known = dict(cell.vouched)
         if compact.status_epoch < known.pop(compact.kid_NM, 0):
@@ -371,7 +432,7 @@ class _Steps:
         vouched = tuple(known.items())[-MOST_MANAGERS:]
         if vouched != cell.vouched:
             cell = replace(cell, vouched=vouched)
-        return cell, [Tell(session_of(compact.psid), Invited(cell.membership, compact))]
+        return cell, [Tell(session_of(compact.psid), Invited(cell.known_as(compact.kid_own), compact))]
 
 
 def _heard(data: bytes) -> tuple[Hello, Sign1 | None]:
@@ -383,6 +444,11 @@ def _heard(data: bytes) -> tuple[Hello, Sign1 | None]:
     envelope = SignedHello.decode(data, sizes).envelope
     claims = HelloClaims.decode(envelope.payload, sizes)
     return Hello(claims.nm_id, claims.nc_id, claims.suites, claims.hello_n, claims.status_epoch), envelope
+
+
+def _unverified(raw: bytes) -> Credential:
+    """Return a credential of our own record, which was verified before it got there."""
+    return Credential(raw, SignedCredential.decode(raw).claims, kid_of(raw))
 
 
 def _first(peer: Peer, data: bytes, now: Now) -> Repeat:
@@ -418,7 +484,7 @@ def _record(cell: NewcomerCell) -> bytes:
         case Registered():
             own = cell.membership
             member: list[object] = [own.d.expose(), own.V, own.credential.raw, list(own.issuers)]
-            rest = [cell.registrar, cell.cred_digest, cell.done, cell.revoke_ctr]
+            rest = [cell.registrar, cell.cred_digest, cell.done, cell.revoke_ctr, cell.former, cell.ask_at]
             return cbor.encode_array(1, 2, member, rest, [list(entry) for entry in cell.vouched])
 
 
@@ -441,11 +507,12 @@ def _load(record: bytes, context: DeviceContext) -> NewcomerCell:
                 E2,
                 Repeat(peer, data, 0.0),
             )
-        case [1, 2, [d, V, raw, issuers], [registrar, cred_digest, done, revoke_ctr], vouched]:
-            credential = Credential(raw, SignedCredential.decode(raw).claims, kid_of(raw))
+        case [1, 2, [d, V, raw, issuers], [registrar, cred_digest, done, revoke_ctr, *renewal], vouched]:
+            credential = _unverified(raw)
             membership = Membership(Secret(d), V, credential, tuple(issuers))
             known = tuple((kid, epoch) for kid, epoch in vouched)
-            return Registered(membership, registrar, cred_digest, done, revoke_ctr, known)
+            former, ask_at = renewal or (b"", due_at(credential.claims))  # rows of before renewal have neither
+            return Registered(membership, registrar, cred_digest, done, revoke_ctr, known, former, ask_at)
         case _:
             raise Incompatible(
                 "the stored enrolment is of another version", do="enrol the device again (device rejoin)"

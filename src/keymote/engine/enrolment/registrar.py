@@ -35,6 +35,7 @@ from keymote.engine.base import (
     replace,
 )
 from keymote.engine.context import PostQuantum, RegistrarContext, backoff_s
+from keymote.engine.enrolment import renewal
 from keymote.engine.enrolment.schedule import Run, generator, opening
 from keymote.engine.faces import (
     OWN,
@@ -66,7 +67,7 @@ from keymote.engine.member import (
 from keymote.engine.own import RaiseStatusEpoch
 from keymote.engine.queries import Receipt, RegisterCredential
 from keymote.errors import ErrorCode, PeerFault, Unavailable
-from keymote.wire.credential import Claims, Credential, SignedCredential, issue
+from keymote.wire.credential import SignedCredential
 from keymote.wire.enrolment import (
     Bind,
     BindBody,
@@ -75,6 +76,7 @@ from keymote.wire.enrolment import (
     DoneMessage,
     Join,
     Offer,
+    Renew,
     Share,
     ShareBody,
     Vpt,
@@ -208,11 +210,16 @@ class _Steps:
                 return cell, [Tell(session, NoSuchMember())]
         if cell is None:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, "nobody expects this device; import its label first")
+        context, dev_id = self.context, cell.dev_id
         match item, cell.phase:
             case Told(Admitted() as admitted), _:
                 return self._join(cell, admitted, now, entropy)
             case Received(peer, data), _:
                 return self._datagram(cell, peer, data, now, entropy)
+            case Answer(ref, result), _ if ref == renewal.ASK:
+                return self._renewal(cell, lambda member: renewal.registered(context, dev_id, member, result, now))
+            case Due(), None:
+                return self._renewal(cell, lambda member: renewal.due(context, dev_id, member, now, entropy))
             case Answer(_, result), AwaitRegistration() as phase:
                 return self._registered(cell, phase, result, now)
             case Due(), AwaitShare():
@@ -228,6 +235,9 @@ class _Steps:
             case Told(LinkBody() as heard), phase:
                 if isinstance(phase, AwaitDone):
                     cell = replace(cell, phase=None, code=None)
+                if peek(heard.body)[0] == Renew.mt:
+                    kid = Renew.decode(heard.body, sizes_of(1)).kid  # its length does not depend on the suite
+                    return self._renewal(cell, lambda member: renewal.heard(context, dev_id, member, kid, now, entropy))
                 return self._member(cell, lambda member: serve_member(member, heard))
             case Told(WantMember() | RememberSession() as command), _:
                 return self._member(cell, lambda member: _told(member, command))
@@ -306,7 +316,8 @@ class _Steps:
         body = BindBody.decode(run.open("A/k6", Bind.decode(data, sizes).ct), sizes)
         dleq.verify(suite, body.c, body.s, phase.e_NM, phase.W, phase.E1, body.E2, "A/dleq", run.T.value)
         phase.key.verify(run.to_be_possessed(), body.pop)
-        credential = self._issue(cell.dev_id, suite.id, phase.E1, Point(body.E2), phase.key.encoding, now, entropy)
+        keys = renewal.Keys(suite.id, phase.E1, body.E2, phase.key.encoding)
+        credential = renewal.issued(self.context, cell.dev_id, keys, now, entropy)
         run = run.add(data)
         chain = CredBody(credential.raw, *self.context.chain).encode()
         cred = Cred(run.seal("A/k7", chain)).encode()
@@ -324,26 +335,6 @@ class _Steps:
         )
         cell = replace(cell, phase=waiting)
         return cell, [self._register(cell)]
-
-    def _issue(
-        self, dev_id: bytes, suite: int, E1: Point, E2: Point, sig_pk: bytes, now: Now, entropy: Entropy
-    ) -> Credential:
-        context = self.context
-        claims = Claims(
-            iss=context.id,
-            sub=dev_id,
-            exp=now.wall + context.policy.credential_life_s,
-            iat=now.wall,
-            serial=entropy.draw(8),
-            suite=suite,
-            nc_id=context.nc_id,
-            E1=E1,
-            E2=E2,
-            sig_pk=sig_pk,
-            status_epoch=0,
-            role=context.registers,
-        )
-        return issue(context.signing, claims)
 
     @staticmethod
     def _register(cell: RegistrarCell) -> Ask:
@@ -413,6 +404,12 @@ class _Steps:
         return replace(cell, phase=None, code=replace(cell.code, replaces=serial))
 
     # ------------------------------------------------------------------ the member
+
+    def _renewal(self, cell: RegistrarCell, act: Callable[[Member], tuple[Member, list[Output]]]) -> Step:
+        """Let `renewal` decide for an active member; nobody else's credential is renewed (RN-06)."""
+        if cell.member is None or cell.member.status != ACTIVE:
+            raise PeerFault(ErrorCode.E_NOSHARE, "no credential of this device is renewed")
+        return self._member(cell, act)
 
     def _member(self, cell: RegistrarCell, act: Callable[[Member], tuple[Member, list[Output]]]) -> Step:
         if cell.member is None:
@@ -505,6 +502,8 @@ def _wake_at(cell: RegistrarCell) -> int | None:
             return cell.phase.ask_again
         case AwaitDone():
             return cell.phase.until
+        case None if cell.member is not None and cell.member.status == ACTIVE:
+            return renewal.wake_at(cell.member)
         case _:
             return None
 

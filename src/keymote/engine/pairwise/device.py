@@ -48,7 +48,7 @@ from keymote.engine.pairwise.states import (
     SessionCell,
 )
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.credential import SignedCredential, kid_of
+from keymote.wire.credential import SignedCredential
 from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import (
@@ -194,11 +194,9 @@ class _Steps:
                 raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not expected in this state of the session")
 
     def _check_note(self, cell: SessionCell, note: Revnote) -> None:
-        """Accept REVNOTE by the own manager only (RV-05, RV-06)."""
+        """Accept REVNOTE by the own manager's key only, under whichever credential it stands now (RV-05, RV-06, RN-07)."""
         raw = _manager_credential(cell)
         claims = SignedCredential.decode(raw).claims
-        if note.envelope.kid != kid_of(raw):
-            raise PeerFault(ErrorCode.E_CRED, "revocation note of a manager that is not ours")
         note.envelope.check(self.context.trust.key(claims.suite, claims.sig_pk), Revnote.mt)
 
     def _shares(self, cell: SessionCell, answer: Shresp, now: Now) -> Step:

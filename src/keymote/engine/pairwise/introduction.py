@@ -14,6 +14,7 @@ from keymote.engine.pairwise import contribution
 from keymote.engine.pairwise.register import Asking, Called, Dead, ManagerSessionCell, Party, Register
 from keymote.engine.peer import SayTo, XcredHeard
 from keymote.engine.queries import DeviceFound
+from keymote.engine.renewal import expired
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Role, SignedCredential, digest_of, kid_of
 from keymote.wire.pairwise import COMPACT, FAST, Peercred, PeercredCompact, Sessreq, Xcred, XshareRequest
@@ -29,6 +30,9 @@ def begin(context: RegistrarContext, asked: Asked, request: Sessreq, now: Now) -
     why = refuses(context, hybrid=True, weak=asked.member.weak)
     if why:
         return None, not_post_quantum(asked.link, request.mt, request.psid, why)
+    late = expired(asked.member.claims, now.wall)
+    if late is not None:
+        return None, not_to_be_had(asked.link, request.mt, request.psid, late)
     key = session_of(request.psid)
     cell = Asking(request.psid, request.flags, Party.of(asked.member), request.dev_id_2, until=now.mono + GIVE_UP_S)
     return cell, [
@@ -77,6 +81,11 @@ def given_up(cell: Asking, code: ErrorCode, why: str = "the peer's manager or de
     return None, [refusal(cell.asker.link, Sessreq.mt, code, cell.psid), Refused("", code, why)]
 
 
+def not_to_be_had(link: CellKey, mt: int, psid: bytes, fault: PeerFault) -> list[Output]:
+    """Return the refusal of a session for the sake of a credential: to whoever asked the code, to the log the whole."""
+    return [refusal(link, mt, fault.code, psid), Refused("", fault.code, str(fault))]
+
+
 def not_post_quantum(link: CellKey, mt: int, psid: bytes, why: str) -> list[Output]:
     """Return the refusal of a session for the sake of the post-quantum profile: to whoever asked, and to the log."""
     return [refusal(link, mt, ErrorCode.E_SUITE, psid), Refused("", ErrorCode.E_SUITE, why)]
@@ -88,7 +97,7 @@ def xcred_heard(
     """XCRED of another manager: a request, the answer to ours, or a repetition of either (S2)."""
     xcred, manager = heard.xcred, heard.manager
     match cell:
-        case Asking() if cell.found is not None and cell.found[0] == manager.cred_NM:
+        case Asking() if cell.nm_id == manager.nm_id:
             foreign = _vouched(context, heard, now)
             if foreign.dev_id != cell.peer_id:
                 raise PeerFault(ErrorCode.E_CRED, "XCRED for another device than the one asked for")
@@ -122,7 +131,10 @@ def xcred_heard(
                 why = "the post-quantum share of XCRED and the link that carries it do not belong together"
             if why:
                 return None, not_post_quantum(heard.link, Xcred.mt, xcred.psid, why)
-            foreign = _vouched(context, heard, now)
+            try:
+                foreign = _vouched(context, heard, now)
+            except PeerFault as fault:
+                return None, not_to_be_had(heard.link, Xcred.mt, xcred.psid, fault)
             key = session_of(xcred.psid)
             called = Called(
                 xcred.psid,
@@ -248,14 +260,16 @@ def introduce(context: RegistrarContext, cell: Register, party: Party) -> list[O
     peer = cell.R if party is cell.I else cell.I
     role = 1 if party is cell.I else 2
     above = context.chain if cell.manager is None else cell.manager[1:]
+    kid_own = party.kid if party.named else None
     body: Peercred | PeercredCompact
     if cell.flags & COMPACT and context.policy.allow_compact:
         claims, manager = peer.claims, SignedCredential.decode(above[0]).claims
         assert claims.E1 is not None and claims.E2 is not None  # checked when the credential was
         digest = digest_of(peer.credential)
         body = PeercredCompact(
-            cell.psid, role, digest, claims.E1, claims.E2, kid_of(above[0]), manager.sig_pk, cell.vouched
+            cell.psid, role, digest, claims.E1, claims.E2, kid_of(above[0]), manager.sig_pk, cell.vouched, kid_own
         )
     else:
-        body = Peercred(cell.psid, role, peer.credential, *above[:2])
+        cred_NM, cred_NC = above[:2]
+        body = Peercred(cell.psid, role, peer.credential, cred_NM, cred_NC, kid_own)
     return [Tell(party.link, SealBody(body.encode()))]

@@ -36,6 +36,7 @@ from keymote.engine.pairwise.register import (
 )
 from keymote.engine.peer import CannotReach, XcredHeard
 from keymote.engine.queries import FindDevice
+from keymote.engine.renewal import expired
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of
@@ -131,18 +132,23 @@ class _Steps:
 
     def _member(self, cell: ManagerSessionCell, member: Member, now: Now, entropy: Entropy) -> Step:
         party, why = Party.of(member), refuses(self.context, hybrid=True, weak=member.weak)
+        late = expired(member.claims, now.wall)
         match cell:
             case Asking():
                 if member.status != ACTIVE:
                     return introduction.given_up(cell, ErrorCode.E_NOSHARE)
                 if why:
                     return introduction.given_up(cell, ErrorCode.E_SUITE, why)
+                if late is not None:
+                    return introduction.given_up(cell, late.code, str(late))
                 return introduction.go_on(self.context, replace(cell, local=party), now, entropy)
             case Called():
                 if member.status != ACTIVE:
                     return None, [refusal(cell.via, Xcred.mt, ErrorCode.E_NOSHARE, cell.psid)]
                 if why:
                     return None, introduction.not_post_quantum(cell.via, Xcred.mt, cell.psid, why)
+                if late is not None:
+                    return None, introduction.not_to_be_had(cell.via, Xcred.mt, cell.psid, late)
                 return introduction.answer(self.context, replace(cell, own=party), now, entropy)
             case Register():
                 if cell.I.dev_id == party.dev_id and cell.I.own:

@@ -21,13 +21,17 @@ REPEATED_S: Final = (10, 60, 600, 3600, 6 * 3600, 86400, 3 * 86400)
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One of the two devices. `own`: it is enrolled here; then `W`, and `bW` once it was needed, are known in memory."""
+    """One of the two devices. `own`: it is enrolled here; then `W`, and `bW` once it was needed, are known in memory.
+
+    `named`: it may hold several credentials, so PEERCRED says which one its peer is told (RN-05).
+    """
 
     dev_id: bytes
     credential: bytes
     own: bool
     W: bytes | None = None
     bW: Point | None = None
+    named: bool = False
 
     @property
     def kid(self) -> bytes:
@@ -44,7 +48,8 @@ class Party:
     @classmethod
     def of(cls, member: Member) -> "Party":
         """Return an own device as a party."""
-        return cls(SignedCredential.decode(member.credential).claims.sub, member.credential, True, member.W)
+        named = member.renewed or member.renewal is not None
+        return cls(member.claims.sub, member.credential, True, member.W, named=named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +181,8 @@ def record(cell: ManagerSessionCell) -> bytes | None:
                 1,
                 0,
                 [cell.psid, cell.flags, cell.number, cell.epoch, cell.vouched, cell.opened, cell.post_quantum],
-                [cell.I.dev_id, cell.I.credential, cell.I.own],
-                [cell.R.dev_id, cell.R.credential, cell.R.own],
+                [cell.I.dev_id, cell.I.credential, cell.I.own, cell.I.named],
+                [cell.R.dev_id, cell.R.credential, cell.R.own, cell.R.named],
                 manager,
                 via,
             )
@@ -200,6 +205,10 @@ def same_record(old: ManagerSessionCell, new: ManagerSessionCell) -> bool:
     return isinstance(old, Register) and isinstance(new, Register) and bool(_STORED(old) == _STORED(new))
 
 
+def _party(dev_id: bytes, credential: bytes, own: bool, named: bool = False) -> Party:
+    return Party(dev_id, credential, own, named=named)
+
+
 def load(_id: bytes, row: bytes) -> ManagerSessionCell:
     """Return the cell of a stored record."""
     items: Any = cbor.decode(row, max_size=2048)
@@ -211,8 +220,8 @@ def load(_id: bytes, row: bytes) -> ManagerSessionCell:
     return Register(
         psid,
         flags,
-        Party(*first),
-        Party(*second),
+        _party(*first),
+        _party(*second),
         None if manager is None else (manager[0], manager[1], manager[2]),
         None if via is None else CellKey("link", via),
         number,

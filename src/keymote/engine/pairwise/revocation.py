@@ -23,11 +23,12 @@ NOBODY: Final = bytes(8)
 
 
 def verified_note(context: RegistrarContext, cell: Register, note: Revnote) -> RevnoteClaims:
-    """Return what the other manager's note says; E_CRED, E_AUTH or E_FORMAT unless it signed it for this session (RV-04)."""
+    """Return what the other manager's note says; E_AUTH or E_FORMAT unless it signed it for this session (RV-04).
+
+    The kid is not compared: the manager may have renewed its credential since, for the same key (RN-07).
+    """
     assert cell.manager is not None
     manager = SignedCredential.decode(cell.manager[1]).claims
-    if note.envelope.kid != kid_of(cell.manager[1]):
-        raise PeerFault(ErrorCode.E_CRED, "revocation note of another manager")
     key = context.trust.key(manager.suite, manager.sig_pk)
     claims = RevnoteClaims.decode(note.envelope.check(key, Revnote.mt), sizes_of(1))
     if not equal(claims.psid, cell.psid) or claims.reason > MOST_REASONS:

@@ -18,6 +18,7 @@ from keymote.engine.queries import (
     RegisterCredential,
     ReportRevocation,
 )
+from keymote.engine.renewal import same_keys
 from keymote.errors import ErrorCode, PeerFault, Unavailable
 from keymote.wire.credential import SignedCredential
 
@@ -33,11 +34,15 @@ class Managed:
 
 @dataclass(slots=True)
 class Entry:
-    """A registered device. `barred`: suspended or revoked, so that look-up answers E_NOSHARE."""
+    """A registered device. `barred`: suspended or revoked, so that look-up answers E_NOSHARE.
+
+    `serials`: of the credential in force and of those for the same keys before it.
+    """
 
     credential: bytes
     manager: str
     barred: bool = False
+    serials: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -57,12 +62,17 @@ class Coordinator:
         known = self.devices.get(claims.sub)
         if known is not None and known.credential == credential:
             return Receipt()
-        if known is not None and SignedCredential.decode(known.credential).claims.serial != replaces:
+        before = None if known is None else SignedCredential.decode(known.credential).claims
+        renews = before is not None and before.serial == replaces and same_keys(claims, before)
+        if renews and known is not None and known.barred:
+            raise PeerFault(ErrorCode.E_NOSHARE, "the device is suspended or revoked")
+        if known is not None and replaces not in known.serials:
             raise PeerFault(ErrorCode.E_CRED, "409: this device is registered with another credential")
         if claims.serial in self.serials:
             raise PeerFault(ErrorCode.E_CRED, "409: this serial is taken")
         self.serials.add(claims.serial)
-        self.devices[claims.sub] = Entry(credential, manager)
+        serials = (*known.serials, claims.serial) if known is not None and renews else (claims.serial,)
+        self.devices[claims.sub] = Entry(credential, manager, serials=serials)
         return Receipt()
 
     def copy(self) -> "Coordinator":
