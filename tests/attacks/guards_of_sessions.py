@@ -18,7 +18,7 @@ from keymote.engine.enrolment import registrar
 from keymote.engine.faces import RevokeDevice, SessionRevoked
 from keymote.engine.link import Window
 from keymote.engine.member import ACTIVE, REVOKED
-from keymote.engine.pairwise import device, initiator, manager, record, responder
+from keymote.engine.pairwise import contribution, device, initiator, record, responder
 from keymote.engine.pairwise.parties import Parties, Shares
 from keymote.engine.pairwise.schedule import Agreement, Channel, Handshake
 from keymote.engine.pairwise.states import AwaitA1, AwaitA2
@@ -170,7 +170,7 @@ def any_peer(patch: pytest.MonkeyPatch) -> None:
 
 def unbound_shares(patch: pytest.MonkeyPatch) -> None:
     """Seal and sign a share without the session that it is for."""
-    patch.setattr(manager, "share_context", lambda *_: b"")
+    patch.setattr(contribution, "share_context", lambda *_: b"")
 
     def opened(suite: Suite, parties: Parties, answer: Shresp) -> Shares:
         claims = ShareClaims.decode(answer.share.check(parties.key_NM, Shresp.mt, b""), sizes_of(suite.id))
