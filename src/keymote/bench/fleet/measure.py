@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from keymote.bench.fleet.plan import Meeting, Place, Terms, device_number, meetings
 from keymote.bench.fleet.processes import Fleet, start
+from keymote.bench.fleet.role import processor_s
 from keymote.bench.report import Metric
 from keymote.errors import Unavailable
 from keymote.stories.processes import Cast
@@ -48,6 +49,8 @@ class Run:
     """Of both streets together: before the first device started, all enrolled, all sessions open."""
     manager_kib: list[int] = field(default_factory=list)
     relay: Mapping[str, int] = field(default_factory=dict)
+    processor_s: Mapping[str, float] = field(default_factory=dict)
+    """Of all roles of a kind (`manager`, `street`) together, from their start to the last session."""
 
 
 async def run(folder: Path, terms: Terms, progress: Progress) -> Run:
@@ -84,6 +87,7 @@ async def _run(folder: Path, terms: Terms, progress: Progress) -> Run:
         made.open_s = await _open(fleet, terms, progress, deadline)
         made.wall_s = time.monotonic() - began
         _weigh(fleet, made)
+        made.processor_s = _processor_s(fleet)
         for said in await fleet.ask_streets("status"):
             made.failures.update(said["failures"])
         _judge(made, await fleet.ask_streets("sessions"))
@@ -94,6 +98,14 @@ async def _run(folder: Path, terms: Terms, progress: Progress) -> Run:
 def _weigh(fleet: Fleet, made: Run) -> None:
     made.device_kib.append(fleet.resident_kib(fleet.streets))
     made.manager_kib.append(fleet.resident_kib(fleet.managers))
+
+
+def _processor_s(fleet: Fleet) -> Mapping[str, float]:
+    spent: dict[str, float] = {}
+    for role in fleet.cast.roles:
+        kind = role.name.partition("-")[0]
+        spent[kind] = spent.get(kind, 0.0) + processor_s(role.pid)
+    return spent
 
 
 async def _enrol(fleet: Fleet, terms: Terms, progress: Progress, deadline: float) -> float:
@@ -165,6 +177,7 @@ def metrics(made: Run) -> list[Metric]:
         _one("fleet.setup_s", "s", made.setup_s),
         _one("fleet.enrol_s", "s", made.enrol_s),
         _one("fleet.open_s", "s", made.open_s),
+        *(_one(f"fleet.processor.{kind}_s", "s", spent) for kind, spent in sorted(made.processor_s.items())),
         _one("fleet.memory.enrolled.device_kib", "KiB", _growth(made.device_kib, 1) / devices),
         _one("fleet.memory.enrolled.manager_kib", "KiB", _growth(made.manager_kib, 1) / devices),
         _one("fleet.memory.open.device_kib", "KiB", _growth(made.device_kib, 2) / (2 * sessions)),

@@ -33,6 +33,12 @@ def resident_kib(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
+def processor_s(pid: int) -> float:
+    """Return the seconds of processor time that a process has used so far, its own and the system's for it."""
+    fields = Path("/proc", str(pid), "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
     """Say that we are ready, and answer questions at `path` until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
