@@ -227,6 +227,19 @@ def test_AU09_one_lost_answer_does_not_cost_a_link_that_works() -> None:
     assert calls_of_managers(scene) == 1
 
 
+def test_AU09_forty_sessions_wait_for_one_nmauth_and_none_is_refused() -> None:
+    scene = two_operators()
+    _, held = until_held(scene, AUTH1, "nm1")
+    psids = [scene.ask("d1", "d2") for _ in range(39)]
+    scene.sim.run_for(1.0)
+    assert refused(scene, "nm1", "session", ErrorCode.E_BUSY) == 0
+    scene.sim.adversary = honest
+    scene.sim.inject("nm1", "nm2", held[0].data)
+    scene.sim.run_for(1.0)
+    assert all(isinstance(scene.session("nm1", psid), Register) for psid in psids)
+    assert calls_of_managers(scene) == 1
+
+
 def test_AU09_a_link_that_stays_silent_is_replaced() -> None:
     scene = two_operators()
     scene.open("d1", "d2")
