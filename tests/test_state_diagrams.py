@@ -22,6 +22,7 @@ def test_the_page_is_what_the_engines_do(
 
 def test_every_state_of_a_session_is_reached_and_left(edges: dict[tuple[str, str], set[state_diagrams.Edge]]) -> None:
     waiting = {"AwaitPeer", "AwaitA1", "AwaitA2", "AwaitA3", "AwaitA4", "AwaitShares", "AwaitFin", "Open"}
+    waiting |= {"AwaitMessage2", "AwaitMessage3", "AwaitMessage4"}
     of_device = edges["device", "session"]
     assert {before for before, _, _ in of_device} - {NOTHING} == waiting
     assert {after for _, _, after in of_device} - {NOTHING} == waiting

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.engine.base import Answer, Item, Kind, Node, Now, Received, Step, Told
-from keymote.engine.context import RegistrarPolicy
+from keymote.engine.context import Handshake, RegistrarPolicy
 from keymote.engine.enrolment.registrar import RegistrarCell
 from keymote.engine.faces import (
     CloseSession,
@@ -218,6 +218,10 @@ def worlds() -> Iterator[tuple[Scene, Callable[[Datagram], list[Datagram]]]]:
         for mt, *ends in WAYS:
             yield two_operators(homes=two, policy=quiet, enrolled=False), adversary(mt, *ends)
     yield two_operators(homes=two, policy=quiet, enrolled=False), no_shreq
+    by_edhoc = Handshake.EDHOC
+    yield two_operators(homes=two, policy=quiet, enrolled=False, handshake=by_edhoc), lambda sent: [sent]
+    for mt in (64, 65, 66, 67):
+        yield two_operators(homes=two, policy=quiet, enrolled=False, handshake=by_edhoc), losing(mt, *DEVICES)
 
 
 def record() -> dict[tuple[str, str], set[Edge]]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from keymote.device.config import DeviceConfig, read_config, read_secret_text
+from keymote.device.config import HANDSHAKES, DeviceConfig, read_config, read_secret_text
+from keymote.engine.context import Handshake
 from keymote.errors import CallerFault
 
 GOOD = 'id = "00000000000000a1"\nroot = "root.pin"\n'
@@ -32,7 +33,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         GOOD
         + 'suite = 17\nstate = "s"\nkey_uri = "file:k"\ncode_file = "c"\nmanager_code_file = "/m"\nlisten = "[::1]:5683"\n'
         + 'manager = "coap://127.0.0.1:1"\ngroup = "224.0.1.187:7"\ninterface = "192.0.2.1"\npoll_s = 30\n'
-        + "accept_compact = true\nhas_clock = true\n"
+        + "accept_compact = true\nhas_clock = true\nhandshake = 'edhoc'\n"
     )
     config = read_config(written(tmp_path, text))
     assert (config.suite, config.state, config.key_uri) == (17, tmp_path / "s", f"file:{tmp_path / 'k'}")
@@ -41,6 +42,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
     assert (config.group, config.interface, config.poll_s) == (("224.0.1.187", 7), "192.0.2.1", 30.0)
     assert config.accept_compact
     assert config.has_clock
+    assert config.handshake == "edhoc"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         (GOOD + "listen = 'here'", "listen"),
         (GOOD + "listen = '127.0.0.1:99999'", "listen"),
         (GOOD + "has_clock = 'yes'", "has_clock"),
+        (GOOD + "handshake = 'any'", "handshake"),
         (GOOD + "manager = 7", "manager"),
         (GOOD + "colour = 'red'", "colour"),
         ("id = ", "TOML"),
@@ -83,3 +86,8 @@ def test_a_code_that_others_may_read_is_not_read(tmp_path: Path) -> None:
     code.write_bytes(b"\xff")
     with pytest.raises(CallerFault):
         read_secret_text(code)
+
+
+def test_the_words_for_the_handshake_are_those_of_the_engine() -> None:
+    assert list(HANDSHAKES) == [handshake.value for handshake in Handshake]
+    assert DeviceConfig(bytes(8), Path(), Path(), "file:k").handshake == HANDSHAKES[0]

@@ -40,7 +40,7 @@ FORMS: dict[type[Message], str] = {
     pairwise.XshareRequest: "13 id id id",
     pairwise.XshareAnswer: "13 id sign1",
     pairwise.Sessreq: "16 id id u8",
-    pairwise.Peercred: "17 id u2 64..256 64..256 64..256? id?",
+    pairwise.Peercred: "17 id u3 64..256 64..256 64..256? id?",
     pairwise.PeercredCompact: "17 id u2 32 point point id point u32 id?",
     pairwise.Link: "18 id u32 u32 16..1040",
     pairwise.Xcred: "19 id 64..256 0|8 u32 0|32 u8?",
@@ -78,6 +78,10 @@ FORMS: dict[type[Message], str] = {
     group.Bundle: "46 id messages",
     enrolment.Renew: "61 id",
     enrolment.Newcred: "62 64..256 64..256 64..256?",
+    pairwise.Edhoc1: "64 id 1..256",
+    pairwise.Edhoc2: "65 id 1..256",
+    pairwise.Edhoc3: "66 id 1..256",
+    pairwise.Edhoc4: "67 id 1..256",
 }
 """The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
 61, 62 and the last field of PEERCRED are ours (docs/decisions/0121).
@@ -120,7 +124,7 @@ def fits(form: str, value: object, suite: int) -> bool:
         return value is None or fits(form[:-1], value, suite)
     form = form.removesuffix("?")
     match form:
-        case "u2" | "u8" | "u32":
+        case "u2" | "u3" | "u8" | "u32":
             return type(value) is int and 0 <= value < 1 << int(form[1:])
         case "code":
             return type(value) is int and 1 <= value <= 25
@@ -182,7 +186,7 @@ def sample(form: str, suite: int, salt: int) -> Any:
     match form:
         case "u8":
             return 1 + salt % 20
-        case "u2":
+        case "u2" | "u3":
             return 1
         case "u32":
             return 1000 + salt
@@ -615,7 +619,7 @@ def test_CM04_every_element_of_another_type_or_length_is_refused(kind: type[Mess
 def test_CM04_another_message_type_or_array_length_is_refused(kind: type[Message], suite: int) -> None:
     for whole in (False, True):
         good = items(kind, suite, whole=whole)
-        for mt in (None, True, False, "1", b"\1", -1, 0, 12, 14, 63, 255, 2**40, float(kind.mt), [kind.mt]):
+        for mt in (None, True, False, "1", b"\1", -1, 0, 12, 14, 47, 255, 2**40, float(kind.mt), [kind.mt]):
             refused(kind, encoded([mt, *good[1:]]), suite)
         refused(kind, encoded(good[1:]), suite)
         refused(kind, encoded([]), suite)
@@ -706,7 +710,7 @@ def values(form: str, suite: int) -> st.SearchStrategy[Any]:
             return st.integers(0, 31) | st.binary(min_size=4, max_size=4)
         case "messages":
             return st.lists(st.binary(min_size=1, max_size=300), max_size=20)
-        case "u2" | "u8" | "u32":
+        case "u2" | "u3" | "u8" | "u32":
             return st.integers(0, (1 << int(form[1:])) - 1)
         case "code":
             return st.integers(1, 25)

@@ -152,6 +152,7 @@ def samples(suite: int) -> list[Message]:
         pairwise.Peercred(i, 1, cred, cred, cred, i),
         enrolment.Renew(i),
         enrolment.Newcred(cred, cred),
+        *(kind(i, bytes(37)) for kind in (pairwise.Edhoc1, pairwise.Edhoc2, pairwise.Edhoc3, pairwise.Edhoc4)),
     ]
 
 

@@ -95,6 +95,10 @@ def run(
             help="Post-quantum shares in session keys: with managers that have it, or always.",
         ),
     ] = "off",
+    handshake: Annotated[
+        str,
+        typer.Option(metavar="triad|edhoc|either", help="How devices of ours may authenticate others in a session."),
+    ] = "triad",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     data: DataOption = None,
 ) -> None:
@@ -105,7 +109,7 @@ def run(
       keymote manager run --data street-7 --port 5683
     """
     from keymote.crypto.entropy import SystemEntropy
-    from keymote.engine.context import PostQuantum, RegistrarPolicy
+    from keymote.engine.context import Handshake, PostQuantum, RegistrarPolicy
     from keymote.host.hardening import harden
     from keymote.host.logs import configure
     from keymote.manager.app.directory import Directory
@@ -124,7 +128,10 @@ def run(
     directory = Directory.open(state_directory("manager", data), SystemEntropy())
     if post_quantum not in list(PostQuantum):
         raise CallerFault(f"{post_quantum!r} is no post-quantum profile", do="say off, on or required")
-    policy = RegistrarPolicy(post_quantum=PostQuantum(post_quantum))
+    if handshake not in (*Handshake, "either"):
+        raise CallerFault(f"{handshake!r} is no handshake", do="say triad, edhoc or either")
+    handshakes = frozenset(Handshake) if handshake == "either" else frozenset({Handshake(handshake)})
+    policy = RegistrarPolicy(post_quantum=PostQuantum(post_quantum), handshakes=handshakes)
     options = Options((listen, port), where, ("127.0.0.1", status_port), announce, policy)
     process = ManagerProcess(directory, options)
     asyncio.run(serve(process, lambda said: print(json.dumps(said), flush=True)))

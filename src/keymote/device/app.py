@@ -20,7 +20,7 @@ from keymote.device.node import DeviceNode, Settled
 from keymote.device.sdk import Device
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.chain import Pin, Trust
-from keymote.engine.context import DeviceContext
+from keymote.engine.context import DeviceContext, Handshake
 from keymote.engine.enrolment.device import Registered
 from keymote.engine.exports import PskForm
 from keymote.engine.faces import (
@@ -95,6 +95,7 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
             accept_compact=config.accept_compact,
             has_clock=config.has_clock,
             post_quantum=config.post_quantum,
+            handshake=Handshake(config.handshake),
         )
         runtime = await DeviceRuntime.start(config, context, store, entropy, node)
     except BaseException:

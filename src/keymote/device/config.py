@@ -17,6 +17,8 @@ GROUP: Final = ("224.0.1.187", 5683)
 """All CoAP nodes (RFC 7252 12.8)."""
 PSK_FORMS: Final = ("text32", "binary16")
 """The names of `keymote.engine.exports.PskForm`, which is loaded when a device opens, not when it is imported."""
+HANDSHAKES: Final = ("triad", "edhoc")
+"""The names of `keymote.engine.context.Handshake`, loaded as late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class DeviceConfig:
     """`code_file` is needed until the device is enrolled; `manager` empty: the device asks the group for a HELLO.
 
     `key_uri` names the key-encryption key of `state`; `poll_s` above 0 fetches from the manager's inbox that often, for a
-    device that cannot be reached. `post_quantum` refuses sessions without the managers' post-quantum shares. `dtls` is
+    device that cannot be reached. `post_quantum` refuses sessions without the managers' post-quantum shares. `handshake`
+    is how it authenticates other devices, and they must do alike. `dtls` is
     where clients with a session's pre-shared key, of this `psk_form`, connect (extra `dtls`). `serve` names files that
     become CoAP resources, read at each request under a session's key.
     """
@@ -44,6 +47,7 @@ class DeviceConfig:
     accept_compact: bool = False
     has_clock: bool = False
     post_quantum: bool = False
+    handshake: str = "triad"
     dtls: tuple[str, int] | None = None
     psk_form: str = "text32"
     serve: Mapping[str, Path] = field(default_factory=dict)
@@ -124,8 +128,9 @@ class _Table:
             accept_compact=self.flag("accept_compact"),
             has_clock=self.flag("has_clock"),
             post_quantum=self.flag("post_quantum"),
+            handshake=self.one_of("handshake", HANDSHAKES),
             dtls=self.address("dtls", ("", 0)) if "dtls" in self.table else None,
-            psk_form=self.psk_form(),
+            psk_form=self.one_of("psk_form", PSK_FORMS),
             serve=self.serve(),
         )
 
@@ -145,11 +150,12 @@ class _Table:
         scheme, _, name = uri.partition(":")
         return f"file:{quote(str(self.path.absolute().parent / unquote(name)))}" if scheme == "file" else uri
 
-    def psk_form(self) -> str:
-        form = self.text("psk_form", "text32")
-        if form not in PSK_FORMS:
-            raise self.wrong("psk_form", f"one of {', '.join(PSK_FORMS)}")
-        return form
+    def one_of(self, key: str, known: tuple[str, ...]) -> str:
+        """Return one of the `known` words, the first where the file says nothing."""
+        word = self.text(key, known[0])
+        if word not in known:
+            raise self.wrong(key, f"one of {', '.join(known)}")
+        return word
 
     def serve(self) -> dict[str, Path]:
         files = self.table.get("serve", {})

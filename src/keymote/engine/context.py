@@ -35,13 +35,22 @@ class Tally:
     alarms: Counter[str] = field(default_factory=Counter)
 
 
+class Handshake(StrEnum):
+    """How two devices authenticate each other before the managers' shares arrive (Triad-1 2.6, 1.17)."""
+
+    TRIAD = "triad"
+    """A1 to A4."""
+    EDHOC = "edhoc"
+    """RFC 9528 with the enrolled signature keys."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceContext:
     """A node that enrols at a registrar: a device, or a manager towards its coordinator (`role` MANAGER).
 
     `coordinators`: ids of acceptable nc_id in HELLO; empty accepts any whose chain ends at a pin. `accept_compact`: this
     device trusts its manager's word for a peer's key. `has_clock`: expiry of credentials is judged. `post_quantum`: a
-    session without the managers' post-quantum shares is refused.
+    session without the managers' post-quantum shares is refused. `handshake`: the one that this device runs, and no other.
     """
 
     id: bytes
@@ -54,6 +63,7 @@ class DeviceContext:
     accept_compact: bool = False
     has_clock: bool = False
     post_quantum: bool = False
+    handshake: Handshake = Handshake.TRIAD
     generation: int = 0
     tally: Tally = field(default_factory=Tally)
 
@@ -82,6 +92,8 @@ class RegistrarPolicy:
     sign_hello: bool = False
     allow_compact: bool = True
     post_quantum: PostQuantum = PostQuantum.OFF
+    handshakes: frozenset[Handshake] = frozenset({Handshake.TRIAD})
+    """What devices may authenticate each other by; a session by another is refused."""
 
 
 @dataclass(frozen=True, slots=True)

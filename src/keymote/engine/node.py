@@ -33,13 +33,7 @@ from keymote.wire.enrolment import (
 )
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import (
-    Auth1,
-    Auth2,
-    Close,
-    Fin1,
-    Fin2,
     Keyreq,
-    Keyresp,
     Link,
     NmAuth1,
     NmAuth2,
@@ -50,14 +44,12 @@ from keymote.wire.pairwise import (
     Sessreq,
     Shreq,
     Shresp,
-    Srec,
     Xcred,
     XshareRequest,
 )
 from keymote.wire.registry import peek, peek_id
 
 _TO_NEWCOMER: Final = frozenset({Hello.mt, Offer.mt, Vpt.mt, Cred.mt, Cookie.mt})
-_BETWEEN_DEVICES: Final = frozenset({Auth1.mt, Auth2.mt, Keyreq.mt, Keyresp.mt, Fin1.mt, Fin2.mt, Close.mt, Srec.mt})
 _NMAUTH_ELEMENTS: Final = 8
 _NMAUTH3_BYTES: Final = 28
 """[22, psid, AEAD of nothing]; A3 between devices is at least 61 bytes."""
@@ -91,7 +83,7 @@ def registrar_node(context: RegistrarContext) -> Node:
 
 def _device_route(_peer: Peer, data: bytes) -> Sequence[CellKey]:
     mt, _ = peek(data)
-    if mt in _BETWEEN_DEVICES:
+    if mt in RELAYED:
         return (session_of(peek_id(data, mt)),)
     if mt == Link.mt:
         return CellKey("link", peek_id(data, mt)), OWN_LINK

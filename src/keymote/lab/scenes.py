@@ -19,7 +19,15 @@ from keymote.crypto.suites import SUITES
 from keymote.engine import hybrid
 from keymote.engine.base import Node
 from keymote.engine.chain import Pin, Trust
-from keymote.engine.context import DeviceContext, Membership, PostQuantum, RegistrarContext, RegistrarPolicy, Tally
+from keymote.engine.context import (
+    DeviceContext,
+    Handshake,
+    Membership,
+    PostQuantum,
+    RegistrarContext,
+    RegistrarPolicy,
+    Tally,
+)
 from keymote.engine.enrolment.device import Registered
 from keymote.engine.faces import (
     GATE,
@@ -233,10 +241,12 @@ def two_operators(
     enrolled: bool = True,
     policies: Mapping[str, RegistrarPolicy] | None = None,
     door: HybridDoor | None = None,
+    handshake: Handshake = Handshake.TRIAD,
 ) -> Scene:
     """Return a world in which every device of `homes` (name -> manager) is enrolled, unless told otherwise.
 
-    `policies` (name -> policy) says where a manager's policy is not `policy`. `door` stands in the place of HPKE.
+    `policies` (name -> policy) says where a manager's policy is not `policy`. `door` stands in the place of HPKE. Devices
+    run `handshake`, which all managers accept besides what their policies say.
     """
     entropy = SeededEntropy(seed)
     witness = Witness()
@@ -255,6 +265,7 @@ def two_operators(
         number = manager.removeprefix("nm")
         operator = operators[f"nc{number}"]
         member = _enrolled_manager(seed, manager, ours, operator, trust, entropy)
+        own = (policies or {}).get(manager, policy)
         context = RegistrarContext(
             identity(manager),
             operator.id,
@@ -264,7 +275,7 @@ def two_operators(
             (member.membership.credential.raw, operator.credential),
             trust,
             member.membership,
-            (policies or {}).get(manager, policy),
+            replace(own, handshakes=own.handshakes | {handshake}),
         )
         if context.policy.post_quantum is not PostQuantum.OFF:
             context = replace(context, hybrid=HybridKey.of(draw_seed(entropy.fork(f"{manager} hybrid")), door))
@@ -275,7 +286,9 @@ def two_operators(
     devices: dict[str, DeviceContext] = {}
     for name, home in homes.items():
         signing = ours.generate_signing_key(entropy.fork(name))
-        devices[name] = DeviceContext(identity(name), ours, signing, trust, accept_compact=accept_compact)
+        devices[name] = DeviceContext(
+            identity(name), ours, signing, trust, accept_compact=accept_compact, handshake=handshake
+        )
         sim.add(name, _device(devices, name, tallies), segment=home, at_boot=((OWN_LINK, Announce()),))
     scene = Scene(sim, ours, federation, witness, dict(homes), devices, managers, tallies, operators)
     if enrolled:

@@ -17,6 +17,10 @@ MAX_RECORD = 1024
 
 FAST = 1
 COMPACT = 2
+EDHOC = 4
+"""Of SESSREQ and XCRED: the devices authenticate by EDHOC; in PEERCRED it is added to the role (docs/decisions/0071)."""
+MAX_EDHOC = 256
+"""Bytes of one message of EDHOC between devices."""
 
 
 # ------------------------------------------------------------------ LINK and what travels in it
@@ -69,14 +73,14 @@ class Sessreq(Message):
 
 @message(17)
 class Peercred(Message):
-    """NM -> D: whom to talk to, with credentials that the device checks itself; role 1 initiator, 2 responder.
+    """NM -> D: whom to talk to, with credentials that the device checks itself; role 1 initiator, 2 responder, +4 by EDHOC.
 
     `kid_own` names which of its own credentials the peer is told, once there was a renewal (docs/decisions/0121); then
     cred_NC is there, too.
     """
 
     psid: Annotated[bytes, ID]
-    role: Annotated[int, Uint(2)]
+    role: Annotated[int, Uint(3)]
     cred_peer: Annotated[bytes, CREDENTIAL]
     cred_peerNM: Annotated[bytes, CREDENTIAL]
     cred_NC: Annotated[bytes, CREDENTIAL] | None = None
@@ -228,6 +232,38 @@ class Srec(Message):
     psid: Annotated[bytes, ID]
     seq: Annotated[int, Uint()]
     ct: Annotated[bytes, Octets(8, MAX_RECORD + TAG)]
+
+
+@message(64)
+class Edhoc1(Message):
+    """I -> R: message_1 of EDHOC, in the place of A1 (Triad-1 1.17)."""
+
+    psid: Annotated[bytes, ID]
+    edhoc: Annotated[bytes, Octets(1, MAX_EDHOC)]
+
+
+@message(65)
+class Edhoc2(Message):
+    """R -> I: message_2, in the place of A2."""
+
+    psid: Annotated[bytes, ID]
+    edhoc: Annotated[bytes, Octets(1, MAX_EDHOC)]
+
+
+@message(66)
+class Edhoc3(Message):
+    """I -> R: message_3 with the initiator's share, in the place of A3."""
+
+    psid: Annotated[bytes, ID]
+    edhoc: Annotated[bytes, Octets(1, MAX_EDHOC)]
+
+
+@message(67)
+class Edhoc4(Message):
+    """R -> I: message_4 with the responder's share, in the place of A4."""
+
+    psid: Annotated[bytes, ID]
+    edhoc: Annotated[bytes, Octets(1, MAX_EDHOC)]
 
 
 # ------------------------------------------------------------------ between the two managers (NMAUTH)

@@ -59,9 +59,13 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     group.Bundle,
     enrolment.Renew,
     enrolment.Newcred,
+    pairwise.Edhoc1,
+    pairwise.Edhoc2,
+    pairwise.Edhoc3,
+    pairwise.Edhoc4,
 )
 """Every message of protocols A and B, in the order of Triad-1 1.12 but for the delegation, which comes before START; 61 and
-62 are ours (docs/decisions/0121)."""
+62 (docs/decisions/0121) and 64 to 67, which carry EDHOC (0071), are ours."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})

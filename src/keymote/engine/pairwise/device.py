@@ -19,10 +19,18 @@ from keymote.engine.base import (
     Told,
     replace,
 )
-from keymote.engine.context import ANSWER_CACHE_S, AWAIT_A1_S, SESSION_TIMEOUTS_S, DeviceContext
-from keymote.engine.faces import OWN_ENROLMENT, CloseSession, KeyReady, Protect, RevokeSession, SessionClosed
+from keymote.engine.context import ANSWER_CACHE_S, AWAIT_A1_S, SESSION_TIMEOUTS_S, DeviceContext, Handshake
+from keymote.engine.faces import (
+    OWN_ENROLMENT,
+    CloseSession,
+    KeyReady,
+    OpenSession,
+    Protect,
+    RevokeSession,
+    SessionClosed,
+)
 from keymote.engine.link import OWN_LINK, LinkBody, SealBody
-from keymote.engine.pairwise import initiator, record, responder
+from keymote.engine.pairwise import edhoc, initiator, record, responder
 from keymote.engine.pairwise.invitation import Begin, Invited, WantRevocation
 from keymote.engine.pairwise.parties import (
     MOST_BAD_TAGS,
@@ -33,6 +41,7 @@ from keymote.engine.pairwise.parties import (
     introduced,
     opened_shares,
     reply_to,
+    role_of,
     towards,
 )
 from keymote.engine.pairwise.schedule import Agreement
@@ -42,8 +51,12 @@ from keymote.engine.pairwise.states import (
     AwaitA3,
     AwaitA4,
     AwaitFin,
+    AwaitMessage2,
+    AwaitMessage3,
+    AwaitMessage4,
     AwaitPeer,
     AwaitShares,
+    HalfOpenCell,
     Open,
     SessionCell,
 )
@@ -53,10 +66,15 @@ from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import (
     COMPACT,
+    EDHOC,
     FAST,
     Auth1,
     Auth2,
     Close,
+    Edhoc1,
+    Edhoc2,
+    Edhoc3,
+    Edhoc4,
     Fin1,
     Fin2,
     Keyreq,
@@ -79,9 +97,9 @@ def device_session_kind(context: DeviceContext) -> Kind:
 
 def _deadline(cell: SessionCell) -> float | None:
     match cell:
-        case AwaitPeer() | AwaitA2() | AwaitA4() | AwaitShares():
+        case AwaitPeer() | AwaitA2() | AwaitA4() | AwaitMessage2() | AwaitMessage4() | AwaitShares():
             return cell.repeat.at
-        case AwaitA1() | AwaitA3():
+        case AwaitA1() | AwaitA3() | AwaitMessage3():
             return cell.until
         case AwaitFin():
             return cell.until if cell.repeat is None else cell.repeat.at
@@ -101,15 +119,14 @@ class _Steps:
 
     def step(self, cell: SessionCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
         new, outputs = self._step(cell, item, now, entropy)
-        if isinstance(cell, (AwaitA1, AwaitA3)) or isinstance(new, AwaitA3):
+        if isinstance(cell, (AwaitA1, HalfOpenCell)) or isinstance(new, HalfOpenCell):
             responder.count_half_open(self.context, cell, new)
         return new, outputs
 
     def _step(self, cell: SessionCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
         match item, cell:
             case Told(Begin(own, wish)), None:
-                flags = (FAST if wish.fast else 0) | (COMPACT if wish.compact else 0)
-                request = Sessreq(wish.psid, wish.peer_id, flags).encode()
+                request = Sessreq(wish.psid, wish.peer_id, self._flags(wish)).encode()
                 repeat = Repeat.first(None, request, now)
                 return AwaitPeer(own, wish, repeat), [repeat.output()]
             case Told(Invited() as invited), _:
@@ -126,7 +143,7 @@ class _Steps:
                 return cell, ()
             case Due(), _:
                 return self._due(cell, now)
-            case Failed(), AwaitA2() | AwaitA4() | AwaitFin() | AwaitShares():
+            case Failed(), AwaitA2() | AwaitA4() | AwaitMessage2() | AwaitMessage4() | AwaitFin() | AwaitShares():
                 return None, [self._closed(cell, ErrorCode.E_TIMEOUT, "the peer cannot be reached")]
             case Failed(), _:
                 return cell, ()
@@ -146,6 +163,12 @@ class _Steps:
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not in this state of the session")
 
+    def _flags(self, wish: OpenSession) -> int:
+        """Return what SESSREQ says of the wish; EDHOC needs more than a compact PEERCRED says."""
+        if self.context.handshake is Handshake.EDHOC:
+            return (FAST if wish.fast else 0) | EDHOC
+        return (FAST if wish.fast else 0) | (COMPACT if wish.compact else 0)
+
     # ------------------------------------------------------------------ PEERCRED and the managers' word
 
     def _invited(self, cell: SessionCell | None, invited: Invited, now: Now, entropy: Entropy) -> Step:
@@ -160,10 +183,12 @@ class _Steps:
                         raise PeerFault(ErrorCode.E_CRED, "credential of another device than the one asked for")
                     parties = replace(parties, peer_id=cell.wish.peer_id)
                     shares = opened_shares(self.suite, parties, cell.early) if cell.early is not None else None
+                    if self.context.handshake is Handshake.EDHOC:
+                        return edhoc.call_peer(self.context, parties, cell.wish.at, shares, now, entropy)
                 except PeerFault as fault:
                     return None, self._refusal(cell, peer.mt, fault)
                 return initiator.challenge_peer(self.suite, parties, cell.wish.at, shares, now, entropy)
-            case None if peer.role == RESPONDER:
+            case None if role_of(peer) == RESPONDER:
                 try:
                     parties = introduced(self.context, own, peer, asked_compact=False, now=now)
                 except PeerFault as fault:
@@ -203,7 +228,7 @@ class _Steps:
         match cell:
             case AwaitPeer():
                 return replace(cell, early=answer), ()
-            case AwaitA1() | AwaitA2() | AwaitA3() | AwaitA4():
+            case AwaitA1() | AwaitA2() | AwaitA3() | AwaitA4() | AwaitMessage2() | AwaitMessage3() | AwaitMessage4():
                 if cell.shares is not None:
                     return cell, ()
             case AwaitShares():
@@ -284,14 +309,14 @@ class _Steps:
     def _datagram(self, cell: SessionCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> Step:
         mt, _ = peek(data)
         sizes = sizes_of(self.suite.id)
-        if isinstance(cell, (AwaitA2, AwaitA3, AwaitA4, AwaitShares, AwaitFin)) and cell.bad >= MOST_BAD_TAGS:
+        if not isinstance(cell, (AwaitPeer, AwaitA1, Open)) and cell.bad >= MOST_BAD_TAGS:
             raise PeerFault(ErrorCode.E_LIMIT, "no more answers after 16 bad tags")
-        if isinstance(cell, (AwaitA4, AwaitShares, AwaitFin, Open)):
+        if isinstance(cell, (AwaitA4, AwaitMessage4, AwaitShares, AwaitFin, Open)):
             known = reply_to(cell.replies, data)
             if known is not None and not (isinstance(cell, Open) and now.mono > cell.replies_until):
                 return cell, [towards(peer, known)]
         match mt, cell:
-            case Auth1.mt, AwaitA1() | AwaitA3():
+            case Auth1.mt, AwaitA1() | AwaitA3() if self.context.handshake is Handshake.TRIAD:
                 return responder.answer_challenge(self.context, cell, peer, data, entropy)
             case Auth2.mt, AwaitA2():
                 return initiator.prove(self.suite, cell, peer, data, now, entropy)
@@ -307,6 +332,8 @@ class _Steps:
                 if not isinstance(reached4, AwaitShares):
                     return reached4, [Refused(peer, ErrorCode.E_AUTH, "A4 does not open")]
                 return self.want_shares(reached4, shares, now)
+            case ((Edhoc1.mt | Edhoc2.mt | Edhoc3.mt | Edhoc4.mt), _):
+                return self._by_edhoc(mt, cell, peer, data, now, entropy)
             case Fin1.mt, AwaitShares() if not cell.parties.initiator:
                 Fin1.decode(data, sizes)
                 return replace(cell, fin=data, peer=peer), ()
@@ -323,9 +350,37 @@ class _Steps:
             case _:
                 raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not expected in this state of the session")
 
+    def _by_edhoc(self, mt: int, cell: SessionCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> Step:
+        match mt, cell:
+            case Edhoc1.mt, AwaitA1() | AwaitMessage3() if self.context.handshake is Handshake.EDHOC:
+                return edhoc.answer_call(self.context, cell, peer, data, entropy)
+            case Edhoc2.mt, AwaitMessage2():
+                return edhoc.prove(self.suite, cell, peer, data, now, entropy)
+            case Edhoc3.mt, AwaitMessage3():
+                accepted = edhoc.accept(self.suite, cell, peer, data, now, entropy)
+                if not isinstance(accepted, AwaitShares):
+                    return accepted
+                new, outputs = self.want_shares(accepted, cell.shares, now)
+                return new, [towards(peer, accepted.replies[-1][1]), *outputs]
+            case Edhoc4.mt, AwaitMessage4():
+                concluded = edhoc.conclude(self.suite, cell, peer, data, now)
+                return (
+                    self.want_shares(concluded, cell.shares, now) if isinstance(concluded, AwaitShares) else concluded
+                )
+            case _:
+                raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not expected in this state of the session")
+
     def _due(self, cell: SessionCell, now: Now) -> Step:
         match cell:
-            case AwaitPeer() | AwaitA2() | AwaitA4() | AwaitShares() | AwaitFin(repeat=Repeat()):
+            case (
+                AwaitPeer()
+                | AwaitA2()
+                | AwaitA4()
+                | AwaitMessage2()
+                | AwaitMessage4()
+                | AwaitShares()
+                | AwaitFin(repeat=Repeat())
+            ):
                 assert cell.repeat is not None
                 again = cell.repeat.again(now)
                 if again is not None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.engine.base import CellKey, Now, Output, Refused, Step, Tell, replace
-from keymote.engine.context import PostQuantum, RegistrarContext
+from keymote.engine.context import Handshake, PostQuantum, RegistrarContext
 from keymote.engine.faces import OWN, SessionRegistered, enrolment_of, peer_manager, session_of
 from keymote.engine.hybrid import KAPPA_SIZE, hybrid_key_of, refuses
 from keymote.engine.link import SealBody
@@ -17,7 +17,7 @@ from keymote.engine.queries import DeviceFound
 from keymote.engine.renewal import expired
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Role, SignedCredential, digest_of, kid_of
-from keymote.wire.pairwise import COMPACT, FAST, Peercred, PeercredCompact, Sessreq, Xcred, XshareRequest
+from keymote.wire.pairwise import COMPACT, EDHOC, FAST, Peercred, PeercredCompact, Sessreq, Xcred, XshareRequest
 
 SAY_AGAIN_S: Final = 3.0
 GIVE_UP_S: Final = 10.0
@@ -27,9 +27,9 @@ def begin(context: RegistrarContext, asked: Asked, request: Sessreq, now: Now) -
     """SESSREQ of one of our devices (S1): find the peer here, else ask the coordinator."""
     if request.dev_id_2 == asked.dev_id:
         return None, [refusal(asked.link, request.mt, ErrorCode.E_STATE, request.psid)]
-    why = refuses(context, hybrid=True, weak=asked.member.weak)
+    why = refuses(context, hybrid=True, weak=asked.member.weak) or _other_handshake(context, request.flags)
     if why:
-        return None, not_post_quantum(asked.link, request.mt, request.psid, why)
+        return None, unsuitable(asked.link, request.mt, request.psid, why)
     late = expired(asked.member.claims, now.wall)
     if late is not None:
         return None, not_to_be_had(asked.link, request.mt, request.psid, late)
@@ -86,8 +86,16 @@ def not_to_be_had(link: CellKey, mt: int, psid: bytes, fault: PeerFault) -> list
     return [refusal(link, mt, fault.code, psid), Refused("", fault.code, str(fault))]
 
 
-def not_post_quantum(link: CellKey, mt: int, psid: bytes, why: str) -> list[Output]:
-    """Return the refusal of a session for the sake of the post-quantum profile: to whoever asked, and to the log."""
+def _other_handshake(context: RegistrarContext, flags: int) -> str:
+    """Return why devices may not authenticate each other in the way that `flags` say, "" if they may."""
+    handshake = Handshake.EDHOC if flags & EDHOC else Handshake.TRIAD
+    return (
+        "" if handshake in context.policy.handshakes else f"sessions by the handshake {handshake.value!r} are refused"
+    )
+
+
+def unsuitable(link: CellKey, mt: int, psid: bytes, why: str) -> list[Output]:
+    """Return the refusal of a session whose cryptography our policy forbids: to whoever asked, and to the log."""
     return [refusal(link, mt, ErrorCode.E_SUITE, psid), Refused("", ErrorCode.E_SUITE, why)]
 
 
@@ -129,8 +137,9 @@ def xcred_heard(
             why = refuses(context, hybrid=heard.hybrid)
             if heard.hybrid is not bool(xcred.kappa):
                 why = "the post-quantum share of XCRED and the link that carries it do not belong together"
+            why = why or _other_handshake(context, xcred.flags or 0)
             if why:
-                return None, not_post_quantum(heard.link, Xcred.mt, xcred.psid, why)
+                return None, unsuitable(heard.link, Xcred.mt, xcred.psid, why)
             try:
                 foreign = _vouched(context, heard, now)
             except PeerFault as fault:
@@ -258,11 +267,12 @@ def _registered(context: RegistrarContext, cell: Register, then: list[Output], e
 def introduce(context: RegistrarContext, cell: Register, party: Party) -> list[Output]:
     """Return PEERCRED for one of our devices, compact if it was asked for and the operator allows it."""
     peer = cell.R if party is cell.I else cell.I
-    role = 1 if party is cell.I else 2
+    by_edhoc = cell.flags & EDHOC
+    role = (1 if party is cell.I else 2) + by_edhoc
     above = context.chain if cell.manager is None else cell.manager[1:]
     kid_own = party.kid if party.named else None
     body: Peercred | PeercredCompact
-    if cell.flags & COMPACT and context.policy.allow_compact:
+    if cell.flags & COMPACT and context.policy.allow_compact and not by_edhoc:  # which needs the peer's signature key
         claims, manager = peer.claims, SignedCredential.decode(above[0]).claims
         assert claims.E1 is not None and claims.E2 is not None  # checked when the credential was
         digest = digest_of(peer.credential)

@@ -9,6 +9,7 @@ from keymote.engine.base import (
     Item,
     Kind,
     Now,
+    Output,
     Received,
     Refused,
     Step,
@@ -146,7 +147,7 @@ class _Steps:
                 if member.status != ACTIVE:
                     return None, [refusal(cell.via, Xcred.mt, ErrorCode.E_NOSHARE, cell.psid)]
                 if why:
-                    return None, introduction.not_post_quantum(cell.via, Xcred.mt, cell.psid, why)
+                    return None, introduction.unsuitable(cell.via, Xcred.mt, cell.psid, why)
                 if late is not None:
                     return None, introduction.not_to_be_had(cell.via, Xcred.mt, cell.psid, late)
                 return introduction.answer(self.context, replace(cell, own=party), now, entropy)
@@ -197,6 +198,8 @@ class _Steps:
                 return cell, [refusal(heard.link, mt, ErrorCode.E_NOSHARE, cell.psid)]
             case Error.mt, Asking() if cell.nm_id == heard.peer_id:
                 return introduction.given_up(cell, ErrorCode(Error.decode(heard.body, sizes).code))
+            case Error.mt, Register() if (party := cell.party(heard.peer_id)) is not None and party.link == heard.link:
+                return cell, [_passed_on(cell, party, Error.decode(heard.body, sizes))]
             case Error.mt, Register() if self._is_other(cell, heard):
                 code = ErrorCode(Error.decode(heard.body, sizes).code)
                 return cell, [refusal(party.link, Shreq.mt, code, cell.psid) for party in cell.own]
@@ -220,3 +223,11 @@ class _Steps:
     def _is_other(cell: Register, heard: LinkBody) -> bool:
         """Tell whether a body came from the session's other manager (AU-08)."""
         return cell.manager is not None and cell.manager[0] == heard.peer_id
+
+
+def _passed_on(cell: Register, party: Party, error: Error) -> Output:
+    """Return what tells the other device that `party`, one of ours, refuses the session: it need not wait in vain (CM-13)."""
+    other = cell.R if party.dev_id == cell.I.dev_id else cell.I
+    link = other.link if other.own else cell.via
+    assert link is not None  # a session with another manager has a link to it
+    return refusal(link, error.offending, ErrorCode(error.code), cell.psid)

@@ -6,13 +6,13 @@ from typing import Final
 from keymote.crypto import seal
 from keymote.crypto.suite import Point, Suite, VerifyKey
 from keymote.engine.base import Now, Output, Peer, Send, Tell, replace
-from keymote.engine.context import SESSION_TIMEOUTS_S, DeviceContext, Membership
+from keymote.engine.context import SESSION_TIMEOUTS_S, DeviceContext, Handshake, Membership
 from keymote.engine.link import OWN_LINK, Forward, SealBody
 from keymote.engine.pairwise.schedule import share_context
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Role, SignedCredential, kid_of
 from keymote.wire.fields import sizes_of
-from keymote.wire.pairwise import Peercred, PeercredCompact, ShareClaims, Shresp
+from keymote.wire.pairwise import EDHOC, Peercred, PeercredCompact, ShareClaims, Shresp
 
 INITIATOR: Final = 1
 RESPONDER: Final = 2
@@ -23,7 +23,8 @@ MOST_BAD_TAGS: Final = 16
 class Parties:
     """Both credentials of a session, verified, and the foreign manager that vouches for the other one.
 
-    `peer_id` is empty where a compact PEERCRED did not say it. `digest_*` are SHA-256 of the credentials.
+    `peer_id` is empty where a compact PEERCRED did not say it. `digest_*` are SHA-256 of the credentials. `cred_peer` and
+    `key_peer`, the peer's credential and its signature key, are there for EDHOC alone.
     """
 
     psid: bytes
@@ -36,6 +37,8 @@ class Parties:
     E2: Point
     kid_NM: bytes
     key_NM: VerifyKey
+    cred_peer: bytes = b""
+    key_peer: VerifyKey | None = None
 
     @property
     def kid_I(self) -> bytes:
@@ -60,11 +63,16 @@ def introduced(
     """Return the parties that PEERCRED names, after checking the peer's chain or, compact, our manager's word (PW-04, PW-05).
 
     Raises:
-        PeerFault: E_CRED for a chain that does not hold or a compact form that nobody allowed; E_STATE for ourselves.
+        PeerFault: E_CRED for a chain that does not hold or a compact form that nobody allowed; E_STATE for ourselves;
+            E_SUITE for another handshake than this device's.
     """
     suite = context.suite
-    if peer.role not in (INITIATOR, RESPONDER):
+    if role_of(peer) not in (INITIATOR, RESPONDER):
         raise PeerFault(ErrorCode.E_FORMAT, f"role {peer.role} in PEERCRED")
+    by_edhoc = context.handshake is Handshake.EDHOC
+    if bool(peer.role & EDHOC) is not by_edhoc:
+        raise PeerFault(ErrorCode.E_SUITE, f"the managers announce another handshake than {context.handshake.value}")
+    cred_peer, key_peer = b"", None
     if isinstance(peer, Peercred):
         above = (peer.cred_peerNM,) if peer.cred_NC is None else (peer.cred_peerNM, peer.cred_NC)
         wall = now.wall if context.has_clock else None
@@ -75,6 +83,8 @@ def introduced(
         digest, peer_id, E1, E2 = credential.digest, claims.sub, claims.E1, claims.E2
         kid_NM = kid_of(peer.cred_peerNM)
         key_NM = context.trust.key(manager.suite, manager.sig_pk)
+        if by_edhoc:
+            cred_peer, key_peer = peer.cred_peer, context.trust.key(claims.suite, claims.sig_pk)
     else:
         if not (asked_compact or context.accept_compact):
             raise PeerFault(ErrorCode.E_CRED, "compact PEERCRED that nobody asked for")
@@ -83,12 +93,16 @@ def introduced(
     own_digest = own.credential.digest
     if digest[:8] == own_digest[:8]:
         raise PeerFault(ErrorCode.E_STATE, "a session of a device with itself")
-    initiator = peer.role == INITIATOR
+    initiator = role_of(peer) == INITIATOR
     digests = (own_digest, digest) if initiator else (digest, own_digest)
     point = context.trust.point
-    return Parties(
-        peer.psid, initiator, own, peer_id, *digests, point(suite.id, E1), point(suite.id, E2), kid_NM, key_NM
-    )
+    points = point(suite.id, E1), point(suite.id, E2)
+    return Parties(peer.psid, initiator, own, peer_id, *digests, *points, kid_NM, key_NM, cred_peer, key_peer)
+
+
+def role_of(peer: Peercred | PeercredCompact) -> int:
+    """Return the role that PEERCRED gives this device, whatever the handshake."""
+    return peer.role & ~EDHOC
 
 
 @dataclass(frozen=True, slots=True)

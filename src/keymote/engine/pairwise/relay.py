@@ -6,11 +6,24 @@ from keymote.engine.base import CellKey, Peer, Step, Tell, replace
 from keymote.engine.link import Forward
 from keymote.engine.pairwise.register import Register
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.pairwise import Auth1, Auth2, Close, Fin1, Fin2, Keyreq, Keyresp, Srec
+from keymote.wire.pairwise import (
+    Auth1,
+    Auth2,
+    Close,
+    Edhoc1,
+    Edhoc2,
+    Edhoc3,
+    Edhoc4,
+    Fin1,
+    Fin2,
+    Keyreq,
+    Keyresp,
+    Srec,
+)
 from keymote.wire.registry import peek
 
-_TO_R: Final = frozenset({Auth1.mt, Keyreq.mt, Fin1.mt})
-_TO_I: Final = frozenset({Auth2.mt, Keyresp.mt, Fin2.mt})
+_TO_R: Final = frozenset({Auth1.mt, Keyreq.mt, Edhoc1.mt, Edhoc3.mt, Fin1.mt})
+_TO_I: Final = frozenset({Auth2.mt, Keyresp.mt, Edhoc2.mt, Edhoc4.mt, Fin2.mt})
 RELAYED: Final = _TO_R | _TO_I | {Close.mt, Srec.mt}
 
 

@@ -8,7 +8,7 @@ from keymote.engine.base import Now, Peer, Send, Step, replace
 from keymote.engine.context import DeviceContext
 from keymote.engine.pairwise.parties import Repeat, Shares
 from keymote.engine.pairwise.schedule import Channel, Handshake, challenge, recover
-from keymote.engine.pairwise.states import AwaitA1, AwaitA3, AwaitShares, HalfOpen, SessionCell
+from keymote.engine.pairwise.states import AwaitA1, AwaitA3, AwaitShares, HalfOpen, HalfOpenCell, SessionCell
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
 from keymote.wire.pairwise import Auth1, Auth2, Keyreq, Keyresp, Shreq
@@ -26,8 +26,7 @@ def answer_challenge(
     known = next((half for half in contexts if half.a1 == data), None)
     if known is not None:
         return cell, [Send(peer, known.a2)]
-    if len(contexts) >= MOST_PER_SESSION or sum(context.tally.half_open.values()) >= MOST_IN_ALL:
-        raise PeerFault(ErrorCode.E_LIMIT, "too many half-open contexts")
+    refuse_crowds(context, len(contexts))
     a1 = Auth1.decode(data, sizes_of(suite.id))
     if a1.suite != suite.id:
         raise PeerFault(ErrorCode.E_SUITE, f"A1 of suite {a1.suite}, this device runs {suite.id}")
@@ -70,9 +69,15 @@ def accept(
     return replace(cell, bad=cell.bad + 1), None
 
 
+def refuse_crowds(context: DeviceContext, here: int) -> None:
+    """Refuse one more caller with E_LIMIT where there are three in this session or eight in all (DS-09)."""
+    if here >= MOST_PER_SESSION or sum(context.tally.half_open.values()) >= MOST_IN_ALL:
+        raise PeerFault(ErrorCode.E_LIMIT, "too many half-open contexts")
+
+
 def count_half_open(context: DeviceContext, before: SessionCell | None, after: SessionCell | None) -> None:
     """Keep the number of half-open contexts beside the state (DS-09)."""
-    if isinstance(after, AwaitA3):
+    if isinstance(after, HalfOpenCell):
         context.tally.half_open[after.parties.psid] = len(after.contexts)
-    elif isinstance(before, AwaitA3):
+    elif isinstance(before, HalfOpenCell):
         del context.tally.half_open[before.parties.psid]

@@ -1,7 +1,7 @@
 """What the parties of a session compute alike (Triad-1 2.5, 2.6, 2.8); no state, no network."""
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol, Self
 
 from keymote import cbor
 from keymote.crypto.entropy import Entropy
@@ -95,6 +95,14 @@ class Channel:
         """Return KS = extract(T*, CBOR[S, PRK, kappa1, kappa2]); T* ends with A4."""
         KS = extract(self.T.value, cbor.encode_array(S, self.PRK.expose(), kappa1, kappa2))
         return Agreement(self.suite, KS, self.T.value)
+
+
+class Agreeing(Protocol):
+    """What both devices hold when they know each other and have exchanged their shares, by whichever handshake."""
+
+    def agree(self, S: Point, kappa1: bytes, kappa2: bytes) -> "Agreement":
+        """Return the session's key, with what the managers have contributed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
 from keymote.engine.base import Peer
 from keymote.engine.context import Membership
+from keymote.engine.edhoc.initiator import AwaitMessage2 as EdhocCaller
+from keymote.engine.edhoc.initiator import AwaitMessage4 as EdhocProven
+from keymote.engine.edhoc.responder import AwaitMessage3 as EdhocAnswered
 from keymote.engine.faces import OpenSession
 from keymote.engine.link import Window
 from keymote.engine.pairwise.parties import Parties, Repeat, Replies, Shares
-from keymote.engine.pairwise.schedule import Agreement, Channel, Handshake
+from keymote.engine.pairwise.schedule import Agreeing, Agreement, Channel, Handshake
 from keymote.wire.pairwise import Shresp
 
 
@@ -63,7 +66,7 @@ class HalfOpen:
 
 @dataclass(frozen=True, slots=True)
 class AwaitA1:
-    """Responder: announced by the own manager; nobody has called yet."""
+    """Responder: announced by the own manager; nobody has called yet, by A1 or by EDHOC."""
 
     parties: Parties
     shares: Shares | None
@@ -82,6 +85,52 @@ class AwaitA3:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitMessage2:
+    """Initiator by EDHOC: message_1 is out."""
+
+    parties: Parties
+    peer: Peer
+    run: EdhocCaller
+    shares: Shares | None
+    repeat: Repeat
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitMessage4:
+    """Initiator by EDHOC: the responder is authentic, message_3 is out. `aV` is this device's share."""
+
+    parties: Parties
+    peer: Peer
+    run: EdhocProven
+    aV: Point = field(repr=False)
+    shares: Shares | None
+    repeat: Repeat
+    replies: Replies
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Responder by EDHOC: one message_1 and the answer to it, both as they were on the wire."""
+
+    call: bytes
+    answer: bytes
+    run: EdhocAnswered
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitMessage3:
+    """Responder by EDHOC: at most three callers, one of whom may be the initiator (PW-27)."""
+
+    parties: Parties
+    shares: Shares | None
+    until: float
+    contexts: tuple[Answered, ...]
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitShares:
     """Both: the devices have agreed, the managers' word is missing. `aV` is the sum of both devices' shares.
 
@@ -90,7 +139,7 @@ class AwaitShares:
 
     parties: Parties
     peer: Peer
-    channel: Channel
+    channel: Agreeing
     aV: Point = field(repr=False)
     repeat: Repeat
     replies: Replies
@@ -134,4 +183,19 @@ class Open:
     failures: int = 0
 
 
-SessionCell = AwaitPeer | AwaitA2 | AwaitA4 | AwaitA1 | AwaitA3 | AwaitShares | AwaitFin | Open
+HalfOpenCell = AwaitA3 | AwaitMessage3
+"""A responder that has answered somebody, and does not know whom."""
+
+SessionCell = (
+    AwaitPeer
+    | AwaitA1
+    | AwaitA2
+    | AwaitA3
+    | AwaitA4
+    | AwaitMessage2
+    | AwaitMessage3
+    | AwaitMessage4
+    | AwaitShares
+    | AwaitFin
+    | Open
+)
