@@ -16,7 +16,7 @@ import pytest
 
 from keymote.cli.schema import schema as command
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import enrolment, group, gsec, pairwise
+from keymote.wire import enrolment, group, gsec, masking, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Message
@@ -104,7 +104,8 @@ def rule_of(kind: type[Message]) -> str:
         "SignedHello": "SIGNED-HELLO", "DoneMessage": "DONE-MESSAGE", "XshareRequest": "XSHARE-REQUEST",
         "XshareAnswer": "XSHARE-ANSWER", "PeercredCompact": "PEERCRED-COMPACT", "NmAuth1": "NM-AUTH1",
         "NmAuth2": "NM-AUTH2", "NmAuth3": "NM-AUTH3", "Round1Compact": "ROUND1-COMPACT", "SignedRound3": "SIGNED-ROUND3",
-        "JoinRequest": "JOIN-REQUEST", "MaskKey": "MASK-KEY",
+        "JoinRequest": "JOIN-REQUEST", "MaskKey": "MASK-KEY", "MaskReport": "MASK-REPORT", "MaskPresent": "MASK-PRESENT",
+        "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL",
     }.get(kind.__name__, kind.__name__.upper())  # fmt: skip
 
 
@@ -153,6 +154,8 @@ def samples(suite: int) -> list[Message]:
         enrolment.Renew(i),
         enrolment.Newcred(cred, cred),
         *(kind(i, bytes(37)) for kind in (pairwise.Edhoc1, pairwise.Edhoc2, pairwise.Edhoc3, pairwise.Edhoc4)),
+        masking.MaskPresent(envelope),
+        *(kind(replace(envelope, kid=None)) for kind in (masking.MaskReport, masking.MaskAgree, masking.MaskReveal)),
     ]
 
 
@@ -258,7 +261,8 @@ def test_every_rule_is_used_or_documents_what_travels_inside() -> None:
     roots = {"message", "credential", "HELLO-CLAIMS", "SHARE-BODY", "VPT-BODY", "BIND-BODY", "CRED-BODY", "SHARE-CLAIMS",
              "REVNOTE-CLAIMS", "DELEGATION-CLAIMS", "ROSTER-CLAIMS", "ROSTER-DELTA", "JOIN-CLAIMS", "START-CLAIMS",
              "ROUND1-CLAIMS", "ROUND2-CLAIMS", "ROUND3-CLAIMS", "COMMIT-CLAIMS", "BLAME-CLAIMS", "ROOT-CLAIMS",
-             "WRAP-CLAIMS", "MASK-KEY-CLAIMS"}  # fmt: skip
+             "WRAP-CLAIMS", "MASK-KEY-CLAIMS", "MASK-REPORT-CLAIMS", "MASK-PRESENT-CLAIMS",
+                 "MASK-AGREE-CLAIMS", "MASK-REVEAL-CLAIMS"}  # fmt: skip
     used = {name for body in judge.rules.values() for name in re.findall(r"[\w-]+", body)}
     assert set(judge.rules) - used == roots
 

@@ -34,6 +34,16 @@ from keymote.wire.group_fields import (
     RosterEntries,
     Which,
 )
+from keymote.wire.masking import (
+    MaskAgree,
+    MaskAgreeClaims,
+    MaskPresent,
+    MaskPresentClaims,
+    MaskReport,
+    MaskReportClaims,
+    MaskReveal,
+    MaskRevealClaims,
+)
 from keymote.wire.message import Body, Message, body, message
 
 FEWEST: Final = 2
@@ -367,6 +377,10 @@ FORMS: Final[dict[type[Body], Form]] = {
     RootClaims: Form(Root, kid=True),
     WrapClaims: Form(Wrap, kid=True),
     MaskKeyClaims: Form(MaskKey, kid=False),
+    MaskReportClaims: Form(MaskReport, kid=False),
+    MaskPresentClaims: Form(MaskPresent, kid=True),
+    MaskAgreeClaims: Form(MaskAgree, kid=False),
+    MaskRevealClaims: Form(MaskReveal, kid=False),
 }
 """Claims -> how they travel."""
 
