@@ -20,6 +20,9 @@ from keymote.cli import doctor_checks as checks
 from keymote.crypto.secret import Secret
 from keymote.engine.exports import PskForm
 from keymote.errors import ErrorCode, PeerFault, Unavailable
+from keymote.storage.seal_pkcs11 import key as token_keys
+from keymote.storage.seal_pkcs11.faults import KeyMissing
+from keymote.storage.seal_pkcs11.key import Act, Answer
 from keymote.storage.sql import open_database
 from keymote.transports import tls
 
@@ -146,6 +149,44 @@ def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
     open_to_group, private = checks.private_files([key, tmp_path / "absent", token])
     assert (open_to_group.ok, open_to_group.do) == (False, f"chmod 600 {key}")
     assert private.ok
+
+
+def test_KT05_a_key_encryption_key_that_is_missing_half_replaced_or_in_a_token_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    (missing,) = checks.key(f"file:{tmp_path}/key", tmp_path)
+    assert (missing.check, missing.ok, "is missing" in missing.what) == ("key file", False, True)
+    assert list(checks.key(f"file:{tmp_path}/key", tmp_path, needed=False)) == []
+    (tmp_path / "rotation.json").touch()
+    (tmp_path / "key").touch(0o600)
+    interrupted, private = checks.key(f"file:{tmp_path}/key", tmp_path)
+    assert (interrupted.check, interrupted.ok, private.ok) == ("rotation", False, True)
+    assert "keymote storage rotate" in interrupted.do
+    (tmp_path / "rotation.json").unlink()
+    (token,) = checks.key(f"pkcs11:token=km;object=kek?module-path={tmp_path}/absent.so", tmp_path)
+    assert (token.check, token.ok, "mend module-path" in token.do) == ("token", False, True)
+
+
+@pytest.mark.parametrize(
+    ("imported", "needed", "ok", "says"),
+    [
+        (False, True, True, "the token has key"),
+        (True, True, True, "it was imported"),
+        (None, True, False, "no such key"),
+        (None, False, True, "no such key"),  # it is made when the role starts
+    ],
+)
+def test_KT05_a_key_in_a_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, imported: bool | None, needed: bool, ok: bool, says: str
+) -> None:
+    def ask(_uri: str, _act: Act, _data: bytes) -> Answer:
+        if imported is None:
+            raise KeyMissing("no such key")
+        return Answer(bytes(40), imported=imported)
+
+    monkeypatch.setattr(token_keys, "ask_process", ask)
+    (found,) = checks.key("pkcs11:token=km;object=kek?module-path=/m.so", tmp_path, needed=needed)
+    assert (found.check, found.ok, says in found.what) == ("token", ok, True)
 
 
 @pytest.mark.parametrize(

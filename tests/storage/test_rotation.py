@@ -16,6 +16,7 @@ from keymote.manager.app import backup
 from keymote.manager.app.directory import Directory
 from keymote.storage.rotation import NOTE, rotate
 from keymote.storage.seal_pkcs11 import key as token_keys
+from keymote.storage.seal_pkcs11.faults import PinRefused
 from keymote.storage.sealed_file import SealedFile
 
 TOKEN = "pkcs11:token=km;object=%s?module-path=/usr/lib/m.so"
@@ -99,6 +100,23 @@ def test_KT06_a_store_that_is_open_goes_on_without_its_token(home: Path, token: 
             start()
     token.away = False
     assert ROLES["manager"].use(home) == (7, RECORD)
+
+
+def test_KT04_a_refused_pin_is_tried_once_whatever_was_asked(
+    role: Role, home: Path, monkeypatch: pytest.MonkeyPatch, token: MemoryToken
+) -> None:
+    role.make(home, TOKEN % "kek")
+    tries: list[object] = []
+
+    def refuse(*question: object) -> object:
+        tries.append(question)
+        raise PinRefused("a wrong PIN")
+
+    monkeypatch.setattr(token_keys, "ask_process", refuse)
+    for number, what in enumerate((role.use, lambda home: rotate(role.place(home), "file:new", ENTROPY)), 1):
+        with pytest.raises(PinRefused, match="a wrong PIN"):
+            what(home)
+        assert len(tries) == number
 
 
 def test_KT11_a_role_that_runs_is_left_alone(home: Path) -> None:

@@ -86,10 +86,13 @@ def _manager(folder: Path) -> Iterator[Finding]:
     from keymote.crypto.entropy import SystemEntropy
     from keymote.manager.app.directory import Directory, place
 
-    yield from _key(lambda: place(folder))
+    key = list(_key(lambda: place(folder)))
+    yield from key
     yield from _files(folder, "label", "own.cells", "tls.key", "cells.db")
     yield from _schemas(folder, {"cells.db": "cells"})
     yield from _certificate(folder)
+    if not all(finding.ok for finding in key):
+        return  # what follows opens it again: a wrong PIN is not tried twice
     try:
         directory = Directory.open(folder, SystemEntropy())
     except KeymoteError as fault:

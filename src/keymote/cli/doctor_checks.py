@@ -22,6 +22,7 @@ from keymote.storage import migrations
 from keymote.storage.rotation import refuse_unfinished
 from keymote.storage.seal import file_of, open_key
 from keymote.storage.seal_pkcs11.faults import KeyMissing
+from keymote.storage.seal_pkcs11.key import TokenKey
 from keymote.transports import tls
 
 CLOCK_TOLERANCE_S: Final = 300
@@ -79,7 +80,8 @@ def key(uri: str, folder: Path, *, needed: bool = True) -> Iterator[Finding]:
     except KeymoteError as fault:
         yield Finding("token", ok=isinstance(fault, KeyMissing) and not needed, what=fault.what, do=fault.do)
     else:
-        once = " that was outside of it once, when it was imported" if getattr(found, "imported", False) else ""
+        imported = isinstance(found, TokenKey) and found.imported
+        once = ", which was outside of it once: it was imported" if imported else ""
         yield Finding("token", ok=True, what=f"the token has key {found.fingerprint.hex()}{once}")
 
 
