@@ -24,6 +24,7 @@ STATE_LIMIT: Final = 200_000
 
 _SYMBOLS: Final = (
     (re.compile(r"'([\w/]+)"), r"\1"),
+    (re.compile(r"\((\d)\)\.Number"), r"\1"),
     (re.compile(r"\bmine\b"), "by the intruder"),
     (re.compile(r"\bagain\b"), "re-randomised"),
     (re.compile(r"\br\(\w+\)"), "as it was"),

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import model_search
-from model_catalogue import CHECKS, LIMITS, SCENARIOS, Check, Scenario
+from model_catalogue import CHECKS, LIMITS, PUBLISHED, SCENARIOS, SECOND_LINES, Attack, Check, Scenario
 from model_search import Exploration, Step, model, model_names
 
 
@@ -18,8 +18,19 @@ def found(check: Check) -> Exploration:
     return model(check.model).explore(check.scenario, check.name, until=check.violated)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if not each.long], ids=name)
 def test_nothing_is_found_with_every_check_in_place(scenario: Scenario) -> None:
+    search(scenario)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each.long], ids=name)
+def test_nothing_is_found_in_larger_worlds(scenario: Scenario) -> None:
+    search(scenario)
+
+
+def search(scenario: Scenario) -> None:
     seen = model(scenario.model).explore(scenario.name)
     print(seen.render())
     assert seen.exhausted
@@ -36,16 +47,33 @@ def test_an_attack_is_found_without_this_one_check(check: Check) -> None:
     assert len(seen.faults[check.violated]) == check.steps
 
 
-def test_every_model_and_scenario_is_in_the_catalogue() -> None:
-    assert {(each, scenario) for each in model_names() for scenario in model(each).scenarios()} == {
-        (each.model, each.name) for each in SCENARIOS
-    }
+@pytest.mark.parametrize("line", SECOND_LINES, ids=name)
+def test_another_check_holds_without_this_one(line: Scenario) -> None:
+    seen = model(line.model).explore(line.world, line.name)
+    print(seen.render())
+    assert seen.exhausted and not seen.faults
+    assert seen.states == line.states
 
 
-def test_every_check_of_a_model_is_in_the_catalogue() -> None:
-    for each in model_names():
-        in_catalogue = {check.name for check in (*CHECKS, *LIMITS) if check.model == each}
-        assert set(model(each).checks()) == in_catalogue
+@pytest.mark.parametrize("attack", PUBLISHED, ids=lambda attack: attack.id)
+def test_the_attacks_on_the_printed_schemes_are_found(attack: Attack) -> None:
+    seen = model(attack.model).explore(attack.scenario)
+    print(seen.render())
+    assert seen.exhausted
+    if attack.violated:
+        assert len(seen.faults[attack.violated]) == attack.steps
+    else:
+        assert not seen.complete and seen.states > 1
+
+
+def test_every_scenario_is_in_the_catalogue() -> None:
+    listed = {(each.model, each.name) for each in SCENARIOS} | {(each.model, each.scenario) for each in PUBLISHED}
+    assert {(each, scenario) for each in model_names() for scenario in model(each).scenarios()} == listed
+
+
+def test_every_check_is_in_the_catalogue() -> None:
+    listed = {(each.model, each.name) for each in (*CHECKS, *LIMITS, *SECOND_LINES)}
+    assert {(each, check) for each in model_names() for check in model(each).checks()} == listed
 
 
 def test_a_trace_says_who_heard_what() -> None:
