@@ -1,5 +1,9 @@
 """Diffie-Hellman on both curves of EDHOC, and its suites."""
 
+import ctypes
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,14 +11,18 @@ from hypothesis import strategies as st
 from keymote.crypto.dh import Curve
 from keymote.crypto.edhoc_suites import EDHOC_SUITES, edhoc_suite
 from keymote.crypto.entropy import Entropy, SeededEntropy
-from keymote.crypto.p256 import Es256, Esp256
-from keymote.crypto.p256_ecdh import P256Ecdh
+from keymote.crypto.libcrypto import Libcrypto, open_door
+from keymote.crypto.p256 import P256, Es256, Esp256
+from keymote.crypto.p256_ecdh import ByCryptography, P256Ecdh
 from keymote.crypto.secret import Secret
 from keymote.crypto.x25519 import X25519
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 
-CURVES = [X25519(), P256Ecdh()]
-every_curve = pytest.mark.parametrize("curve", CURVES, ids=lambda curve: curve.name)
+BY_LIBCRYPTO = P256Ecdh(open_door())
+BY_CRYPTOGRAPHY = P256Ecdh(ByCryptography())
+CURVES = [X25519(), BY_LIBCRYPTO, BY_CRYPTOGRAPHY]
+every_curve = pytest.mark.parametrize("curve", CURVES, ids=["X25519", "P-256 by libcrypto", "P-256 by cryptography"])
+both_doors = pytest.mark.parametrize("curve", CURVES[1:], ids=["libcrypto", "cryptography"])
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 LOW_ORDER = [
     bytes(32),
@@ -64,12 +72,57 @@ def test_ED05_points_of_low_order_show_at_the_product(point: bytes) -> None:
         assert refused.value.code is ErrorCode.E_POINT
 
 
-def test_ED05_an_x_that_is_not_on_the_curve_or_not_reduced_is_refused() -> None:
+@both_doors
+def test_ED05_an_x_that_is_not_on_the_curve_or_not_reduced_is_refused(curve: Curve) -> None:
     prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
     for x in (prime, prime + 5, 2**256 - 1, 1):
         with pytest.raises(PeerFault):
-            P256Ecdh().check(x.to_bytes(32, "big"))
-    P256Ecdh().check((5).to_bytes(32, "big"))
+            curve.check(x.to_bytes(32, "big"))
+    curve.check((5).to_bytes(32, "big"))
+
+
+@given(one=st.integers(1, ORDER - 1), other=st.integers(1, ORDER - 1))
+def test_both_doors_to_openssl_compute_the_same(one: int, other: int) -> None:
+    """As does PyCryptodome's group, whose points have a y."""
+    d, e = (Secret(value.to_bytes(32, "big")) for value in (one, other))
+    fast, slow = BY_LIBCRYPTO.private(d), BY_CRYPTOGRAPHY.private(d)
+    peer = BY_LIBCRYPTO.private(e).public
+    assert fast.public == slow.public
+    shared = fast.agree(BY_LIBCRYPTO.check(peer))
+    assert shared == slow.agree(BY_CRYPTOGRAPHY.check(peer))
+    group = P256()
+    assert shared == group.mul(d, group.base_mul(e))[1:]
+
+
+def test_the_interpreters_libcrypto_is_reached_here_and_elsewhere_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_door() is not None
+    monkeypatch.setattr(sys.modules["_hashlib"], "__file__", "/nowhere")
+    assert open_door() is None
+
+
+def test_a_library_that_computes_something_else_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Libcrypto, "base", lambda _self, _k: bytes(32))
+    assert open_door() is None
+
+
+def test_refused_points_leave_nothing_in_the_error_queue_of_the_library() -> None:
+    """A later TLS call of this thread would stumble over it."""
+    door = open_door()
+    assert door is not None
+    with pytest.raises(ValueError):
+        door.point((1).to_bytes(32, "big"))
+    peek = ctypes.PyDLL(sys.modules["_hashlib"].__file__).ERR_peek_error
+    peek.restype = ctypes.c_ulong
+    assert peek() == 0
+
+
+def test_keys_may_be_used_by_threads_at_the_same_time() -> None:
+    keys = [BY_LIBCRYPTO.private(Secret(bytes([7, n] * 16))) for n in range(8)]
+    peer = BY_LIBCRYPTO.check(keys[0].public)
+    alone = [key.agree(peer) for key in keys]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            assert list(pool.map(lambda key: key.agree(peer), keys)) == alone
 
 
 class Draws:
@@ -85,10 +138,11 @@ class Draws:
         return self
 
 
-def test_drawn_bytes_that_are_no_scalar_are_drawn_again() -> None:
+@both_doors
+def test_drawn_bytes_that_are_no_scalar_are_drawn_again(curve: Curve) -> None:
     good = (7).to_bytes(32, "big")
     draws = Draws(bytes(32), ORDER.to_bytes(32, "big"), b"\xff" * 32, good, b"unused")
-    assert P256Ecdh().key_pair(draws).public == P256Ecdh().private(Secret(good)).public
+    assert curve.key_pair(draws).public == curve.private(Secret(good)).public
     assert draws.left == [b"unused"]
 
 

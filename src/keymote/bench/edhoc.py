@@ -24,7 +24,7 @@ from keymote.engine.edhoc.profile import Profile
 from keymote.errors import Unavailable
 from keymote.wire.edhoc import id_cred_by_kid
 
-TRIES: Final = 12
+TRIES: Final = 30
 GOALS: Final = {"m3s2": 1 / 2, "m3s0": 1 / 3}
 """Method and suite -> the most that one side may take of what lakers takes for method 3 in suite 2."""
 VARIANTS: Final = {"m3s2": (3, 2), "m3s0": (3, 0), "m0s2": (0, 2), "m0s0": (0, 0)}
