@@ -2,11 +2,15 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from postgresql_cluster import Cluster
 
 settings.register_profile(
     "house",
@@ -32,3 +36,22 @@ def program() -> Callable[[str], str]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """A PostgreSQL server, started when the first test asks for it."""
+    cluster = Cluster()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Path | str]:
+    """Return where a new database of this name may be made, on each engine that we run on."""
+
+    def place(name: str) -> Path | str:
+        server = request.param == "postgresql"
+        return request.getfixturevalue("postgresql").fresh() if server else tmp_path / f"{name}.db"
+
+    return place

@@ -26,7 +26,7 @@ class KeptStore(Store, Protocol):
 class MemoryDisk:
     """Gives a memory store what the others have: something that outlives them."""
 
-    def __init__(self, _folder: Path) -> None:
+    def __init__(self, _folder: Path, _request: pytest.FixtureRequest) -> None:
         self._store = MemoryStore()
 
     def open(self) -> KeptStore:
@@ -35,7 +35,7 @@ class MemoryDisk:
 
 
 class FileDisk:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, _request: pytest.FixtureRequest) -> None:
         self._folder = folder
         self._kek = open_key(f"file:{folder}/kek", SystemEntropy(), create=True)
 
@@ -44,16 +44,29 @@ class FileDisk:
 
 
 class SqlDisk:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, request: pytest.FixtureRequest) -> None:
+        self._where = self.place(folder, request)
         self._kek = open_key(f"file:{folder}/kek", SystemEntropy(), create=True)
 
+    def place(self, folder: Path, _request: pytest.FixtureRequest) -> Path | str:
+        return folder / "node.db"
+
     def open(self) -> KeptStore:
-        return SqlStore(open_database(self._folder / "node.db", history="cells"), self._kek, SystemEntropy())
+        return SqlStore(open_database(self._where, history="cells"), self._kek, SystemEntropy())
 
 
-DISKS = [MemoryDisk, FileDisk, SqlDisk]
+class PostgresqlDisk(SqlDisk):
+    def place(self, _folder: Path, request: pytest.FixtureRequest) -> str:
+        fresh: str = request.getfixturevalue("postgresql").fresh()
+        return fresh
+
+
+DISKS = [MemoryDisk, FileDisk, SqlDisk, pytest.param(PostgresqlDisk, marks=pytest.mark.peers)]
 A, B, C = (CellKey("link", name * 8) for name in (b"a", b"b", b"c"))
+
+
+def _name(disk: Any) -> str:
+    return str(disk.__name__)
 
 
 class Bench:
@@ -76,9 +89,9 @@ class Bench:
         return {row.key: Write(row.key, row.record, tuple(sorted(row.aliases)), row.wake_at) for row in self.store.rows}
 
 
-@pytest.fixture(params=DISKS, ids=lambda disk: disk.__name__)
+@pytest.fixture(params=DISKS, ids=_name)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(request.param(tmp_path))
+    made = Bench(request.param(tmp_path, request))
     yield made
     made.store.close()
 
@@ -179,12 +192,14 @@ COMMIT = st.lists(ROW, max_size=4, unique_by=(lambda row: row.key, lambda row: r
 )
 
 
-@pytest.mark.parametrize("disk", DISKS[1:], ids=lambda disk: disk.__name__)
-def test_every_store_is_the_memory_store(disk: Callable[[Path], FileDisk | SqlDisk], tmp_path_factory: Any) -> None:
+@pytest.mark.parametrize("disk", DISKS[1:], ids=_name)
+def test_every_store_is_the_memory_store(
+    disk: Callable[[Path, Any], FileDisk | SqlDisk], tmp_path_factory: Any, request: pytest.FixtureRequest
+) -> None:
     @settings(max_examples=15)
     @given(commits=st.lists(COMMIT, max_size=8))
     def same(commits: Sequence[Sequence[Write]]) -> None:
-        model, bench = MemoryStore(), Bench(disk(tmp_path_factory.mktemp("disk")))
+        model, bench = MemoryStore(), Bench(disk(tmp_path_factory.mktemp("disk"), request))
         for writes in commits:
             model.commit(writes, lambda _error: None)
             bench.commit(*writes)

@@ -1,7 +1,7 @@
 """Fixtures of the coordinator's tests; the cast stands in `office`."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +20,14 @@ def root() -> Root:
 
 
 @pytest.fixture
-async def office(root: Root, tmp_path: Path) -> AsyncIterator[Office]:
-    made = open_office(root, b"coord--A", tmp_path / "a.db")
+async def office(root: Root, empty_database: Callable[[str], Path | str]) -> AsyncIterator[Office]:
+    made = open_office(root, b"coord--A", empty_database("a"))
     yield made
     await made.desk.ledger.close()
 
 
 @pytest.fixture
-async def other_office(root: Root, tmp_path: Path) -> AsyncIterator[Office]:
-    made = open_office(root, b"coord--B", tmp_path / "b.db")
+async def other_office(root: Root, empty_database: Callable[[str], Path | str]) -> AsyncIterator[Office]:
+    made = open_office(root, b"coord--B", empty_database("b"))
     yield made
     await made.desk.ledger.close()

@@ -115,8 +115,8 @@ def empty_register() -> bytes:
         return path.read_bytes()
 
 
-def open_office(root: Root, nc_id: bytes, path: Path) -> Office:
+def open_office(root: Root, nc_id: bytes, where: Path | str) -> Office:
     clock = Clock()
-    if not path.exists():
-        path.write_bytes(empty_register())
-    return Office(Desk(made_identity(nc_id, root), open_ledger(path), clock), clock)
+    if isinstance(where, Path) and not where.exists():
+        where.write_bytes(empty_register())
+    return Office(Desk(made_identity(nc_id, root), open_ledger(where), clock), clock)

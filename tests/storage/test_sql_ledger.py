@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ def credential(serial: bytes, sub: bytes = b"device-1", reg_no: int = 1) -> Regi
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return open_database(tmp_path / "registry.db", history="registry")
+def database(empty_database: Callable[[str], Path | str]) -> Database:
+    return open_database(empty_database("registry"), history="registry")
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ async def ledger(database: Database) -> AsyncIterator[SqlLedger]:
     await made.close()
 
 
-async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
-    path = tmp_path / "registry.db"
-    first = SqlLedger(open_database(path, history="registry"))
+async def test_what_was_written_is_there_after_reopening(empty_database: Callable[[str], Path | str]) -> None:
+    where = empty_database("registry")
+    first = SqlLedger(open_database(where, history="registry"))
     await first.write(lambda tx: tx.put_manager(MANAGER))
     await first.close()
-    again = SqlLedger(open_database(path, history="registry"))
+    again = SqlLedger(open_database(where, history="registry"))
     assert await again.read(lambda tx: tx.manager(b"manager1")) == MANAGER
     await again.close()
 

@@ -22,7 +22,7 @@ def read_audit(path: Path) -> tuple[Sequence[Link], Sequence[Head]]:
     """
     if not path.is_file():
         raise CallerFault(f"there is no register at {path}", do="name the coordinator's directory by --data")
-    reader = engine(URL.create("sqlite", database=str(path)), begin=None)
+    reader = engine(URL.create("sqlite", database=str(path)), writes=False)
     try:
         with reader.connect() as connection:
             kept = connection.execute(select(heads).order_by(heads.c.seq)).all()  # first: the log only grows

@@ -10,6 +10,7 @@ commit that erases, else when the store is quiet (rule DR-09).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Self
@@ -140,8 +141,9 @@ class SqlStore:
         try:
             return self._reader.execute(query, parameters).all()
         except SQLAlchemyError as error:
-            self._reader.close()
-            self._reader = self._database.reader.connect()
+            with suppress(SQLAlchemyError):  # a server that is down: the next read tries again
+                self._reader.close()
+                self._reader = self._database.reader.connect()
             raise unavailable(self._database.where, error) from error
 
     # ------------------------------------------------------------------ writing, on the worker's thread
