@@ -27,7 +27,6 @@ from keymote.engine.base import Now, Refused, Report
 from keymote.engine.faces import Alarm
 from keymote.engine.group.epoch import GroupEpoch, SenderMaterial
 from keymote.engine.group.payload import (
-    ALWAYS_SIGNED,
     GRACE_S,
     MOST_EARLY,
     REKEY_AT,
@@ -209,13 +208,17 @@ def test_GP02_senders_are_named_by_idx_in_a_ring_and_by_kid_in_a_root_group() ->
     members = []
     for (kid, _), key in zip([*senders, (b"listener", b"")], [*keys, keys[0]], strict=True):
         epoch = GroupEpoch.of(suite, b"the-root", 3, Secret(MK), senders, kid, by_kid=True)
-        members.append(Member(key, epoch, activate(Payload(b"the-root", ALWAYS_SIGNED), epoch, Now(0.0, 0))[0]))
-    record = members[1].protect(b"new tariff")
+        members.append(Member(key, epoch, activate(Payload(b"the-root"), epoch, Now(0.0, 0))[0]))
+    record = members[1].protect(b"new tariff")  # under a resource that takes unsigned records in a ring
     assert cbor2.loads(record)[1][1][4] == senders[1][0]
     assert 12 in cbor2.loads(record)[1][1], "records of a root group are always signed"
     for member in (members[0], members[2]):
         assert member.open(record).kid == senders[1][0]
     assert refused(lambda: members[2].protect(b"I only listen")) is ErrorCode.E_STATE
+    material = members[0].epoch.material(1)
+    aad = external_aad(material.bound, 9, METER, signed=False)
+    ct = suite.seal_group(material.key, material.base_iv.expose(), 9, enc_structure(aad), b"x")
+    assert members[0].refuses(write(Encrypt0(senders[1][0], 9, 3, None, ct))) is ErrorCode.E_AUTH
     ringlike = write(read(record)._replace(sender=b"\x01"))
     assert members[0].refuses(ringlike) is ErrorCode.E_FORMAT
     stranger = write(read(record)._replace(sender=b"stranger"))
@@ -413,6 +416,12 @@ def test_GP10_a_node_restored_from_a_backup_is_mute_and_deaf_until_the_next_epoc
     assert meter.refuses(heard, SHED) is ErrorCode.E_EPOCH
     meter.next(later(meter, 8))
     meter.protect(b"in the next epoch")
+
+
+def test_GP11_a_restart_before_the_first_epoch_leaves_none() -> None:
+    member = ring(1)[0]
+    assert durable(Payload(GID), 0) == b""
+    assert resume(Payload(GID), member.epoch, b"", 0).current is None
 
 
 def test_GP15_the_durable_part_has_at_most_205_bytes_and_the_whole_at_most_16_kib() -> None:

@@ -37,3 +37,16 @@ def closed_because(code: ErrorCode | None, *, revoked: bool, why: str) -> Except
             return NotReady(f"{code.name}: {why}", do="try again later")
         case _:
             return PeerFault(code, why)
+
+
+def refused_by_group(code: ErrorCode, what: str) -> Exception:
+    """Return the error that tells an application why its group's membership refused a record or a plaintext."""
+    match code:
+        case ErrorCode.E_REPLAY:
+            return Replayed(what)
+        case ErrorCode.E_EPOCH | ErrorCode.E_LIMIT:
+            return Expired(f"{code.name}: {what}", do="wait for the group's next epoch")
+        case ErrorCode.E_STATE:
+            return NotReady(what, do="try again when the group has a key")
+        case _:
+            return PeerFault(code, what)

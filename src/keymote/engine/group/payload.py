@@ -36,17 +36,14 @@ REKEY_AT: Final = MOST_RECORDS - (1 << 16)
 class ResourcePolicy:
     """Which resources take records without countersignature: those named and all below them. Every other is a command.
 
-    Commands must be signed, because every member can compute every sender's key (B-12). One policy per gid.
+    Commands must be signed, because every member can compute every sender's key (B-12). One policy per gid; a root group
+    needs none, its records are always signed.
     """
 
     telemetry: tuple[str, ...] = ("telemetry",)
 
     def must_sign(self, resource: str) -> bool:
         return not any(resource == root or resource.startswith(root + "/") for root in self.telemetry)
-
-
-ALWAYS_SIGNED: Final = ResourcePolicy(())
-"""That of a root group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,7 @@ def _protect(payload: Payload, signing: SigningKey, plaintext: bytes, resource: 
     traffic = payload.current
     if traffic is None:
         raise PeerFault(ErrorCode.E_STATE, "no epoch of this group is confirmed here", do="wait for the next one")
-    sent, record = traffic.send(signing, plaintext, resource, signed=signed or payload.policy.must_sign(resource))
+    sent, record = traffic.send(signing, plaintext, resource, signed=signed or _must_sign(payload, traffic, resource))
     epoch = traffic.epoch.epoch
     reports: list[Report] = [GroupProtected(payload.gid, epoch, record)]
     if traffic.tx_next < REKEY_AT <= sent.tx_next:
@@ -160,7 +157,7 @@ def _open(
     epoch = traffic.epoch
     place = epoch.place_of(record.sender)
     kid, signed = epoch.senders[place][0], record.countersignature is not None
-    if not signed and payload.policy.must_sign(resource):
+    if not signed and _must_sign(payload, traffic, resource):
         raise PeerFault(ErrorCode.E_AUTH, "a command without a countersignature")
     received, result = traffic.receive(place, record, resource)
     if not isinstance(result, PeerFault):
@@ -170,6 +167,10 @@ def _open(
         why = "too many forged records in one sender's name"
         reports += [RekeyWanted(payload.gid, epoch.epoch, ErrorCode.E_LIMIT, why), Alarm("group forgeries", kid, why)]
     return received, reports
+
+
+def _must_sign(payload: Payload, traffic: Traffic, resource: str) -> bool:
+    return traffic.epoch.by_kid or payload.policy.must_sign(resource)
 
 
 def _hold(payload: Payload, early: Early) -> Payload:
@@ -206,11 +207,13 @@ def same_durable(one: Payload, other: Payload) -> bool:
 
 
 def resume(payload: Payload, epoch: GroupEpoch, saved: bytes, generation: int) -> Payload:
-    """Return the state after a restart, from what `durable` wrote for this epoch.
+    """Return the state after a restart, from what `durable` wrote for this epoch, or wrote without one.
 
     What an earlier life of the node wrote (a backup was put back: another `generation`) starts no epoch: which numbers
     were sent and received since is unknown, so this member is mute and deaf until the next one.
     """
+    if not saved:
+        return replace(payload, current=None)
     row: Any = cbor.decode(saved)
     written, tx_reserved, floors = row
     if written != generation:
