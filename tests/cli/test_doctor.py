@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from keymote.cli import doctor_checks as checks
 from keymote.crypto.secret import Secret
 from keymote.engine.exports import PskForm
 from keymote.errors import ErrorCode, PeerFault, Unavailable
+from keymote.lab.scenes import two_operators
 from keymote.storage.seal_pkcs11 import key as token_keys
 from keymote.storage.seal_pkcs11.faults import KeyMissing
 from keymote.storage.seal_pkcs11.key import Act, Answer
@@ -276,3 +278,17 @@ def test_the_command_shows_what_it_found_and_ends_accordingly(tmp_path: Path) ->
     assert (ill.returncode, finding["check"], finding["ok"]) == (1, "PSK form", False)
     assert run().returncode == 2
     assert run("--data", str(tmp_path)).returncode == 2
+
+
+def test_RN08_the_doctor_names_the_expiry_of_a_credential_and_what_mends_it() -> None:
+    claims = two_operators(enrolled=False).managers["nm1"].membership.credential.claims
+    claims = replace(claims, iat=0, exp=365 * 86400)
+    good = checks.credential_dates("x", claims, 300 * 86400)
+    assert (good.ok, good.what) == (True, "x is valid for 65 days")
+    overdue = checks.credential_dates("x", claims, 350 * 86400)
+    assert not overdue.ok
+    assert "15 days" in overdue.what
+    late = checks.credential_dates("x", claims, 366 * 86400)
+    assert not late.ok
+    assert "expired on 1971-01-01" in late.what
+    assert late.do == "keymote manager renew"

@@ -1,6 +1,7 @@
 """Registration: idempotent, unique, chained, and loud about clones."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from office import NOW, Issuer, Office
@@ -12,7 +13,7 @@ from keymote.engine.queries import ManagerFound
 from keymote.errors import ErrorCode, PeerFault
 from keymote.host.register import CredentialState, DeviceState, RevocationKind, Taken
 from keymote.wire import signed
-from keymote.wire.credential import Role
+from keymote.wire.credential import Credential, Role, issue
 
 D1 = b"device-1"
 
@@ -231,3 +232,61 @@ async def test_PQ03_a_hybrid_key_is_handed_on_as_its_manager_signed_it_and_anoth
     )
     await office.managers.announce_endpoint(one.id, "coap://127.0.0.1:1")
     assert (await office.registry.find_manager(one.id)).hybrid_key == b""  # withdrawn
+
+
+# ------------------------------------------------------------------ renewal
+
+
+async def test_RN02_a_renewal_revokes_nothing_and_revoking_either_credential_ends_the_device(office: Office) -> None:
+    manager = await office.manager(b"manager1")
+    first = office.device(manager, D1)
+    await office.registry.register_device(manager.id, first.raw, None)
+    second = renewal_of(manager, first, b"serial 2")
+    await office.registry.register_device(manager.id, second.raw, first.claims.serial)
+    assert await office.registry.status(first.claims.serial) == ("renewed", 0)
+    assert await office.registry.status(second.claims.serial) == ("active", 0)
+    assert (await office.registry.find(D1)).credential == second.raw
+    assert "credential.superseded" not in await kinds(office)
+    await office.revocations.revoke(RevocationKind.CREDENTIAL, first.claims.serial, 2)
+    with pytest.raises(PeerFault) as fault:
+        await office.registry.find(D1)
+    assert fault.value.code is ErrorCode.E_NOSHARE
+
+
+async def test_RN06_a_revoked_device_gets_no_renewal_but_may_rejoin(office: Office) -> None:
+    manager = await office.manager(b"manager1")
+    first = office.device(manager, D1)
+    await office.registry.register_device(manager.id, first.raw, None)
+    await office.revocations.revoke(RevocationKind.DEVICE, D1, 2)
+    with pytest.raises(PeerFault) as fault:
+        await office.registry.register_device(manager.id, renewal_of(manager, first, b"2").raw, first.claims.serial)
+    assert fault.value.code is ErrorCode.E_NOSHARE
+    rejoined = office.device(manager, D1)
+    await office.registry.register_device(manager.id, rejoined.raw, first.claims.serial)
+    assert (await office.registry.find(D1)).credential == rejoined.raw
+
+
+async def test_RN04_a_rejoin_may_name_a_credential_that_was_renewed_since(office: Office) -> None:
+    manager = await office.manager(b"manager1")
+    first = office.device(manager, D1)
+    await office.registry.register_device(manager.id, first.raw, None)
+    await office.registry.register_device(manager.id, renewal_of(manager, first, b"2").raw, first.claims.serial)
+    rejoined = office.device(manager, D1)
+    await office.registry.register_device(manager.id, rejoined.raw, first.claims.serial)
+    assert (await office.registry.find(D1)).credential == rejoined.raw
+
+
+async def test_RN07_a_manager_is_admitted_by_the_certificate_of_before_its_renewal(office: Office) -> None:
+    manager = await office.manager(b"manager1")
+    other = await office.manager(b"manager2")
+    newer = renewal_of(office.issuer, manager.credential, b"newer NM")
+    await office.registry.register_manager(newer.raw)
+    for kid in (manager.credential.kid, newer.kid):
+        assert (await office.managers.admit(manager.id, kid)).kid == newer.kid
+    with pytest.raises(PeerFault):
+        await office.managers.admit(manager.id, other.credential.kid)
+
+
+def renewal_of(issuer: Issuer, before: Credential, serial: bytes) -> Credential:
+    claims = before.claims
+    return issue(issuer.key, replace(claims, serial=serial.ljust(8), iat=claims.iat + 1, exp=claims.exp + 1))

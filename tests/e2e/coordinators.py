@@ -82,6 +82,7 @@ class Coordinator:
     port: int
     peers: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
+    options: tuple[str, ...] = ()
 
     @classmethod
     def make(cls, folder: Path, authority: Authority, peers: tuple[str, ...] = (), port: int = 0) -> "Coordinator":
@@ -112,6 +113,7 @@ class Coordinator:
         arguments = ["coordinator", "run", "--data", str(self.folder), "--port", str(self.port), "--log-level", "debug"]
         for peer in self.peers:
             arguments += ["--peer", peer]
+        arguments += self.options
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
                 [*LAUNCH, *arguments],

@@ -272,3 +272,39 @@ def test_a_pin_that_two_nodes_share_by_name_is_the_first_one() -> None:
     assert trust(NC, twin).verify([CRED_D, CRED_NM], Role.DEVICE, NOW)
     with pytest.raises(PeerFault):
         trust(twin, NC).verify([CRED_D, CRED_NM], Role.DEVICE, NOW)
+
+
+# ------------------------------------------------------------------ a pinned key that rolls
+
+
+NEW_NC = dataclasses.replace(node(b"nc, second key", Role.COORDINATOR), id=NC.id)
+LAST_NC = dataclasses.replace(node(b"nc, third key", Role.COORDINATOR), id=NC.id)
+HANDOVER, SECOND = certify(NC, NEW_NC), certify(NEW_NC, LAST_NC)
+
+
+def test_CR11_a_pinned_key_hands_over_to_the_next_and_that_to_the_one_after() -> None:
+    for chain in (
+        [CRED_D, CRED_NM],
+        [CRED_D, certify(NEW_NC, NM), HANDOVER],
+        [CRED_D, certify(LAST_NC, NM), SECOND, HANDOVER],
+    ):
+        assert trust(NC).verify(chain, Role.DEVICE, NOW).raw == CRED_D
+    assert trust(ROOT).verify([CRED_D, certify(NEW_NC, NM), certify(ROOT, NEW_NC)], Role.DEVICE, NOW).raw == CRED_D
+
+
+def test_CR11_nothing_else_hands_a_pinned_key_over() -> None:
+    newer = certify(NEW_NC, NM)
+    assert "not signed by its issuer" in refused([CRED_D, newer])
+    assert "not signed by its issuer" in refused([CRED_D, newer, certify(NEW_NC, NEW_NC)])
+    assert "not signed by its issuer" in refused(
+        [CRED_D, newer, certify(dataclasses.replace(OTHER_NC, id=NC.id), NEW_NC)]
+    )
+    assert "not signed by its issuer" in refused([CRED_D, certify(LAST_NC, NM), SECOND])
+    assert "only a coordinator" in refused([CRED_D, newer, certify(NC, dataclasses.replace(NEW_NC, role=Role.MANAGER))])
+    assert "expired on" in refused([CRED_D, newer, certify(NC, NEW_NC, exp=NOW - 1)])
+    assert "not signed by its issuer" in refused([CRED_D, CRED_NM, HANDOVER]), "the old key signs no more beside it"
+
+
+def test_CR11_a_root_does_not_roll() -> None:
+    second = dataclasses.replace(node(b"root, second key", Role.COORDINATOR), id=ROOT.id)
+    assert "only a coordinator" in refused([CRED_NC, certify(ROOT, second)], ROOT, role=Role.COORDINATOR)

@@ -632,3 +632,29 @@ def test_clean_cells_leave_memory_and_cells_ahead_of_their_record_stay() -> None
     loads.clear()
     assert all(desk.driver.peek(key) == Cell(b"kept", loose=7) for key in keys[:10])
     assert loads == []
+
+
+# ------------------------------------------------------------------ another node over the same cells
+
+
+def test_RN07_a_node_is_exchanged_over_the_same_cells(desk: Desk) -> None:
+    """As when a manager's own credential was renewed: kept and loose state stays, the next unit steps anew."""
+    for key in (D, V):
+        desk.do(key, Become(Cell(b"kept", 7)))
+
+    def newer(cell: Cell | None, item: Item, now: Now, entropy: Entropy) -> tuple[Cell | None, Sequence[Output]]:
+        return (replace(cell, loose=8), ()) if cell is not None else step(cell, item, now, entropy)
+
+    kinds = {name: replace(kind, step=newer) for name, kind in NODE.kinds.items()}
+    desk.driver.become(replace(NODE, kinds=kinds))
+    for key in (D, V):
+        assert desk.driver.peek(key) == Cell(b"kept", 7)
+        desk.do(key, Due())
+        assert desk.driver.peek(key) == Cell(b"kept", 8)
+
+
+def test_RN07_a_node_of_other_kinds_does_not_take_its_place(desk: Desk) -> None:
+    with pytest.raises(CallerFault):
+        desk.driver.become(replace(NODE, kinds={"durable": DURABLE}))
+    desk.do(D, Become(Cell(b"kept")))
+    assert desk.driver.peek(D) == Cell(b"kept")

@@ -68,6 +68,9 @@ def run(
     peer: Annotated[
         list[str] | None, typer.Option(help="URL of a federated coordinator; may be repeated.", metavar="URL")
     ] = None,
+    credential_life: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Of the credentials of managers; renewed in time.", min=60)
+    ] = 365 * 86400,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     data: DataOption = None,
 ) -> None:
@@ -77,7 +80,10 @@ def run(
     Example:
       keymote coordinator run --data north --peer https://south.example:8443
     """
+    from dataclasses import replace
+
     from keymote.coordinator.app.directory import Directory
+    from keymote.coordinator.app.enrolment import POLICY
     from keymote.coordinator.app.service import CoordinatorProcess
     from keymote.coordinator.app.service import run as serve
     from keymote.host.hardening import harden
@@ -86,7 +92,8 @@ def run(
     harden()
     configure(log_level)
     folder = state_directory("coordinator", data)
-    process = CoordinatorProcess(Directory.open(folder, SystemEntropy()), listen, port, tuple(peer or ()))
+    policy = replace(POLICY, credential_life_s=credential_life)
+    process = CoordinatorProcess(Directory.open(folder, SystemEntropy()), listen, port, tuple(peer or ()), policy)
 
     def ready(url: str) -> None:
         paths = {"ca": str(folder / "ca.pem"), "token": str(folder / "token")}

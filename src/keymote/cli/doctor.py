@@ -77,9 +77,20 @@ def _role(folder: Path) -> Iterator[Finding]:
         yield from _key(lambda: _coordinator_place(folder))
         yield from _files(folder, "coordinator.json", "token", "ca.key", "tls.key", "registry.db", "cells.db")
         yield from _certificate(folder)
+        yield from _own_credential(folder / "nc.cred")
         yield from _schemas(folder, {"registry.db": "registry", "cells.db": "cells"})
     else:
         raise CallerFault(f"{folder} holds neither a manager nor a coordinator", do="name the directory of --data")
+
+
+def _own_credential(path: Path) -> Iterator[Finding]:
+    from keymote.wire import admin
+    from keymote.wire.credential import SignedCredential
+
+    if path.exists():
+        carried = admin.read_file(_read(path), admin.CredentialFile, str(path))
+        claims = SignedCredential.decode(admin.from_base64url(carried.credential)).claims
+        yield checks.credential_dates(str(path), claims, int(time.time()))
 
 
 def _manager(folder: Path) -> Iterator[Finding]:
@@ -98,8 +109,36 @@ def _manager(folder: Path) -> Iterator[Finding]:
     except KeymoteError as fault:
         yield Finding("manager", ok=False, what=fault.what, do=fault.do)
         return
+    yield from _credential(directory)
     yield from _coordinator(directory.identity.coordinators[0])
     yield _known(directory)
+
+
+def _credential(directory: "Directory") -> Iterator[Finding]:
+    """Look at the manager's own credential, in its store when it does not run, else as it tells."""
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.manager.app.enrol import newcomer_context
+    from keymote.manager.app.own import OwnStore
+    from keymote.transports.control import ControlClient
+    from keymote.wire.admin import from_base64url
+    from keymote.wire.credential import SignedCredential
+
+    try:
+        with ControlClient(directory.control) as manager:
+            raw = from_base64url(manager.ask("status")["credential"])
+    except Unavailable:
+        try:
+            own = OwnStore(directory.folder / "own.cells", directory.kek, SystemEntropy())
+        except KeymoteError:
+            return
+        try:
+            raw = own.membership(newcomer_context(directory, own.signing_key(directory.suite))).credential.raw
+        except KeymoteError:
+            return  # not enrolled: the coordinator says so below
+        finally:
+            own.close()
+    claims = SignedCredential.decode(raw).claims
+    yield checks.credential_dates("the manager's credential", claims, int(time.time()))
 
 
 def _known(directory: "Directory") -> Finding:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from keymote.crypto.entropy import SystemEntropy
 from keymote.engine.exports import PskForm
+from keymote.engine.renewal import again_s, due_at, expired
 from keymote.errors import CallerFault, KeymoteError, PeerFault
 from keymote.storage import migrations
 from keymote.storage.rotation import refuse_unfinished
@@ -24,6 +25,7 @@ from keymote.storage.seal import file_of, open_key
 from keymote.storage.seal_pkcs11.faults import KeyMissing
 from keymote.storage.seal_pkcs11.key import TokenKey
 from keymote.transports import tls
+from keymote.wire.credential import Claims
 
 CLOCK_TOLERANCE_S: Final = 300
 """Clocks of managers and coordinators are within 300 s of UTC (Triad-1 1.13)."""
@@ -143,6 +145,18 @@ def certificate_dates(name: str, pem: str, now: int) -> Finding:
 
 def _renew(name: str) -> str:
     return f"restart the role that {name} belongs to: it renews its certificate; a manager: keymote manager enrol"
+
+
+def credential_dates(name: str, claims: Claims, now: int) -> Finding:
+    """A credential must be in force; whoever runs renews it in time, so one that is overdue shows that nobody did."""
+    late = expired(claims, now)
+    if late is not None:
+        return Finding("credential", ok=False, what=late.what, do=late.do)
+    left = f"{(claims.exp - now) // 86400} days"
+    if now > due_at(claims) + 2 * again_s(claims):
+        do = "does its issuer answer? It renews by itself while it runs; a manager that does not: keymote manager renew"
+        return Finding("credential", ok=False, what=f"{name} expires in {left} and was not renewed", do=do)
+    return Finding("credential", ok=True, what=f"{name} is valid for {left}")
 
 
 def certificate_names(name: str, pem: str, host: str) -> Finding:

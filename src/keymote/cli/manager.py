@@ -99,6 +99,9 @@ def run(
         str,
         typer.Option(metavar="triad|edhoc|either", help="How devices of ours may authenticate others in a session."),
     ] = "triad",
+    credential_life: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Of the credentials of devices; renewed in time.", min=60)
+    ] = 365 * 86400,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     data: DataOption = None,
 ) -> None:
@@ -131,10 +134,33 @@ def run(
     if handshake not in (*Handshake, "either"):
         raise CallerFault(f"{handshake!r} is no handshake", do="say triad, edhoc or either")
     handshakes = frozenset(Handshake) if handshake == "either" else frozenset({Handshake(handshake)})
-    policy = RegistrarPolicy(post_quantum=PostQuantum(post_quantum), handshakes=handshakes)
+    policy = RegistrarPolicy(
+        credential_life_s=credential_life, post_quantum=PostQuantum(post_quantum), handshakes=handshakes
+    )
     options = Options((listen, port), where, ("127.0.0.1", status_port), announce, policy)
     process = ManagerProcess(directory, options)
     asyncio.run(serve(process, lambda said: print(json.dumps(said), flush=True)))
+
+
+@app.command()
+def renew(data: DataOption = None, output: OutputOption = Output.TABLE) -> None:
+    """Renew the credential of a manager that is not running, if that is due, and its TLS certificate.
+
+    A running manager does both by itself.
+
+    \b
+    Example:
+      keymote manager renew --data street-7
+    """
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+    from keymote.manager.app.directory import Directory
+    from keymote.manager.app.renewal import renew_all
+
+    harden()
+    directory = Directory.open(state_directory("manager", data), SystemEntropy())
+    membership = asyncio.run(renew_all(directory))
+    show({"nm_id": directory.identity.nm_id, "expires": membership.credential.claims.exp}, output)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
 from keymote.host.ledger import Transaction
 from keymote.host.register import Manager, ManagerState, Taken
 from keymote.wire import signed
-from keymote.wire.credential import SignedCredential
+from keymote.wire.credential import SignedCredential, kid_of
 
 
 class Managers:
@@ -49,10 +49,10 @@ class Managers:
         Raises:
             PeerFault: E_NOSHARE when it is revoked, E_CRED when its credential is no longer the one in force.
         """
-        manager = await self._desk.ledger.read(lambda tx: tx.manager(nm_id))
+        manager, renewed = await self._desk.ledger.read(lambda tx: (held := tx.manager(nm_id), _renewed(tx, held, kid)))
         if manager is None or manager.state is not ManagerState.ACTIVE:
             raise PeerFault(ErrorCode.E_NOSHARE, f"manager {nm_id.hex()} is not active")
-        if manager.kid != kid:
+        if manager.kid != kid and not renewed:
             raise PeerFault(
                 ErrorCode.E_CRED,
                 f"certificate of manager {nm_id.hex()} belongs to an earlier credential",
@@ -137,6 +137,13 @@ class Managers:
             return manager, _credential(tx, manager)
 
         return await self._desk.ledger.read(work)
+
+
+def _renewed(tx: Transaction, manager: Manager | None, kid: bytes) -> bool:
+    """Tell whether `kid` names a credential of this manager that was renewed since: its certificate is good a while yet."""
+    if manager is None or manager.kid == kid:
+        return False
+    return any(kid_of(credential.raw) == kid for credential in tx.renewed_credentials(manager.nm_id))
 
 
 def _credential(tx: Transaction, manager: Manager) -> bytes | None:

@@ -27,6 +27,7 @@ from keymote.engine.faces import (
     OWN_ENROLMENT,
     Announce,
     CloseSession,
+    CredentialRenewed,
     Enrolled,
     EnrolmentFailed,
     KeyReady,
@@ -426,5 +427,7 @@ def _log(key: CellKey, report: Report) -> None:
             logger.warning("not enrolled yet", extra={"code": code.name, "retry_after_s": retry_after_s})
         case Enrolled(dev_id):
             logger.info("enrolled", extra={"dev_id": dev_id})
+        case CredentialRenewed(dev_id, _, expires):
+            logger.info("credential renewed", extra={"dev_id": dev_id, "expires": expires})
         case _:
             pass  # records and their plaintext are the application's

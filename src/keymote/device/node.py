@@ -12,6 +12,7 @@ from keymote.engine.exports import PskForm
 from keymote.engine.faces import (
     OWN_ENROLMENT,
     CloseSession,
+    CredentialRenewed,
     Enrolled,
     EnrolmentFailed,
     KeyReady,
@@ -210,6 +211,8 @@ class DeviceNode:
             case Enrolled():
                 self.membership = report
                 self.enrolled.set()
+            case CredentialRenewed():
+                self.membership = self.runtime.membership or self.membership
             case EnrolmentFailed():
                 self.last_failure = report
         if self.observer is not None:

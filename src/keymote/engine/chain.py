@@ -8,7 +8,7 @@ from typing import Final
 from keymote.crypto.suite import Point, Suite, VerifyKey
 from keymote.engine.renewal import expired
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.credential import Credential, Role, SignedCredential
+from keymote.wire.credential import Claims, Credential, Role, SignedCredential
 
 MAY_ISSUE: Final[Mapping[Role, frozenset[Role]]] = {
     Role.AUTHORITY: frozenset({Role.COORDINATOR}),
@@ -93,7 +93,7 @@ class Trust:
         for position, credential in enumerate(signed):
             pin = self.pin(credential.claims.iss)
             if pin is not None:
-                issuer = (pin.id, pin.suite, pin.sig_pk, pin.role)
+                issuer = self._standing(pin, signed[position + 1 :], wall)
             elif position + 1 < len(signed):
                 above = signed[position + 1].claims
                 issuer = (above.sub, above.suite, above.sig_pk, above.role)
@@ -104,6 +104,21 @@ class Trust:
             if pin is not None:
                 return first
         raise PeerFault(ErrorCode.E_CRED, "chain ends at an issuer that is not pinned")
+
+    def _standing(self, pin: Pin, above: Sequence[SignedCredential], wall: int | None) -> Issuer:
+        """Return who signs for a pinned coordinator now: its pinned key, or the one to which that has handed over.
+
+        A coordinator rolls its key by a credential of itself for the new key, signed by the old one (CR-11); such
+        credentials stand above what they signed, the newest first. Roots do not roll: they are pinned anew.
+        """
+        issuer: Issuer = (pin.id, pin.suite, pin.sig_pk, pin.role)
+        for handover in reversed([each for each in above if each.claims.iss == each.claims.sub == pin.id]):
+            if pin.role is not Role.COORDINATOR or handover.claims.role is not Role.COORDINATOR:
+                raise PeerFault(ErrorCode.E_CRED, "only a coordinator hands over to another key of its own")
+            _in_time(handover.claims, wall)
+            claims = self._vouched(handover.raw, issuer[1], issuer[2]).claims
+            issuer = (claims.sub, claims.suite, claims.sig_pk, claims.role)
+        return issuer
 
     def verify_one(self, signed: SignedCredential, issuer: Issuer, wall: int | None) -> Credential:
         """Return `signed` as verified by the key of `issuer`; E_CRED when the issuer may not, or did not, sign it."""
@@ -121,6 +136,11 @@ def _may_vouch(signed: SignedCredential, issuer: Issuer, wall: int | None) -> No
         raise PeerFault(
             ErrorCode.E_CRED, f"a {issuer_role.name.lower()} may not vouch for a {claims.role.name.lower()}"
         )
+    _in_time(claims, wall)
+
+
+def _in_time(claims: Claims, wall: int | None) -> None:
+    """Refuse a credential outside its dates, where somebody has a clock (CR-04, RN-08)."""
     if wall is None:
         return
     late = expired(claims, wall)

@@ -6,12 +6,12 @@ that is not on disk yet, a deadline that is running, a state that is ahead of it
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple
 
-from keymote.engine.base import MAX_TELLS, CellKey, Durability, Node
+from keymote.engine.base import MAX_TELLS, CellKey, Durability, Kind, Node
 from keymote.errors import CallerFault, PeerFault
 from keymote.host.ports import Store, Write
 
@@ -50,6 +50,13 @@ class Change(NamedTuple):
     """Whether `row` differs from what the store holds or was handed before."""
 
 
+def _examined(node: Node) -> Mapping[str, Kind]:
+    for kind in node.kinds.values():
+        if kind.durability is Durability.DURABLE and kind.load is None:
+            raise CallerFault(f"kind {kind.name!r} is durable but cannot load its record", do="give it `load`")
+    return node.kinds
+
+
 class CellCache:
     """The `Cells` that a unit reads, and where the driver puts its changes.
 
@@ -58,10 +65,7 @@ class CellCache:
     """
 
     def __init__(self, node: Node, store: Store, capacity: int) -> None:
-        for kind in node.kinds.values():
-            if kind.durability is Durability.DURABLE and kind.load is None:
-                raise CallerFault(f"kind {kind.name!r} is durable but cannot load its record", do="give it `load`")
-        self._kinds = node.kinds
+        self._kinds = _examined(node)
         self._store = store
         self._capacity = max(capacity, 2 * MAX_TELLS)
         self._slots: dict[CellKey, Slot] = {}
@@ -71,6 +75,13 @@ class CellCache:
         self._alarms: list[tuple[float, CellKey]] = []
         self.committed = 0
         self.depends = 0
+
+    def become(self, node: Node) -> None:
+        """Read and write by the kinds of this node from now on; CallerFault unless they are kinds of the same names."""
+        kinds = _examined(node)
+        if set(kinds) != set(self._kinds):
+            raise CallerFault("the node has other kinds of cells", do="start the role anew")
+        self._kinds = kinds
 
     def __len__(self) -> int:
         return len(self._slots)

@@ -116,6 +116,17 @@ class Driver:
         """
         self._submit(settled, self._unit, key, command, settled)
 
+    def become(self, node: Node) -> None:
+        """Go on with other steps over the same cells: the same kinds, made for a context that has changed.
+
+        A unit of work sees one node from its beginning to its end.
+        """
+        self._enqueue(self._exchange, node)
+
+    def _exchange(self, node: Node) -> None:
+        self._cells.become(node)
+        self._node = node
+
     def tick(self) -> None:
         """Run `Due` of every cell whose deadline has passed."""
         self._enqueue(self._serve_deadlines)

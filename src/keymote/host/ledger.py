@@ -50,6 +50,10 @@ class Transaction(Protocol):
 
     def active_credential(self, sub: bytes) -> Registered | None: ...
 
+    def renewed_credentials(self, sub: bytes) -> Sequence[Registered]:
+        """Return the credentials of this subject that were renewed, the newest first, at most four."""
+        ...
+
     def add_credential(self, credential: Registered) -> None:
         """Enter a credential; `Taken` when its serial or an active one of its subject is there (constraint)."""
         ...

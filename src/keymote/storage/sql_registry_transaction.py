@@ -183,6 +183,11 @@ class SqlTransaction:
         row = self._one(_ACTIVE_CREDENTIAL, sub=sub, state=CredentialState.ACTIVE.value)
         return None if row is None else _credential(row)
 
+    def renewed_credentials(self, sub: bytes) -> Sequence[Registered]:
+        t = tables.credentials
+        wanted = select(t).where(t.c.sub == sub, t.c.state == CredentialState.RENEWED.value)
+        return [_credential(row) for row in self._all(wanted.order_by(t.c.reg_no.desc()).limit(4))]
+
     def add_credential(self, credential: Registered) -> None:
         try:
             self._connection.execute(

@@ -50,6 +50,8 @@ class HttpCaller:
             PeerFault: the service refused with a Triad-1 error. CallerFault, RefusedByPolicy: it refused otherwise.
             Unavailable: it does not answer, its certificate is not trusted, or it says 5xx.
         """
+        if self._client.is_closed:
+            raise Unavailable(f"the connection to {self.url} was closed here", do="try again")
         try:
             async with self._client.stream(method, path, **more) as response:
                 if not response.is_success:

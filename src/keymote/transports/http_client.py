@@ -59,9 +59,11 @@ class CoordinatorClient:
         """The engine binds an enrolment to its connection."""
         self.connected = False
         """Whether the event stream is up."""
+        self._closed = False
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of all connections; whoever listens to events hears no more of them here."""
+        self._closed = True
         await self._caller.close()
         await self._enrolling.close()
 
@@ -122,7 +124,7 @@ class CoordinatorClient:
         await self._caller.request("POST", f"{admin.API}/acks", body=admin.encode(admin.Acknowledge(upto)))
 
     async def events(self, after: int) -> AsyncIterator[admin.EventView]:
-        """Yield events behind the cursor `after`, for ever and in order; reconnects with growing pauses.
+        """Yield events behind the cursor `after`, in order and until this is closed; reconnects with growing pauses.
 
         An event may come again after a reconnection when the cursor that is given is old: acting on it twice must be
         acting on it once.
@@ -131,7 +133,7 @@ class CoordinatorClient:
             PeerFault: the coordinator does not admit this manager any more.
         """
         pause_s = FIRST_PAUSE_S
-        while True:
+        while not self._closed:
             with suppress(Unavailable):
                 async for event in self._stream(after):
                     pause_s = FIRST_PAUSE_S

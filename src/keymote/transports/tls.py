@@ -227,7 +227,7 @@ def server_context(certificate: Path, key: Path, password: Secret, authority: st
     """Return a TLS 1.3 context that asks for, but does not demand, a client certificate of `authority` (PEM text)."""
     context = prefer_hybrid(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    _load_chain(context, certificate, key, password)
+    load_chain(context, certificate, key, password)
     context.load_verify_locations(cadata=authority)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
@@ -241,7 +241,7 @@ def client_context(
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=authority)
     if certificate is not None and key is not None and password is not None:
-        _load_chain(context, certificate, key, password)
+        load_chain(context, certificate, key, password)
     return context
 
 
@@ -267,7 +267,8 @@ def prefer_hybrid(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-def _load_chain(context: ssl.SSLContext, certificate: Path, key: Path, password: Secret) -> None:
+def load_chain(context: ssl.SSLContext, certificate: Path, key: Path, password: Secret) -> None:
+    """Let `context` show this certificate from the next handshake on; CallerFault when the files do not fit."""
     try:
         context.load_cert_chain(certificate, key, password=lambda: password.expose().hex())
     except FileNotFoundError as error:

@@ -31,6 +31,8 @@ from keymote.wire.registry import peek
 ANSWER_WITHIN_S: Final = 10.0
 JOINS_PER_CONNECTION_PER_MIN: Final = 20
 
+POLICY: Final = RegistrarPolicy(multicast=False, joins_per_source_per_min=JOINS_PER_CONNECTION_PER_MIN)
+
 logger = logging.getLogger(__name__)
 
 
@@ -62,7 +64,9 @@ class _Replies:
 class EngineEnrolment:
     """The port `DatagramPort` on the real engine, in the running event loop."""
 
-    def __init__(self, desk: Desk, registry: Registry, store: Store, entropy: Entropy) -> None:
+    def __init__(
+        self, desk: Desk, registry: Registry, store: Store, entropy: Entropy, policy: RegistrarPolicy = POLICY
+    ) -> None:
         identity = desk.identity
         context = RegistrarContext(
             id=identity.nc_id,
@@ -72,7 +76,7 @@ class EngineEnrolment:
             suites=SUITES,
             chain=(identity.credential.raw,),
             trust=identity.trust,
-            policy=RegistrarPolicy(multicast=False, joins_per_source_per_min=JOINS_PER_CONNECTION_PER_MIN),
+            policy=policy,
         )
         self._registry = registry
         self._replies = _Replies()
@@ -118,8 +122,8 @@ class EngineEnrolment:
             at_once = await self._host.receive(peer, data)
             if at_once:
                 return at_once[0].data
-            if not answered_later:
-                return None
+            if not answered_later and not self._asking:
+                return None  # NEWCRED, as CRED, comes when the register has taken the credential
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await later
         except TimeoutError:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Final
 from keymote.coordinator.api import Services, build
 from keymote.coordinator.api.services import Counted
 from keymote.coordinator.app.directory import DATABASE, Directory
-from keymote.coordinator.app.enrolment import EngineEnrolment
+from keymote.coordinator.app.enrolment import POLICY, EngineEnrolment
 from keymote.coordinator.auditing import Auditing
 from keymote.coordinator.desk import Desk
 from keymote.coordinator.federation import Federation
@@ -23,6 +24,7 @@ from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.suites import SUITES
+from keymote.engine.context import RegistrarPolicy
 from keymote.errors import KeymoteError
 from keymote.host.async_host import call_soon
 from keymote.selftest.startup import startup_once
@@ -35,6 +37,8 @@ from keymote.transports.http_server import HttpServer
 
 HEADS_EVERY_S: Final = 60.0
 """How often it is asked whether a day's audit head is due."""
+CERTIFICATE_EVERY_S: Final = 12 * 3600.0
+"""How often the server certificate is looked at."""
 PRUNED_EVERY_S: Final = 3600.0
 """How often the outbox is pruned."""
 
@@ -47,12 +51,16 @@ def _now_ms() -> int:
 
 @dataclass(slots=True)
 class CoordinatorProcess:
-    """One coordinator in the running event loop; `peers` are URLs of federated coordinators."""
+    """One coordinator in the running event loop; `peers` are URLs of federated coordinators.
+
+    `policy` is that of the managers' enrolment.
+    """
 
     directory: Directory
     host: str = "127.0.0.1"
     port: int = 8443
     peers: Sequence[str] = ()
+    policy: RegistrarPolicy = POLICY
     _desk: Desk = field(init=False)
     _server: HttpServer = field(init=False)
     _enrolment: EngineEnrolment = field(init=False)
@@ -83,7 +91,7 @@ class CoordinatorProcess:
         self._desk = Desk(identity, open_ledger(folder / "registry.db"), _now_ms)
         registry = Registry(self._desk)
         self._auditing = Auditing(self._desk)
-        self._enrolment = EngineEnrolment(self._desk, registry, self._cells(entropy), entropy)
+        self._enrolment = EngineEnrolment(self._desk, registry, self._cells(entropy), entropy, self.policy)
         self._links = [PeerCoordinator(url, identity) for url in self.peers]
         services = Services(
             self._desk,
@@ -110,8 +118,18 @@ class CoordinatorProcess:
         self._chores = [
             asyncio.create_task(_regularly(self._auditing.sign_daily, HEADS_EVERY_S, "audit head not signed")),
             asyncio.create_task(_regularly(services.outbox.prune, PRUNED_EVERY_S, "outbox not pruned")),
+            asyncio.create_task(
+                _regularly(lambda: self._renew(context, authority), CERTIFICATE_EVERY_S, "certificate not renewed")
+            ),
         ]
         logger.info("serving", extra={"url": self.url, "nc_id": identity.nc_id})
+
+    async def _renew(self, context: ssl.SSLContext, authority: tls.Authority) -> None:
+        """Issue the server certificate anew in time; connections that are made from then on see it."""
+        if self.directory.renewed(authority, int(time.time())):
+            folder = self.directory.folder
+            tls.load_chain(context, folder / "tls.pem", folder / "tls.key", self.directory.password)
+            logger.info("server certificate renewed", extra={"hosts": self.directory.held.hosts})
 
     def _cells(self, entropy: Entropy) -> SqlStore:
         database = open_database(self.directory.folder / DATABASE, history="cells")

@@ -9,12 +9,15 @@ from typing import Any, Final
 
 from keymote.crypto.suite import SigningKey
 from keymote.engine.base import CellKey, Peer
+from keymote.engine.context import Membership
 from keymote.engine.queries import FindDevice, FindManager, RegisterCredential, ReportRevocation
+from keymote.engine.renewal import due_at
 from keymote.errors import KeymoteError, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost
 from keymote.manager.app.directory import Directory
 from keymote.manager.app.enrol import certify
 from keymote.manager.app.own import OwnStore, quietly
+from keymote.manager.app.renewal import pause_s, renew
 from keymote.manager.rules import command_for
 from keymote.storage.private_files import read_file
 from keymote.transports import tls
@@ -39,14 +42,16 @@ class CoordinatorLink:
         directory: Directory,
         own: OwnStore,
         signing: SigningKey,
-        kid: bytes,
+        membership: Membership,
         address: Peer,
         hybrid_key: bytes = b"",
+        adopt: Callable[[Membership], None] = lambda _membership: None,
     ) -> None:
         self._directory = directory
         self._own = own
         self._signing = signing
-        self._kid = kid
+        self._membership = membership
+        self._adopt = adopt
         self._address = address
         self._hybrid_key = hybrid_key
         self._client = self._connected()
@@ -167,18 +172,35 @@ class CoordinatorLink:
                 return
 
     async def _renew(self) -> None:
-        """Renew the TLS certificate when a third of its life is left."""
+        """Renew our credential 30 days before it ends, and the TLS certificate when a third of its life is left."""
         while True:
+            claims = self._membership.credential.claims
+            now = int(time.time())
+            renewed = now >= due_at(claims) and await self._newer_credential()
             pem = read_file(self._directory.folder / "tls.pem", "certificate").decode()
-            if tls.validity_of(pem).needs_renewal(int(time.time())):
-                try:
-                    await certify(self._directory, self._signing, self._kid, self._own, self._client)
-                except KeymoteError as error:
-                    logger.warning("certificate not renewed: %s", error)
-                else:
-                    before, self._client = self._client, self._connected()
-                    await before.close()
-            await asyncio.sleep(CERTIFICATE_CHECK_S)
+            if renewed or tls.validity_of(pem).needs_renewal(now):
+                await self._newer_certificate()
+            await asyncio.sleep(pause_s(self._membership.credential.claims, now, CERTIFICATE_CHECK_S))
+
+    async def _newer_credential(self) -> bool:
+        try:
+            self._membership = await renew(self._directory, self._own)
+        except KeymoteError as error:
+            logger.warning("credential not renewed: %s", error)
+            return False
+        self._adopt(self._membership)
+        logger.info("credential renewed", extra={"expires": self._membership.credential.claims.exp})
+        return True
+
+    async def _newer_certificate(self) -> None:
+        kid = self._membership.credential.kid
+        try:
+            await certify(self._directory, self._signing, kid, self._own, self._client)
+        except KeymoteError as error:
+            logger.warning("certificate not renewed: %s", error)
+        else:
+            before, self._client = self._client, self._connected()
+            await before.close()
 
     async def _insist(self, what: str, call: Callable[[], Awaitable[Any]]) -> None:
         """Try until the coordinator answers; what it refuses for good is logged and given up."""

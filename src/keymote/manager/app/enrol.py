@@ -27,7 +27,7 @@ from keymote.wire import admin, signed
 from keymote.wire.credential import Role, kid_of
 
 ENROL_S: Final = 20.0
-_COORDINATOR: Final[Peer] = "coordinator"
+COORDINATOR: Final[Peer] = "coordinator"
 
 
 def newcomer_context(directory: Directory, signing: SigningKey) -> DeviceContext:
@@ -108,9 +108,9 @@ async def _enrolled(
         if not outcome.done():
             outcome.set_exception(error)
 
-    link = _HttpLink(client, unreachable)
+    link = HttpLink(client, unreachable)
     clock = SystemClock()
-    driver = Driver(device_node(context), own.store, link, clock, entropy, _no_service, reported)
+    driver = Driver(device_node(context), own.store, link, clock, entropy, no_service, reported)
     link.driver = driver
     host = AsyncHost(driver, clock)
     host.start()
@@ -120,8 +120,8 @@ async def _enrolled(
         ):  # else BIND was out when we were stopped: it is repeated
             prs = Secret(cbor.encode_array(admin.from_base64url(directory.label().code), b""))
             await host.command(OWN_ENROLMENT, Provision(prs))
-            for send in await host.receive(_COORDINATOR, await client.hello()):
-                link.send(_COORDINATOR, send.data, None)
+            for send in await host.receive(COORDINATOR, await client.hello()):
+                link.send(COORDINATOR, send.data, None)
         async with asyncio.timeout(ENROL_S):
             enrolled = await outcome
         await link.settled()
@@ -135,7 +135,7 @@ async def _enrolled(
         await host.close()
 
 
-class _HttpLink:
+class HttpLink:
     """Each datagram is a POST; what answers it goes back to the driver."""
 
     reliable = True
@@ -166,5 +166,5 @@ class _HttpLink:
             self.driver.receive(peer, answer)
 
 
-def _no_service(_key: CellKey, _query: object, answer: Callable[[object], None]) -> None:
+def no_service(_key: CellKey, _query: object, answer: Callable[[object], None]) -> None:
     answer(Unavailable("a newcomer asks no service"))

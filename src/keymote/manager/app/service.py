@@ -7,14 +7,14 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.suites import SUITES
 from keymote.engine import hybrid
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
-from keymote.engine.context import PostQuantum, RegistrarContext, RegistrarPolicy
+from keymote.engine.context import Membership, PostQuantum, RegistrarContext, RegistrarPolicy
 from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor, Revive
 from keymote.engine.node import registrar_node
 from keymote.errors import KeymoteError, Unavailable
@@ -35,6 +35,7 @@ from keymote.transports.coap.requests import Timing
 from keymote.transports.control import ControlServer
 from keymote.transports.http_status import Health, StatusServer
 from keymote.transports.metrics import Metrics
+from keymote.wire import admin
 from keymote.wire.credential import Role
 
 CACHE: Final = 16_384
@@ -109,8 +110,10 @@ class ManagerProcess:
             generation=directory.identity.generation,
         )
         address = options.announce or self.endpoint.address
-        kid = membership.credential.kid
-        self.coordinator = CoordinatorLink(directory, own, signing, kid, address, hybrid.statement(context))
+        self._context = context
+        self.coordinator = CoordinatorLink(
+            directory, own, signing, membership, address, hybrid.statement(context), self._adopt
+        )
         stack.push_async_callback(self.coordinator.close)
         clock = SystemClock()
         driver = Driver(
@@ -137,6 +140,13 @@ class ManagerProcess:
         stack.push_async_callback(self.status.close)
         self.coordinator.start(host)
         logger.info("serving", extra={"address": self.endpoint.address, "nm_id": directory.identity.nm_id})
+
+    def _adopt(self, membership: Membership) -> None:
+        """Be known by a renewed credential from the next unit of work on."""
+        chain = (membership.credential.raw, *membership.issuers)
+        self._context = replace(self._context, membership=membership, chain=chain)
+        if self._driver is not None:
+            self._driver.become(registrar_node(self._context))
 
     async def stop(self) -> None:
         """Take nothing in any more, let commits finish, close."""
@@ -179,7 +189,9 @@ class ManagerProcess:
     # ------------------------------------------------------------------ what operators see
 
     def _status(self) -> Mapping[str, object]:
-        profile = {"post_quantum": self.options.policy.post_quantum.value}
+        own = self._context.membership
+        credential = "" if own is None else admin.to_base64url(own.credential.raw)
+        profile = {"post_quantum": self.options.policy.post_quantum.value, "credential": credential}
         return {**self.ready(), **self._health().facts, **profile, "inbox": len(self.endpoint.inbox)}
 
     def _health(self) -> Health:
