@@ -26,6 +26,9 @@ class Ristretto255:
 
     point_size: ClassVar[int] = 32
     order: ClassVar[int] = 2**252 + 27742317777372353535851937790883648493
+    generator: ClassVar[Point] = Point(
+        bytes.fromhex("e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76")
+    )
 
     def check(self, encoding: bytes) -> Point:
         """Return `encoding` as a point.

@@ -45,6 +45,11 @@ class Suite:
         return self.group.order
 
     @property
+    def generator(self) -> Point:
+        """The standard generator of the group."""
+        return self.group.generator
+
+    @property
     def pake(self) -> bool:
         """Whether a code below 128 bits may enrol (Triad-1 2.3); False means: refuse it with E_SUITE."""
         return self.exchange.takes_short_codes
