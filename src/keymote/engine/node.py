@@ -9,6 +9,10 @@ from keymote.engine.enrolment.device import newcomer_kind
 from keymote.engine.enrolment.registrar import bind_alias, endpoint_alias, registrar_kind
 from keymote.engine.faces import GATE, OWN_ENROLMENT, enrolment_of, peer_manager, session_of
 from keymote.engine.gate import gate_kind
+from keymote.engine.group.faces import membership_of, ring_of
+from keymote.engine.group.gateway import ring_kind
+from keymote.engine.group.member import membership_kind
+from keymote.engine.group.party import Party
 from keymote.engine.link import OWN_LINK, link_kind
 from keymote.engine.nmauth import nmauth_kind, nmauth_of
 from keymote.engine.own import own_kind
@@ -32,6 +36,20 @@ from keymote.wire.enrolment import (
     Vpt,
 )
 from keymote.wire.fields import sizes_of
+from keymote.wire.group import (
+    Blame,
+    Bundle,
+    Commit,
+    Delegation,
+    JoinRequest,
+    Need,
+    Roster,
+    Round1,
+    Round1Compact,
+    Round2,
+    Round3,
+    Start,
+)
 from keymote.wire.pairwise import (
     Keyreq,
     Link,
@@ -47,9 +65,18 @@ from keymote.wire.pairwise import (
     Xcred,
     XshareRequest,
 )
-from keymote.wire.registry import peek, peek_id
+from keymote.wire.registry import peek, peek_id, peek_signed_id
 
 _TO_NEWCOMER: Final = frozenset({Hello.mt, Offer.mt, Vpt.mt, Cred.mt, Cookie.mt})
+_OF_GROUPS: Final = frozenset(
+    kind.mt
+    for kind in (
+        Delegation, Start, Round1, Round1Compact, Round2, Round3, Commit, Blame, Roster, JoinRequest, Need, Bundle
+    )
+)  # fmt: skip
+_ID_IN_CLEAR: Final = frozenset({Round1Compact.mt, Need.mt, Bundle.mt})
+_SIGNED_ELEMENTS: Final = 2
+"""[mt, COSE_Sign1]; R3 has two forms."""
 _NMAUTH_ELEMENTS: Final = 8
 _NMAUTH3_BYTES: Final = 28
 """[22, psid, AEAD of nothing]; A3 between devices is at least 61 bytes."""
@@ -61,6 +88,7 @@ def device_node(context: DeviceContext) -> Node:
         newcomer_kind(context),
         link_kind(context.trust.suite, _device_body, context.generation),
         device_session_kind(context),
+        membership_kind(Party(context.signing, context.trust, context.has_clock, context.generation)),
     )
     return Node({kind.name: kind for kind in kinds}, _device_route)
 
@@ -74,7 +102,9 @@ def registrar_node(context: RegistrarContext) -> Node:
         own_kind(context),
     ]
     if context.membership is not None:
+        party = Party(context.signing, context.trust, True, context.generation)
         kinds += [nmauth_kind(context), peer_kind(context), manager_session_kind(context)]
+        kinds += [ring_kind(party), membership_kind(party)]
     return Node({kind.name: kind for kind in kinds}, _manager_route if context.membership else _registrar_route)
 
 
@@ -89,6 +119,8 @@ def _device_route(_peer: Peer, data: bytes) -> Sequence[CellKey]:
         return CellKey("link", peek_id(data, mt)), OWN_LINK
     if mt in _TO_NEWCOMER:
         return (OWN_ENROLMENT,)
+    if mt in _OF_GROUPS:
+        return (membership_of(_group_in(mt, data)),)
     raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a device")
 
 
@@ -105,8 +137,18 @@ def _registrar_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
     raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a registrar")
 
 
+def _group_in(mt: int, data: bytes) -> bytes:
+    """Return the gid, or the sid8 of the run, that a message of a group names."""
+    if mt in _ID_IN_CLEAR or (mt == Round3.mt and peek(data)[1] > _SIGNED_ELEMENTS):
+        return peek_id(data, mt)
+    return peek_signed_id(data)
+
+
 def _manager_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
     mt, count = peek(data)
+    if mt in _OF_GROUPS:
+        group = _group_in(mt, data)
+        return ring_of(group), membership_of(group)
     if mt in (NmAuth1.mt, NmAuth2.mt) and count == _NMAUTH_ELEMENTS:
         return (nmauth_of(peek_id(data, mt)),)
     if mt == Keyreq.mt and len(data) == _NMAUTH3_BYTES:

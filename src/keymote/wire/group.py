@@ -6,6 +6,7 @@ Most are a COSE_Sign1 whose payload is one of the `...Claims` below. `read` retu
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from keymote import cbor
@@ -260,14 +261,17 @@ class BlameClaims(Body):
 # ------------------------------------------------------------------ repair
 
 
-NEED_R1: Final = 1
-NEED_R2: Final = 2
-NEED_R3: Final = 3
-NEED_EVIDENCE: Final = 4
-NEED_ROSTER: Final = 5
-NEED_WRAP: Final = 6
-NEED_COMMIT: Final = 7
-NEED_START: Final = 8
+class What(IntEnum):
+    """What a NEED asks for (Triad-1 3.5, 8)."""
+
+    R1 = 1
+    R2 = 2
+    R3 = 3
+    EVIDENCE = 4
+    ROSTER = 5
+    WRAP = 6
+    COMMIT = 7
+    START = 8
 
 
 @message(43)
@@ -278,7 +282,7 @@ class Need(Message):
     """
 
     of: Annotated[bytes, ID]
-    what: Annotated[int, Number(NEED_R1, NEED_START)]
+    what: Annotated[int, Number(min(What), max(What))]
     which: Annotated[int | bytes, Which(MOST - 1)]
 
     @property
@@ -385,14 +389,15 @@ FORMS: Final[dict[type[Body], Form]] = {
 """Claims -> how they travel."""
 
 C = TypeVar("C", bound=Body)
+C_co = TypeVar("C_co", bound=Body, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed(Generic[C]):
+class Claimed(Generic[C_co]):
     """A signed message as received: its claims are a promise until `verified_by` has run."""
 
     envelope: Sign1
-    claims: C
+    claims: C_co
 
     @property
     def payload(self) -> bytes:
@@ -404,7 +409,7 @@ class Claimed(Generic[C]):
         """The credential that the signer says it signs under; empty where the header names none."""
         return self.envelope.kid or b""
 
-    def verified_by(self, verifier: Verifier, ctx: bytes = b"") -> C:
+    def verified_by(self, verifier: Verifier, ctx: bytes = b"") -> C_co:
         """Return the claims after checking the signature; E_AUTH when it is not this key's over this type and `ctx`."""
         self.envelope.check(verifier, FORMS[type(self.claims)].message.mt, ctx)
         return self.claims
@@ -416,7 +421,7 @@ def read(data: bytes, claims: type[C], sizes: Sizes) -> Claimed[C]:
     return Claimed(envelope, claims.decode(envelope.payload, sizes))
 
 
-def read_roster(data: bytes, sizes: Sizes) -> Claimed[RosterClaims] | Claimed[RosterDelta]:
+def read_roster(data: bytes, sizes: Sizes) -> Claimed[RosterClaims | RosterDelta]:
     """Return a ROSTER, whole or delta: the number of elements of its payload tells which."""
     payload = Roster.decode(data, sizes).envelope.payload
     if payload[:1] == _DELTA:

@@ -225,9 +225,8 @@ def test_GR07_two_cheats_that_cancel_out_close_the_ring_and_fail_their_proofs(su
         try:
             ring.check_contribution(suite_, idx, played.X, Y[idx], said.dleq, TH1)
         except PeerFault as fault:
-            assert fault.code is ErrorCode.E_DLEQ
-            caught.add(idx)
-    assert caught == {1, 3}
+            caught.add((idx, fault.code))
+    assert caught == {(1, ErrorCode.E_DLEQ), (3, ErrorCode.E_DLEQ)}
 
 
 def test_GR10_repeated_contributions_are_seen() -> None:

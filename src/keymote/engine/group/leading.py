@@ -1,0 +1,481 @@
+"""How a gateway leads a run: START, the three rounds, COMMIT, and what it does about those who cheat or are silent (3.6)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from keymote.crypto.entropy import Entropy
+from keymote.engine.base import MULTICAST, Now, Output, Peer, Refused, Send, Tell, replace
+from keymote.engine.group import ring
+from keymote.engine.group.charter import Held, merged
+from keymote.engine.group.faces import (
+    HERE,
+    FromRing,
+    MemberBlamed,
+    MembersAbsent,
+    RingCommitted,
+    RosterIssued,
+    RunStarted,
+    membership_of,
+)
+from keymote.engine.group.party import Party
+from keymote.engine.group.ring_states import (
+    Collecting,
+    CollectR1,
+    CollectR2,
+    CollectR3,
+    Evidence,
+    Heard3,
+    Intended,
+    Issued,
+    Patience,
+    Resting,
+    RingCell,
+    Running,
+    most_absent,
+)
+from keymote.engine.group.rounds import (
+    DISPUTED,
+    Hall1,
+    Heard1,
+    Run,
+    Scrutiny,
+    authenticate2,
+    complete1,
+    hear1,
+    payload1,
+    placed,
+    prove2,
+    read2,
+    sound2,
+)
+from keymote.engine.group.timing import (
+    BEACON_S,
+    START_EVERY_S,
+    Asking,
+    gateway_patience_s,
+    timeout_s,
+)
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.fields import sizes_of
+from keymote.wire.group import (
+    EDGE,
+    FEWEST,
+    BlameClaims,
+    Bundle,
+    CommitClaims,
+    Roster,
+    RosterDelta,
+    Round3,
+    Round3Claims,
+    SignedRound3,
+    StartClaims,
+    read,
+    write,
+)
+from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.registry import peek
+
+SCRUTINY: Final = Scrutiny(round1=True, round2=True, proofs=True, compact=True)
+"""A gateway verifies everything that is public, so that it can name a cheater without holding a key."""
+LEFT: Final = 3
+COMPROMISED: Final = 4
+_ROUNDS: Final = 3
+
+RingStep = tuple[RingCell, Sequence[Output]]
+
+
+# ------------------------------------------------------------------ speaking
+
+
+def announced(cell: RingCell, data: bytes) -> list[Output]:
+    """Return what brings a message to everybody: one multicast, or a copy for each; in edge mode also to ourselves."""
+    if cell.lasting.plan.multicast:
+        outputs: list[Output] = [Send(MULTICAST, data)]
+    else:
+        kids = cell.lasting.held.kids
+        outputs = [Send(cell.peers[kid], data) for kid in kids if cell.peers.get(kid, HERE) != HERE]
+    return outputs + inside(cell, data)
+
+
+def inside(cell: RingCell, data: bytes) -> list[Output]:
+    """Return what hands a message to the membership of this node, in edge mode."""
+    return [Tell(membership_of(cell.gid), FromRing(data))] if cell.lasting.plan.mode == EDGE else []
+
+
+def to_member(cell: RingCell, peer: Peer, data: bytes) -> list[Output]:
+    return inside(cell, data) if peer == HERE else [Send(peer, data)]
+
+
+def handed_on(cell: RingCell, run: Run, datagrams: Sequence[bytes]) -> list[Output]:
+    """Return what brings a whole round to members who do not hear each other; in multicast, to our own membership alone."""
+    bundle = Bundle(run.sid8, tuple(datagrams)).encode()
+    return inside(cell, bundle) if cell.lasting.plan.multicast else announced(cell, bundle)
+
+
+# ------------------------------------------------------------------ START
+
+
+def wanted(
+    cell: RingCell,
+    cause: Cause,
+    party: Party,
+    now: Now,
+    entropy: Entropy,
+    *,
+    urgent: bool = False,
+    new_epoch: bool = False,
+) -> RingStep:
+    """Begin a run, or intend to as soon as the pace of STARTs allows; only an eviction does not wait (GR-46)."""
+    at = cell.started_at + START_EVERY_S
+    if urgent or now.mono >= at:
+        return started(cell, cause, party, now, entropy, new_epoch=new_epoch)
+    before = cell.intended
+    if before is not None and before.cause.reason == COMPROMISED:
+        cause = before.cause
+    return replace(cell, intended=Intended(cause, new_epoch or (before is not None and before.new_epoch), at)), ()
+
+
+def started(
+    cell: RingCell, cause: Cause, party: Party, now: Now, entropy: Entropy, *, new_epoch: bool = False
+) -> RingStep:
+    """Send START: of the next epoch if the newest one is agreed on, of the next attempt if it is not (GR-40).
+
+    The number is durable before it leaves, and so is COMMIT: an epoch that was committed is never tried again.
+    """
+    lasting = cell.lasting
+    held, plan, last = lasting.held, lasting.plan, lasting.started()
+    epoch, attempt = (0, 0) if last is None else (last.epoch, last.attempt)
+    fresh = last is None or new_epoch or bool(lasting.commit)
+    epoch, attempt = (epoch + 1, 0) if fresh else (epoch, attempt + 1)
+    claims = StartClaims(
+        cell.gid,
+        epoch,
+        attempt,
+        plan.mode,
+        len(held.entries),
+        held.digest,
+        entropy.draw(16),
+        party.timestamp(now),
+        plan.lifetime_s,
+        cause,
+    )
+    start = write(party.signing, claims, kid=lasting.charter.gw_kid)
+    run = Run(claims, ring.sid_of(claims.encode()), held, party.suite)
+    patience = Patience(now.mono + gateway_patience_s(run.n), Asking.after_progress(now))
+    wake_at = now.wall + int(_ROUNDS * gateway_patience_s(run.n)) + 1
+    cell = replace(
+        cell,
+        lasting=replace(lasting, start=start, commit=b"", wake_at=wake_at),
+        stage=CollectR1(run, patience, (None,) * run.n),
+        started_at=now.mono,
+        intended=None,
+        beacon_at=now.mono + BEACON_S,
+    )
+    report = RunStarted(cell.gid, epoch, attempt, held.kids, cause)
+    return cell, [report, *announced(cell, start)]
+
+
+# ------------------------------------------------------------------ round 1
+
+
+def heard_round1(cell: RingCell, stage: CollectR1, peer: Peer, data: bytes, party: Party, now: Now) -> RingStep:
+    """Take in an R1; when it was the last one, go on to round 2."""
+    run = stage.run
+    hall = hear1(run, stage.hall, data, party.keys, SCRUTINY, party.wall(now))
+    if hall is stage.hall:
+        return cell, ()
+    (idx,) = (idx for idx, slot in enumerate(hall) if slot is not stage.hall[idx])
+    slot = hall[idx]
+    if isinstance(slot, Heard1) and slot.verified:
+        cell = located(cell, run.held.entries[idx].kid, peer)
+    stage = replace(stage, hall=hall, patience=stage.patience._replace(asking=Asking.after_progress(now)))
+    return _round1_closed(replace(cell, stage=stage), stage, party, now)
+
+
+def located(cell: RingCell, kid: bytes, peer: Peer) -> RingCell:
+    """Remember where a member was heard, by a message that it signed."""
+    return cell if cell.peers.get(kid) == peer else replace(cell, peers={**cell.peers, kid: peer})
+
+
+def _round1_closed(cell: RingCell, stage: CollectR1, party: Party, now: Now) -> RingStep:
+    heard = complete1(stage.hall)
+    if heard is None:
+        return cell, ()
+    run = stage.run
+    if not ring.distinct([said.X for said in heard]):
+        return _collided(cell, run, frozenset(ring.first_repeated([said.X for said in heard])), now)
+    th1 = ring.th1_of(run.sid, [said.payload for said in heard])
+    patience = Patience(now.mono + gateway_patience_s(run.n), Asking.after_progress(now))
+    unsigned = frozenset(idx for idx, said in enumerate(heard) if not said.signed)
+    said1, X = tuple(said.wire for said in heard), tuple(said.X for said in heard)
+    collecting = CollectR2(run, patience, said1, unsigned, X, th1, (None,) * run.n)
+    cell = replace(cell, stage=collecting)
+    outputs = handed_on(cell, run, said1)
+    for peer, data in stage.early.values():
+        if not isinstance(cell.stage, CollectR2):
+            break
+        try:
+            cell, more = heard_round2(cell, cell.stage, peer, data, party, now)
+        except PeerFault as fault:
+            more = [Refused(peer, fault.code, fault.what)]
+        outputs += more
+    return cell, outputs
+
+
+def _collided(cell: RingCell, run: Run, who: frozenset[int], now: Now) -> RingStep:
+    """Two members sent one X: try again with fresh ones. Copier and copied look alike until R2, so nobody is evicted."""
+    kids = tuple(run.held.entries[idx].kid for idx in sorted(who))
+    again = Intended(run.claims.reason, new_epoch=False, at=max(now.mono + 1.0, cell.started_at + START_EVERY_S))
+    refused = Refused("", ErrorCode.E_DUPX, f"{len(kids)} members sent one X: {', '.join(kid.hex() for kid in kids)}")
+    return replace(cell, stage=Resting(), intended=again), [refused]
+
+
+# ------------------------------------------------------------------ round 2
+
+
+def heard_round2(cell: RingCell, stage: CollectR2, peer: Peer, data: bytes, party: Party, now: Now) -> RingStep:
+    """Take in an R2; one that its member signed and that does not hold is that member's fault (GR-42)."""
+    run = stage.run
+    claimed = read2(run, data)
+    idx = claimed.claims.idx
+    if stage.said2[idx] is not None:
+        return cell, ()
+    try:
+        authenticate2(run, claimed, stage.th1, party.keys)
+    except PeerFault as fault:
+        return _doubting(cell, stage, fault, peer, party, now)
+    try:
+        sound2(run, claimed)
+        prove2(run, claimed.claims, stage.X, stage.th1)
+    except PeerFault as fault:
+        return blamed(cell, run, idx, fault.code, data, party, now)
+    cell = located(cell, run.held.entries[idx].kid, peer)
+    stage = replace(
+        stage,
+        said2=placed(stage.said2, idx, data),
+        senders={**stage.senders, idx: peer},
+        patience=stage.patience._replace(asking=Asking.after_progress(now)),
+    )
+    return _round2_closed(replace(cell, stage=stage), stage, party, now)
+
+
+def _doubting(cell: RingCell, stage: CollectR2, fault: PeerFault, peer: Peer, party: Party, now: Now) -> RingStep:
+    """An R2 over another th1 than ours: if some R1 came unsigned, one of those may be forged; ask for their signed forms."""
+    if not stage.unsigned:
+        raise fault
+    run, wall = stage.run, party.wall(now)
+    hall: Hall1 = tuple(DISPUTED if idx in stage.unsigned else None for idx in range(run.n))
+    for idx, said in enumerate(stage.said1):
+        if idx not in stage.unsigned:
+            hall = hear1(run, hall, said, party.keys, SCRUTINY, wall)
+    early = {idx: (stage.senders[idx], said) for idx, said in enumerate(stage.said2) if said is not None}
+    patience = stage.patience._replace(asking=Asking(now.mono))
+    refused = Refused(peer, fault.code, fault.what)
+    return replace(cell, stage=CollectR1(run, patience, hall, early)), [refused]
+
+
+def heard_signature(cell: RingCell, stage: CollectR2 | CollectR3, data: bytes, party: Party, now: Now) -> RingStep:
+    """Take in the signed form of an R1 that came without one, for those who verify it."""
+    run = stage.run
+    hall: Hall1 = hear1(run, (DISPUTED,) * run.n, data, party.keys, SCRUTINY, party.wall(now))
+    for idx, said in enumerate(hall):
+        if isinstance(said, Heard1) and idx in stage.unsigned and said.payload == payload1(run, stage.said1[idx]):
+            said1 = (*stage.said1[:idx], data, *stage.said1[idx + 1 :])
+            return replace(cell, stage=replace(stage, said1=said1, unsigned=stage.unsigned - {idx})), ()
+    return cell, ()
+
+
+def _round2_closed(cell: RingCell, stage: CollectR2, party: Party, now: Now) -> RingStep:
+    said2 = tuple(said for said in stage.said2 if said is not None)
+    run = stage.run
+    if len(said2) < run.n:
+        return cell, ()
+    th2 = ring.th2_of(stage.th1, [read2(run, said).payload for said in said2])
+    patience = Patience(now.mono + gateway_patience_s(run.n), Asking.after_progress(now))
+    collecting = CollectR3(run, patience, stage.said1, stage.unsigned, said2, th2, stage.senders, (None,) * run.n)
+    cell = replace(cell, stage=collecting)
+    outputs = handed_on(cell, run, said2)
+    for peer, data in stage.early.values():
+        if not isinstance(cell.stage, CollectR3):
+            break
+        try:
+            cell, more = heard_round3(cell, cell.stage, peer, data, party, now)
+        except PeerFault as fault:
+            more = [Refused(peer, fault.code, fault.what)]
+        outputs += more
+    return cell, outputs
+
+
+def blamed(cell: RingCell, run: Run, idx: int, code: ErrorCode, message: bytes, party: Party, now: Now) -> RingStep:
+    """Name a cheater, leave it out, and begin a new epoch at once; without the right to sign rosters wait for the RA."""
+    kid = run.held.entries[idx].kid
+    claims = BlameClaims(run.sid8, idx, int(code))
+    blame = write(party.signing, claims, run.sid, kid=cell.lasting.charter.gw_kid)
+    outputs = announced(cell, blame)
+    cell = replace(cell, stage=Resting(), evidence=Evidence(run.sid8, blame, message))
+    amended = without(cell, [kid], party, now)
+    outputs.append(MemberBlamed(cell.gid, run.claims.epoch, kid, code, message, evicted=amended is not None))
+    if amended is None:
+        lasting = replace(cell.lasting, wake_at=0)
+        return replace(cell, lasting=lasting), outputs
+    cell, more = amended
+    at_once = Intended(Cause(COMPROMISED, run.claims.reason.psk_id), new_epoch=True, at=now.mono)
+    return replace(cell, intended=at_once), [*outputs, *more]
+
+
+# ------------------------------------------------------------------ round 3 and COMMIT
+
+
+def heard_round3(cell: RingCell, stage: CollectR3, peer: Peer, data: bytes, party: Party, now: Now) -> RingStep:
+    """Take in a confirmation from where that member's R2 came; when it was the last one, COMMIT."""
+    run = stage.run
+    idx, heard = _read3(run, data, party)
+    if stage.senders[idx] != peer:
+        raise PeerFault(ErrorCode.E_AUTH, f"R3 of idx {idx} from another address than its R2")
+    if stage.hall[idx] is not None:
+        return cell, ()
+    patience = stage.patience._replace(asking=Asking.after_progress(now))
+    stage = replace(stage, hall=placed(stage.hall, idx, heard), patience=patience)
+    cell = replace(cell, stage=stage)
+    every = [said for said in stage.hall if said is not None]
+    return _committed(cell, stage, every, party, now) if len(every) == run.n else (cell, ())
+
+
+def _read3(run: Run, data: bytes, party: Party) -> tuple[int, Heard3]:
+    """Return the position and what an R3 says, in either form; a signed one is verified (E_AUTH)."""
+    _, count = peek(data)
+    if count == _SIGNED_ELEMENTS:
+        claimed = read(data, Round3Claims, run.sizes)
+        sid8, idx, tag, kcv = claimed.claims.sid8, claimed.claims.idx, claimed.claims.tag, claimed.claims.kcv
+    else:
+        said = Round3.decode(data, run.sizes)
+        claimed, sid8, idx, tag, kcv = None, said.sid8, said.idx, said.tag, b""
+    if sid8 != run.sid8:
+        raise PeerFault(ErrorCode.E_STATE, "R3 of another run")
+    if idx >= run.n:
+        raise PeerFault(ErrorCode.E_FORMAT, f"idx {idx} in a ring of {run.n}")
+    if claimed is not None:
+        claimed.verified_by(party.keys(run.suite.id, run.held.entries[idx].sig_pk), run.sid)
+    return idx, Heard3(tag, kcv, data)
+
+
+_SIGNED_ELEMENTS: Final = 1 + len(SignedRound3.__annotations__)
+
+
+def _committed(cell: RingCell, stage: CollectR3, every: Sequence[Heard3], party: Party, now: Now) -> RingStep:
+    """Say that everybody has confirmed. It is on disk before it leaves: this epoch is never tried again (GR-40)."""
+    run, lasting = stage.run, cell.lasting
+    xor_tag = ring.xor([said.tag for said in every])
+    claims = CommitClaims(run.sid8, stage.th2, xor_tag)
+    commit = write(party.signing, claims, run.sid, kid=lasting.charter.gw_kid)
+    lifetime_s = run.claims.lifetime_s
+    lasting = replace(lasting, commit=commit, wake_at=now.wall + lifetime_s if lifetime_s else 0)
+    intended = cell.intended if cell.intended is not None and cell.intended.new_epoch else None
+    running = Running(run, stage.said1, stage.said2, tuple(said.wire for said in every))
+    cell = replace(cell, lasting=lasting, stage=running, intended=intended)
+    kids = run.held.kids
+    kcvs = {kid: said.kcv for kid, said in zip(kids, every, strict=True) if said.kcv}
+    report = RingCommitted(cell.gid, *run.number, run.sid, xor_tag[:8], kids, kcvs)
+    return cell, [*announced(cell, commit), report]
+
+
+# ------------------------------------------------------------------ who belongs to the ring
+
+
+def without(cell: RingCell, kids: Iterable[bytes], party: Party, now: Now) -> RingStep | None:
+    """Return the cell and messages after signing a roster without these; None where this gateway may not, or too few stay."""
+    left = cell.lasting.held.without(kids)
+    gw_stays = cell.lasting.plan.mode != EDGE or any(entry.kid == cell.lasting.charter.gw_kid for entry in left)
+    if len(left) < FEWEST or not gw_stays or not cell.lasting.charter.may_enlist(len(left), party.wall(now)):
+        return None
+    return enlisted(cell, left, party)
+
+
+def enlisted(cell: RingCell, entries: tuple[Entry, ...], party: Party) -> RingStep:
+    """Sign the next roster, whole and as a delta, and bring it to the members: the delta to those who have the base."""
+    lasting = cell.lasting
+    old = lasting.held
+    delegate, deputy = _offices(old, entries)
+    new = Held(old.gid, old.ver + 1, entries, delegate, deputy)
+    whole = write(party.signing, new.claims(), kid=lasting.charter.gw_kid)
+    added = tuple(entry for entry in entries if entry not in old.entries)
+    removed = tuple(kid for kid in old.kids if new.position(kid) is None)
+    delta = write(
+        party.signing,
+        RosterDelta(old.gid, new.ver, old.ver, added, removed, delegate, deputy),
+        kid=lasting.charter.gw_kid,
+    )
+    cell, outputs = with_roster(cell, new, whole, delta, party)
+    return cell, [*outputs, RosterIssued(cell.gid, new.ver, whole)]
+
+
+def _offices(old: Held, entries: tuple[Entry, ...]) -> tuple[int | None, int | None]:
+    """Return the positions of delegate and deputy on the next roster; a deputy takes the place of a delegate who left."""
+    kids = [entry.kid for entry in entries]
+    named = [None if idx is None else old.entries[idx].kid for idx in (old.delegate_idx, old.deputy_idx)]
+    places = [kids.index(kid) for kid in named if kid is not None and kid in kids]
+    return (places[0] if places else None), (places[1] if len(places) > 1 else None)
+
+
+def with_roster(cell: RingCell, new: Held, whole: bytes, delta: bytes, party: Party) -> RingStep:
+    """Hold another roster and bring it to the members. Whoever was absent and is on it again is not absent."""
+    lasting, old = cell.lasting, cell.lasting.held
+    envelope = Roster.decode(whole, sizes_of(party.signing.suite_id)).envelope
+    absent = tuple(entry for entry in lasting.absent if new.position(entry.kid) is None)
+    lasting = replace(lasting, held=new, issued=Issued(envelope.kid or b"", envelope.signature), absent=absent)
+    lasting = replace(lasting, absent=most_absent(lasting))
+    before = cell
+    cell = replace(cell, lasting=lasting)
+    if lasting.plan.multicast:
+        return cell, announced(cell, delta or whole)
+    outputs: list[Output] = []
+    for kid in {*old.kids, *new.kids}:
+        peer = before.peers.get(kid, HERE)
+        if peer != HERE:
+            known = old.position(kid) is not None and bool(delta)
+            messages = [delta] if known else [lasting.delegation_message, whole]
+            outputs += [Send(peer, message) for message in messages if message]
+    return cell, [*outputs, *inside(cell, delta or whole)]
+
+
+def given_up(
+    cell: RingCell, stage: Collecting, missing: Sequence[int], party: Party, now: Now, entropy: Entropy
+) -> RingStep:
+    """Go on without those who did not answer: with a roster that lacks them, or again with all where only the RA can (GR-43)."""
+    run = stage.run
+    gone = tuple(run.held.entries[idx] for idx in missing)
+    kids = tuple(entry.kid for entry in gone)
+    cause = run.claims.reason
+    amended = without(cell, kids, party, now) if run.held == cell.lasting.held else None
+    report = MembersAbsent(cell.gid, run.claims.epoch, kids, excluded=amended is not None)
+    if amended is None:
+        pause = timeout_s(run.n)
+        again = Intended(cause, new_epoch=False, at=now.mono + pause)
+        return replace(cell, stage=Resting(), intended=again), [report]
+    cell, outputs = amended
+    lasting = replace(cell.lasting, absent=(*cell.lasting.absent, *gone))
+    cell = replace(cell, lasting=replace(lasting, absent=most_absent(lasting)))
+    cell, more = started(cell, cause, party, now, entropy)
+    return cell, [report, *outputs, *more]
+
+
+def readmitted(cell: RingCell, entry: Entry, party: Party, now: Now) -> RingStep | None:
+    """Return the cell and messages after putting an absent member back on the roster; None where this gateway may not."""
+    try:
+        entries = merged(cell.lasting.held.entries, [entry])
+    except PeerFault:
+        return None
+    if not cell.lasting.charter.may_enlist(len(entries), party.wall(now)):
+        return None
+    return enlisted(cell, entries, party)
+
+
+def positions_missing(stage: Collecting) -> Sequence[int]:
+    """Return who has not answered in this round."""
+    match stage:
+        case CollectR1(hall=hall1):
+            return [idx for idx, slot in enumerate(hall1) if not isinstance(slot, Heard1)]
+        case CollectR2(said2=said2):
+            return [idx for idx, said in enumerate(said2) if said is None]
+        case CollectR3(hall=hall3):
+            return [idx for idx, slot in enumerate(hall3) if slot is None]

@@ -1,0 +1,340 @@
+"""A member's part in a run: from START to the key (Triad-1 3.6). Whatever does not fit ends the run and keeps the old epoch."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from keymote.crypto.entropy import Entropy
+from keymote.crypto.secret import equal
+from keymote.engine.base import MULTICAST, Now, Output, Send, Tell, replace
+from keymote.engine.group import ring
+from keymote.engine.group.charter import Held, check_mode, refuse, spoken_by
+from keymote.engine.group.epoch import GroupEpoch
+from keymote.engine.group.faces import (
+    HERE,
+    EpochErased,
+    FromMember,
+    GroupReady,
+    Level,
+    RunFailed,
+    ring_of,
+)
+from keymote.engine.group.party import Party
+from keymote.engine.group.payload import Payload, activate, expect
+from keymote.engine.group.rounds import (
+    Heard1,
+    Heard2,
+    Run,
+    Scrutiny,
+    authenticate2,
+    complete1,
+    complete2,
+    culprits,
+    hear1,
+    missing1,
+    placed,
+    prove2,
+    read2,
+    sound2,
+    vetted1,
+)
+from keymote.engine.group.states import (
+    AwaitCommit,
+    AwaitR1,
+    AwaitR2,
+    Epoch,
+    MembershipCell,
+    Part,
+    Phase,
+    Wish,
+)
+from keymote.engine.group.timing import ASK_EVERY_S, Asking, Pursuit, is_fresh, member_patience_s
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.group import (
+    RELAY,
+    Claimed,
+    CommitClaims,
+    Need,
+    Round1Claims,
+    Round1Compact,
+    Round2Claims,
+    Round3,
+    StartClaims,
+    What,
+    bitmap,
+    write,
+)
+
+COMPROMISE: Final = 4
+"""The reason for a run after which the old epoch is not received for a moment longer."""
+_SCRUTINY: Final = {
+    Level.V0: Scrutiny(round1=False, round2=False, proofs=False, compact=True),
+    Level.V1: Scrutiny(round1=False, round2=True, proofs=False, compact=True),
+    Level.V2: Scrutiny(round1=True, round2=True, proofs=True, compact=False),
+}
+
+MemberStep = tuple[MembershipCell, Sequence[Output]]
+
+
+# ------------------------------------------------------------------ speaking
+
+
+def to_gateway(cell: MembershipCell, data: bytes) -> list[Output]:
+    """Return what brings a message to the gateway."""
+    if cell.gateway == HERE:
+        return [Tell(ring_of(cell.gid), FromMember(data))]
+    return [Send(cell.gateway, data)]
+
+
+def to_ring(cell: MembershipCell, data: bytes) -> list[Output]:
+    """Return what brings a message to everybody: by multicast, or by the gateway, which hands it on."""
+    if not cell.lasting.place.multicast:
+        return to_gateway(cell, data)
+    return [Send(MULTICAST, data), *(to_gateway(cell, data) if cell.gateway == HERE else ())]
+
+
+def need(of: bytes, what: int, positions: Sequence[int]) -> bytes:
+    """Return a NEED for one or many positions."""
+    return Need(of, what, positions[0] if len(positions) == 1 else bitmap(positions)).encode()
+
+
+# ------------------------------------------------------------------ START
+
+
+def authentic_start(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party, now: Now) -> StartClaims:
+    """Return what a START says that is the gateway's and newer than all before (GR-30, GR-31).
+
+    Raises:
+        PeerFault: E_ROSTER for a gateway that may not, E_EPOCH for a number that is not higher, E_REPLAY for a timestamp
+            that is off.
+    """
+    lasting, claims = cell.lasting, claimed.claims
+    charter, active = lasting.charter, lasting.active
+    if claims.gid != charter.gid or not charter.gw_kid:
+        refuse("START of a gateway that nobody has named for this group")
+    if (claims.epoch, claims.attempt) <= lasting.seen or (active is not None and claims.epoch <= active.number):
+        raise PeerFault(ErrorCode.E_EPOCH, f"run {claims.epoch}.{claims.attempt}, {lasting.seen} was accepted before")
+    spoken_by(claimed, charter.gw_kid, party.keys(charter.suite, charter.gw_pk))
+    if not is_fresh(claims.ts, party.wall(now)):
+        raise PeerFault(ErrorCode.E_REPLAY, "timestamp of START is off")
+    return claims
+
+
+def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party, now: Now) -> Part:
+    """Return this member's part in a run whose START is authentic (GR-32 to GR-34).
+
+    Raises:
+        PeerFault: E_ROSTER for another roster than the held one, one without us or one that does not fit the mode;
+            E_UNKNOWN_ID for a hedge that is not held.
+    """
+    lasting, claims = cell.lasting, claimed.claims
+    held = lasting.held
+    idx = _own_position(cell, held, claims)
+    psk = next((psk for psk_id, psk in lasting.psks if psk_id == claims.reason.psk_id), None)
+    if claims.reason.psk_id and psk is None:
+        raise PeerFault(ErrorCode.E_UNKNOWN_ID, "START names a hedge that is not held here")
+    assert held is not None
+    run = Run(claims, ring.sid_of(claimed.payload), held, party.suite)
+    return Part(run, idx, psk, now.mono + member_patience_s(run.n), Asking.after_progress(now))
+
+
+def _own_position(cell: MembershipCell, held: Held | None, claims: StartClaims) -> int:
+    if held is None or held.digest != claims.roster_hash:
+        refuse("START for a roster that is not held")
+    if claims.n != len(held.entries):
+        refuse(f"START for {claims.n} members, the roster has {len(held.entries)}")
+    check_mode(held, cell.lasting.charter.gw_kid, claims.mode)
+    idx = held.position(cell.lasting.place.kid)
+    if idx is None:
+        refuse("not on the roster")
+    return idx
+
+
+def begin(cell: MembershipCell, part: Part, party: Party, now: Now, entropy: Entropy) -> MemberStep:
+    """Draw a fresh x and send R1; whatever run was under way is erased. The new (epoch, attempt) is durable (GR-31)."""
+    run, place = part.run, cell.lasting.place
+    x = run.suite.random_scalar(entropy)
+    X = run.suite.base_mul(x)
+    claims = Round1Claims(run.sid8, part.idx, X, entropy.draw(8), party.timestamp(now))
+    if place.compact:
+        wire = Round1Compact(claims.sid8, claims.idx, claims.X, claims.nonce, claims.ts).encode()
+    else:
+        wire = write(party.signing, claims, run.sid)
+    own = Heard1(claims.encode(), X, wire, signed=True, verified=True)
+    open_hall = (None,) * run.n
+    phase = AwaitR1(part, x, claims.encode(), placed(open_hall, part.idx, own), open_hall)  # type: ignore[arg-type]  # slots of R1
+    lasting = replace(cell.lasting, seen=run.number, seen_sid8=run.sid8)
+    pursuit = cell.pursuit if cell.pursuit is not None and cell.pursuit.wish == Wish.LEAVE else None
+    cell = replace(cell, lasting=lasting, phase=phase, pursuit=pursuit, failed=None, newest=run.sid8)
+    return cell, to_ring(cell, wire)
+
+
+def signed_round1(phase: Phase, party: Party) -> bytes:
+    """Return this member's R1 in its signed form."""
+    run = phase.part.run
+    return write(party.signing, Round1Claims.decode(phase.claims, run.sizes), run.sid)
+
+
+def scrutiny_of(cell: MembershipCell, run: Run) -> Scrutiny:
+    """Return what this member verifies; V0 is V1 under a gateway that is not a member itself (GR-25)."""
+    level = cell.lasting.place.level
+    return _SCRUTINY[Level.V1 if level is Level.V0 and run.claims.mode == RELAY else level]
+
+
+# ------------------------------------------------------------------ round 1
+
+
+def heard_round1(
+    cell: MembershipCell, phase: AwaitR1, data: bytes, party: Party, now: Now, entropy: Entropy
+) -> MemberStep:
+    """Take in somebody's R1; when it was the last one, send R2."""
+    run = phase.part.run
+    hall = hear1(run, phase.hall, data, party.keys, scrutiny_of(cell, run), party.wall(now))
+    if hall is phase.hall:
+        return cell, ()
+    part = replace(phase.part, asking=Asking.after_progress(now, phase.part.asking.left))
+    return _contributed(
+        replace(cell, phase=(waiting := replace(phase, hall=hall, part=part))), waiting, party, now, entropy
+    )
+
+
+def _contributed(cell: MembershipCell, phase: AwaitR1, party: Party, now: Now, entropy: Entropy) -> MemberStep:
+    """Send R2 if all R1 are here and nobody's X is another one's (GR-10)."""
+    heard = complete1(phase.hall)
+    if heard is None:
+        return cell, ()
+    part = phase.part
+    run = part.run
+    X = tuple(said.X for said in heard)
+    if not ring.distinct(X):
+        hall = vetted1(run, phase.hall, sorted(ring.first_repeated(X)), party.keys)
+        if complete1(hall) is not None:
+            return failed(cell, ErrorCode.E_DUPX, now)
+        waiting = replace(phase, hall=hall)
+        return replace(cell, phase=waiting), to_gateway(cell, need(run.sid8, What.R1, missing1(hall)))
+    th1 = ring.th1_of(run.sid, [said.payload for said in heard])
+    Y, dleq = ring.contribute(run.suite, part.idx, phase.x, X, th1, entropy)
+    r2 = write(party.signing, Round2Claims(run.sid8, part.idx, Y, dleq), th1)
+    own = sound2(run, read2(run, r2))
+    patient = replace(part, until=now.mono + member_patience_s(run.n), asking=Asking.after_progress(now))
+    open_hall: tuple[Heard2 | None, ...] = (None,) * run.n
+    waiting2 = AwaitR2(patient, phase.x, phase.claims, X, th1, r2, placed(open_hall, part.idx, own))  # type: ignore[arg-type]  # slots of R2
+    cell = replace(cell, phase=waiting2)
+    outputs = to_ring(cell, r2)
+    for early in phase.early:
+        if early is not None and isinstance(cell.phase, AwaitR2):
+            try:
+                cell, more = heard_round2(cell, cell.phase, early, party, now)
+            except PeerFault:  # junk that came before its time: NEED asks for the true one
+                continue
+            outputs += more
+    return (cell, outputs) if run.n > 1 else failed(cell, ErrorCode.E_FORMAT, now)
+
+
+def early_round2(cell: MembershipCell, phase: AwaitR1, data: bytes) -> MemberStep:
+    """Keep an R2 that overtook somebody's R1, unread, one for each position."""
+    idx = read2(phase.part.run, data).claims.idx
+    if phase.early[idx] is not None:
+        return cell, ()
+    early = (*phase.early[:idx], data, *phase.early[idx + 1 :])
+    return replace(cell, phase=replace(phase, early=early)), ()
+
+
+# ------------------------------------------------------------------ round 2
+
+
+def heard_round2(cell: MembershipCell, phase: AwaitR2, data: bytes, party: Party, now: Now) -> MemberStep:
+    """Take in somebody's R2; when it was the last one, derive the key and send R3."""
+    run = phase.part.run
+    claimed = read2(run, data)
+    idx = claimed.claims.idx
+    if phase.hall[idx] is not None:
+        return cell, ()
+    scrutiny = scrutiny_of(cell, run)
+    heard = sound2(run, claimed)
+    if scrutiny.round2:
+        authenticate2(run, claimed, phase.th1, party.keys)
+    if scrutiny.proofs:
+        prove2(run, claimed.claims, phase.X, phase.th1)
+    part = replace(phase.part, asking=Asking.after_progress(now, phase.part.asking.left))
+    waiting = replace(phase, hall=placed(phase.hall, idx, heard), part=part)
+    return _derived(replace(cell, phase=waiting), waiting, now)
+
+
+def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:
+    """Derive MK if all R2 are here, and erase x (GR-35); a ring that does not close ends the run (GR-09)."""
+    all_heard = complete2(phase.hall)
+    if all_heard is None:
+        return cell, ()
+    part = phase.part
+    run = part.run
+    try:
+        gk_pub = ring.group_secret(run.suite, part.idx, phase.x, phase.X, [said.Y for said in all_heard])
+    except PeerFault as fault:
+        return failed(cell, fault.code, now, culprits(run, phase.X, all_heard, phase.th1))
+    th2 = ring.th2_of(phase.th1, [said.payload for said in all_heard])
+    mk = ring.master_key(gk_pub, th2, part.psk)
+    tags = ring.tags(mk, run.sid, th2, run.held.kids)
+    r3 = Round3(run.sid8, part.idx, tags[part.idx]).encode()
+    patient = replace(part, until=now.mono + member_patience_s(run.n), asking=Asking.after_progress(now))
+    waiting = AwaitCommit(patient, mk, th2, ring.xor(tags), phase.claims, phase.r2, r3)
+    cell = replace(cell, phase=waiting, payload=expect(cell.payload, run.claims.epoch))
+    outputs = to_gateway(cell, r3)
+    if phase.early is not None:
+        cell, more = confirmed(cell, waiting, phase.early, now)
+        outputs += more
+    return cell, outputs
+
+
+# ------------------------------------------------------------------ COMMIT
+
+
+def committed_by_gateway(cell: MembershipCell, run: Run, claimed: Claimed[CommitClaims], party: Party) -> CommitClaims:
+    """Return what a COMMIT of this run says; E_ROSTER unless the gateway signed it."""
+    if claimed.claims.sid8 != run.sid8:
+        raise PeerFault(ErrorCode.E_STATE, "COMMIT of another run")
+    charter = cell.lasting.charter
+    return spoken_by(claimed, charter.gw_kid, party.keys(charter.suite, charter.gw_pk), run.sid)
+
+
+def confirmed(cell: MembershipCell, phase: AwaitCommit, commit: CommitClaims, now: Now) -> MemberStep:
+    """Make the key the group's if all members have it (GR-36); else erase it and stay where we are (GR-37)."""
+    if not (equal(commit.th2, phase.th2) and equal(commit.xor_tag, phase.xor_tag)):
+        return failed(cell, ErrorCode.E_CONFIRM, now)
+    part, lasting = phase.part, cell.lasting
+    run, claims = part.run, part.run.claims
+    group = GroupEpoch(run.suite, cell.gid, claims.epoch, phase.mk, run.held.entries, part.idx)
+    epoch = Epoch(group, run.sid, phase.xor_tag[:8])
+    payload, opened = activate(cell.payload, group, now, compromised=claims.reason.reason == COMPROMISE)
+    over = erased(cell.payload, payload)
+    ready = GroupReady(cell.gid, claims.epoch, run.sid, epoch.key_id, part.idx, run.n, claims.reason, claims.lifetime_s)
+    lasting = replace(lasting, active=epoch)
+    return replace(cell, lasting=lasting, payload=payload, phase=None), [ready, *over, *opened]
+
+
+def erased(before: Payload, after: Payload) -> list[Output]:
+    """Return the reports on epochs that cannot be opened here any more."""
+    kept = {traffic.epoch.epoch for traffic in (after.current, after.previous) if traffic is not None}
+    had = [traffic.epoch.epoch for traffic in (before.previous, before.current) if traffic is not None]
+    return [EpochErased(before.gid, number) for number in had if number not in kept]
+
+
+# ------------------------------------------------------------------ the end without a key
+
+
+def failed(cell: MembershipCell, code: ErrorCode, now: Now, guilty: tuple[int, ...] = ()) -> MemberStep:
+    """Erase the run, ask who is to blame, and go on asking for a run to take part in; the old epoch stays (GR-37)."""
+    assert cell.phase is not None
+    part = cell.phase.part
+    run = part.run
+    outputs: list[Output] = [RunFailed(cell.gid, *run.number, code, guilty)]
+    if code is not ErrorCode.E_TIMEOUT:
+        outputs += to_gateway(cell, need(run.sid8, What.EVIDENCE, [part.idx]))
+    payload = expect(cell.payload, None)
+    return replace(cell, phase=None, payload=payload, failed=run, pursuit=chase(cell, now)), outputs
+
+
+def chase(cell: MembershipCell, now: Now) -> Pursuit:
+    """Return the pursuit of a member that has missed a run: JOINREQ after a moment, unless it wants to leave."""
+    if cell.pursuit is not None and cell.pursuit.wish == Wish.LEAVE:
+        return cell.pursuit
+    return Pursuit(Wish.JOIN, now.mono + ASK_EVERY_S)

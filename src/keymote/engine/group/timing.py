@@ -1,0 +1,77 @@
+"""How long a run waits, and when it asks again (Triad-1 3.6, 8; docs/decisions/0141)."""
+
+from typing import Final, NamedTuple
+
+from keymote.engine.base import Now
+
+ASK_EVERY_S: Final = 1.0
+"""Between two NEEDs, and from the last progress to the first one."""
+MOST_ASKS: Final = 20
+START_EVERY_S: Final = 10.0
+"""Between two STARTs of one gateway, but for an eviction (Triad-1 1.14)."""
+ANSWER_EVERY_S: Final = 0.8
+"""Between two answers to one asker about one thing: somewhat less than it waits, so that jitter costs nothing."""
+BEACON_S: Final = 5.0
+"""Between two repetitions of START for members who are absent."""
+LATER_S: Final = 5.0
+LATEST_S: Final = 30.0
+"""First and longest pause of a member that has asked 20 times and goes on asking."""
+MOST_SKEW_S: Final = 300
+"""Difference of clocks that a timestamp may show (Triad-1 1.13)."""
+
+
+def timeout_s(n: int) -> float:
+    """Return the unit of patience in a ring of `n`: 5 s and 0.2 s for each member."""
+    return 5.0 + 0.2 * n
+
+
+def gateway_patience_s(n: int) -> float:
+    """Return how long a gateway waits for one round: two timeouts, then it goes on without who is missing."""
+    return 2.0 * timeout_s(n)
+
+
+def member_patience_s(n: int) -> float:
+    """Return how long a member waits for one round: longer than the gateway, which may begin anew meanwhile."""
+    return 3.0 * timeout_s(n)
+
+
+class Asking(NamedTuple):
+    """When to ask next, and how often still."""
+
+    at: float
+    left: int = MOST_ASKS
+
+    @classmethod
+    def after_progress(cls, now: Now, left: int = MOST_ASKS) -> "Asking":
+        return cls(now.mono + ASK_EVERY_S, left)
+
+    @property
+    def deadline(self) -> float | None:
+        return self.at if self.left else None
+
+    def due(self, now: Now) -> bool:
+        return self.left > 0 and now.mono >= self.at
+
+    def again(self, now: Now) -> "Asking":
+        return Asking(now.mono + ASK_EVERY_S, self.left - 1)
+
+
+class Pursuit(NamedTuple):
+    """A wish that is repeated until it comes true: every second at first, then after longer and longer pauses."""
+
+    wish: int
+    at: float
+    said: int = 0
+
+    def due(self, now: Now) -> bool:
+        return now.mono >= self.at
+
+    def again(self, now: Now) -> "Pursuit":
+        said = self.said + 1
+        pause = ASK_EVERY_S if said < MOST_ASKS else min(LATER_S * 2 ** min(said - MOST_ASKS, 8), LATEST_S)
+        return Pursuit(self.wish, now.mono + pause, said)
+
+
+def is_fresh(ts: int, wall: int | None) -> bool:
+    """Return whether a timestamp is acceptable: 0 comes from somebody without a clock, `wall` None is nobody's judge."""
+    return ts == 0 or wall is None or abs(ts - wall) <= MOST_SKEW_S

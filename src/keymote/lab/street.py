@@ -1,0 +1,282 @@
+"""Worlds of protocol B for tests, attacks and measurements: a roster authority, a gateway and the meters of a street.
+
+Everything is run by the product's engines. Names: `gw` is the gateway, `m0`, `m1`... the meters; all hear each other's
+multicasts. Enrolment is left out: keys and credentials are simply there.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from keymote.crypto.entropy import SeededEntropy
+from keymote.crypto.kdf import sha256
+from keymote.crypto.secret import Secret
+from keymote.crypto.suite import SigningKey, Suite
+from keymote.crypto.suites import SUITES
+from keymote.engine.base import Command, Node, Peer, Report
+from keymote.engine.chain import Pin, Trust
+from keymote.engine.context import DeviceContext, Membership, RegistrarContext
+from keymote.engine.group.charter import Charter
+from keymote.engine.group.faces import (
+    HERE,
+    FormRing,
+    GroupReady,
+    JoinGroup,
+    Level,
+    Resume,
+    RingPlan,
+    membership_of,
+    ring_of,
+)
+from keymote.engine.group.ring_states import RingCell
+from keymote.engine.group.states import Epoch, MembershipCell
+from keymote.engine.node import device_node, registrar_node
+from keymote.lab.simulator import EPOCH, Build, Channel, Simulator
+from keymote.lab.simulator.witness import Witness, WitnessedSuite
+from keymote.wire.credential import Claims, Credential, Role, issue
+from keymote.wire.group import EDGE, RELAY, DelegationClaims, RosterClaims, write
+from keymote.wire.group_fields import Entry
+
+GW: Final = "gw"
+AUTHORITY: Final = "authority"
+YEARS: Final = 10 * 365 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a key and a credential."""
+
+    name: str
+    id: bytes
+    signing: SigningKey
+    credential: Credential
+
+    @property
+    def kid(self) -> bytes:
+        return self.credential.kid
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(self.credential.kid, self.signing.public)
+
+
+@dataclass(slots=True)
+class Street:
+    """A street ready to act in. `ver` is the version of the newest roster that the authority signed."""
+
+    sim: Simulator
+    suite: Suite
+    gid: bytes
+    plan: RingPlan
+    level: Level
+    compact: bool
+    delegated: bool
+    people: dict[str, Person]
+    ra: Person
+    witness: Witness
+    entropy: SeededEntropy
+    ver: int = 0
+    names: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------------ what the authority signs
+
+    def charter(self) -> Charter:
+        """Return what a node is provisioned with: the gateway itself, or only the authority where a delegation will tell."""
+        charter = Charter(self.gid, self.suite.id, self.ra.kid, self.ra.signing.public)
+        gw = self.people[GW]
+        return (
+            charter if self.delegated else Charter(charter.gid, charter.suite, *self._ra(), gw.kid, gw.signing.public)
+        )
+
+    def _ra(self) -> tuple[bytes, bytes]:
+        return self.ra.kid, self.ra.signing.public
+
+    def delegation(self, gateway: str = GW, not_after: int = EPOCH + YEARS, max_n: int = 32) -> bytes:
+        """Return the authority's delegation for a gateway."""
+        gw = self.people[gateway]
+        claims = DelegationClaims(self.gid, gw.kid, gw.signing.public, not_after, max_n)
+        return write(self.ra.signing, claims, kid=self.ra.kid)
+
+    def roster(self, names: Iterable[str], ver: int | None = None) -> bytes:
+        """Return a roster of these, signed by the authority, of the next version unless told otherwise."""
+        self.ver = self.ver + 1 if ver is None else ver
+        entries = tuple(sorted(self.people[name].entry for name in names))
+        return write(self.ra.signing, RosterClaims(self.gid, self.ver, entries, None, None), kid=self.ra.kid)
+
+    # ------------------------------------------------------------------ acting
+
+    def provision(self, *names: str) -> None:
+        """Tell meters, and in edge mode the gateway, that they belong to the group."""
+        for name in names:
+            here = name == GW
+            level = Level.V0 if here else self.level
+            gateway = HERE if here else self.sim.hosts[GW].address
+            wish = JoinGroup(
+                self.charter(), self.people[name].kid, gateway, level, self.plan.multicast, self.compact and not here
+            )
+            self.tell(name, wish)
+
+    def form(self, *names: str) -> None:
+        """Let the gateway lead these (all meters if none is named), and in edge mode itself; nothing runs yet."""
+        members = [*(names or self.names), *([GW] if self.plan.mode == EDGE else [])]
+        charter = self.charter()
+        delegation = self.delegation() if self.delegated else b""
+        self.ring(FormRing(charter, self.roster(members), self.plan, delegation, self.peers(*members)))
+
+    def peers(self, *names: str) -> dict[bytes, Peer]:
+        """Return where these listen, by kid."""
+        return {
+            self.people[name].kid: HERE if name == GW else self.sim.hosts[name].address
+            for name in (names or self.names)
+        }
+
+    def tell(self, name: str, command: Command) -> Sequence[Report]:
+        """Say something to a member's cell."""
+        return self.sim.command(name, membership_of(self.gid), command)
+
+    def ring(self, command: Command) -> Sequence[Report]:
+        """Say something to the gateway's cell."""
+        return self.sim.command(GW, ring_of(self.gid), command)
+
+    def add(self, name: str) -> None:
+        """Put one more meter into the street; it is not provisioned yet."""
+        self.people[name] = _person(name, self.suite, self.people[GW], self.entropy.fork(name))
+        self.names.append(name)
+        _add_meter(self, name)
+
+    # ------------------------------------------------------------------ looking
+
+    def cell(self, name: str) -> MembershipCell | None:
+        """Return the cell of a member."""
+        cell: MembershipCell | None = self.sim.hosts[name].cells.get(membership_of(self.gid))
+        return cell
+
+    def lead(self) -> RingCell:
+        """Return the cell of the gateway."""
+        cell: RingCell = self.sim.hosts[GW].cells[ring_of(self.gid)]
+        return cell
+
+    def active(self, name: str) -> Epoch | None:
+        """Return the epoch that a member has confirmed."""
+        cell = self.cell(name)
+        return None if cell is None else cell.lasting.active
+
+    def members(self) -> list[str]:
+        """Return the names on the roster that the gateway holds."""
+        kids = self.lead().lasting.held.kids
+        return [name for name, person in self.people.items() if person.kid in kids]
+
+    def newest(self) -> int:
+        """Return the epoch of the newest START."""
+        claims = self.lead().lasting.started()
+        return 0 if claims is None else claims.epoch
+
+    def agreed(self, *names: str) -> bool:
+        """Return whether these (all on the roster if none is named) are active in the newest epoch, which is committed."""
+        if not self.lead().lasting.commit:
+            return False
+        epochs = [self.active(name) for name in (names or self.members())]
+        return all(epoch is not None and epoch.number == self.newest() for epoch in epochs)
+
+    def run(self, within_s: float = 60.0) -> bool:
+        """Let time pass until all on the roster agree; return whether they did."""
+        return self.sim.run_until(self.agreed, within_s)
+
+    def keys(self) -> dict[int, set[bytes]]:
+        """Return epoch -> the different MK under which anybody is active in it now."""
+        found: dict[int, set[bytes]] = {}
+        for name in self.people:
+            if name in self.sim.hosts and (epoch := self.active(name)) is not None:
+                found.setdefault(epoch.number, set()).add(epoch.group.key.expose())
+        return found
+
+    def heard(self, name: str) -> list[GroupReady]:
+        return self.sim.heard(name, GroupReady)
+
+
+def street(
+    n: int = 3,
+    *,
+    suite: int = 1,
+    mode: int = RELAY,
+    level: Level = Level.V1,
+    multicast: bool = True,
+    compact: bool = False,
+    delegated: bool = True,
+    lifetime_s: int = 0,
+    seed: bytes = b"street",
+    channel: Channel | None = None,
+    formed: bool = True,
+) -> Street:
+    """Return a street of `n` meters that are provisioned; unless told otherwise the ring's first START is in the air."""
+    entropy = SeededEntropy(seed)
+    witness = Witness()
+    ours: Suite = WitnessedSuite(SUITES[suite], witness)
+    root = ours.generate_signing_key(entropy.fork(AUTHORITY))
+    trust_pin = Pin(_id(AUTHORITY), suite, root.public, Role.AUTHORITY)
+    people = {GW: _person(GW, ours, None, entropy.fork("gw"), root)}
+    names = [f"m{at}" for at in range(n)]
+    people |= {name: _person(name, ours, people[GW], entropy.fork(name)) for name in names}
+    sim = Simulator(seed, channel=channel)
+    sim.witness = witness
+    plan = RingPlan(mode, lifetime_s, multicast)
+    ra = _person(AUTHORITY, ours, None, entropy.fork("ra"), root)
+    made = Street(sim, ours, b"\x67" * 8, plan, level, compact, delegated, people, ra, witness, entropy, names=names)
+    trust = Trust((trust_pin,), {suite: ours})
+    sim.add(GW, _gateway(people[GW], trust), segment=GW, at_boot=((ring_of(made.gid), Resume()),))
+    for name in names:
+        _add_meter(made, name, trust)
+    made.provision(*names, *([GW] if mode == EDGE else []))
+    if formed:
+        made.form()
+    return made
+
+
+def _id(name: str) -> bytes:
+    return sha256(b"keymote/lab/" + name.encode())[:8]
+
+
+def _person(
+    name: str, suite: Suite, issuer: "Person | None", entropy: SeededEntropy, root: SigningKey | None = None
+) -> Person:
+    signing = suite.generate_signing_key(entropy)
+    signer = root if issuer is None else issuer.signing
+    assert signer is not None
+    claims = Claims(
+        iss=_id(AUTHORITY) if issuer is None else issuer.id,
+        sub=_id(name),
+        exp=EPOCH + YEARS,
+        iat=EPOCH - 86400,
+        serial=sha256(name.encode())[:8],
+        suite=suite.id,
+        nc_id=_id(AUTHORITY),
+        E1=None,
+        E2=None,
+        sig_pk=signing.public,
+        status_epoch=0,
+        role=Role.GATEWAY if issuer is None else Role.DEVICE,
+    )
+    return Person(name, _id(name), signing, issue(signer, claims))
+
+
+def _gateway(person: Person, trust: Trust) -> Build:
+    membership = Membership(Secret(bytes(32)), b"", person.credential, ())
+
+    def build() -> Node:
+        suites = dict(trust.suites)
+        context = RegistrarContext(
+            person.id, _id(AUTHORITY), Role.MANAGER, person.signing, suites, (), trust, membership
+        )
+        return registrar_node(context)
+
+    return build
+
+
+def _add_meter(made: Street, name: str, trust: Trust | None = None) -> None:
+    person = made.people[name]
+    known = trust or Trust((), {made.suite.id: made.suite})
+
+    def build() -> Node:
+        return device_node(DeviceContext(person.id, made.suite, person.signing, known))
+
+    made.sim.add(name, build, segment=GW, at_boot=((membership_of(made.gid), Resume()),))
