@@ -694,5 +694,6 @@ TestStreetTraffic.settings = settings(max_examples=20, stateful_step_count=40)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_GP07_GP08_GP09_hold_over_long_histories() -> None:
-    run_state_machine_as_test(StreetTraffic, settings=settings(max_examples=300, stateful_step_count=150))
+    run_state_machine_as_test(StreetTraffic, settings=settings(max_examples=200, stateful_step_count=100))
