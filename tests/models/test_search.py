@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import model_search
-from model_catalogue import CHECKS, LIMITS, PUBLISHED, SCENARIOS, SECOND_LINES, Attack, Check, Scenario
-from model_search import Exploration, Step, model, model_names
+from model_catalogue import CHECKS, LIMITS, PUBLISHED, SCENARIOS, SECOND_LINES, Attack, Check, Scenario, tables
+from model_search import MODELS, Exploration, Step, model, model_names
 
 
 def name(each: Scenario | Check) -> str:
@@ -104,3 +104,10 @@ def test_every_statement_of_a_model_is_understood() -> None:
     listed = subprocess.run([sys.executable, model_search.__file__], capture_output=True, text=True, check=True)
     assert listed.stderr == ""
     assert listed.stdout.splitlines() == [" ".join([each, *model(each).scenarios()]) for each in model_names()]
+
+
+def test_the_page_shows_the_catalogue() -> None:
+    page = (MODELS.parent / "docs" / "protocols" / "models.md").read_text()
+    of_models = page.index("| model | protocol |"), page.index("The properties, and")
+    shown = [line for line in (page[: of_models[0]] + page[of_models[1] :]).splitlines() if line.startswith("|")]
+    assert shown == tables()
