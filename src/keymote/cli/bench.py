@@ -94,7 +94,7 @@ def fleet(
     seed: Annotated[int, typer.Option(help="Who meets whom, and what the network does to them.")] = 1,
     at_once: Annotated[
         int, typer.Option(min=1, help="Enrolments, then sessions, under way in one operator's street.")
-    ] = 25,
+    ] = 12,
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the roles' files and logs there; must not exist.")
     ] = None,

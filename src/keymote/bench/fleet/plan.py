@@ -31,7 +31,7 @@ class Terms:
     sessions: int = 1000
     loss: float = 0.05
     seed: int = 1
-    at_once: int = 25
+    at_once: int = 12
 
     def __post_init__(self) -> None:
         if not 2 <= self.devices <= MOST_NODES - len(OPERATORS):
