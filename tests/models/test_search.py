@@ -82,7 +82,7 @@ def test_a_trace_says_who_heard_what() -> None:
     assert answer == Step(
         "A2",
         "b (R1) hears PEERCRED with n1's credential for a (keys of a), takes A1 = g^i, challenge nI by the intruder, "
-        "for p_I1 and answers: A2 = g^x_R1, challenge n_R1, tagR",
+        "for p_I1: A2 = g^x_R1, challenge n_R1, tagR",
     )
     assert taken.label == "A4"
 
