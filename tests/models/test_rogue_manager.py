@@ -6,8 +6,6 @@ rogue manager says in its own name that it issued a credential to d2, which it m
 
 from dataclasses import replace
 
-import pytest
-
 from keymote.engine.link import link_to_device
 from keymote.lab.attacks.catalogue import Effort
 from keymote.lab.attacks.stage import Mallory, Reaction, meeting
@@ -16,8 +14,8 @@ from keymote.wire.credential import issue
 from keymote.wire.pairwise import Auth1, Link, Peercred
 
 
-def introduced(issuer: str) -> Reaction:
-    """Let d1 ask for d2, and let its manager nm1 answer with Mallory's keys under d2's name, as issued by `issuer`."""
+def introduced(issuer: str, named: str = "") -> Reaction:
+    """Let d1 ask for d2, of the manager `named`; nm1 answers with Mallory's keys under d2's name, as issued by `issuer`."""
     scene = meeting(Effort(seed=b"tests/models"))
     mallory = Mallory(scene)
     d1, d2 = scene.membership("d1"), scene.membership("d2")
@@ -26,7 +24,7 @@ def introduced(issuer: str) -> Reaction:
     claims = replace(true, iss=(d1 if issuer == "nm1" else d2).credential.claims.iss, E2=true.E1)  # d = 1
     forged = issue(rogue.signing, claims)
     mallory.hold(Link.mt, source="nm1")
-    psid = scene.ask("d1", "d2")
+    psid = scene.ask("d1", "d2", manager=named)
     scene.sim.run_for(0.5)
     body = Peercred(psid, 1, forged.raw, *scene.managers[issuer].chain[:2]).encode()
     return mallory.speaks_for("nm1", link_to_device(identity("d1")), body)
@@ -42,10 +40,12 @@ def test_a_forgery_in_the_name_of_the_other_manager_is_refused() -> None:
     assert reaction.stopped() is not None and reaction.stopped()[0] == "E_CRED"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Triad-1 binds no device name to its manager: docs/protocols/models.md, Limits",
-)
-def test_a_claim_of_the_own_manager_to_a_foreign_device_is_refused() -> None:
-    assert not calls(introduced("nm1"))
+def test_PW42_a_claim_of_the_own_manager_to_a_foreign_device_is_refused_where_its_manager_is_named() -> None:
+    reaction = introduced("nm1", named="nm2")
+    assert not calls(reaction)
+    assert reaction.stopped() is not None and reaction.stopped()[0] == "E_CRED"
+
+
+def test_without_a_name_any_manager_below_the_pin_is_believed() -> None:
+    """The limit itself: an application that names no manager sees afterwards which one vouched (`KeyReady.manager`)."""
+    assert calls(introduced("nm1"))

@@ -20,6 +20,9 @@ SessionArgument = Annotated[str, typer.Argument(metavar="PSID", help="From `pair
 def open_session(
     peer: Annotated[str, typer.Argument(metavar="DEV_ID", help="The other device, of whichever operator.")],
     config: ConfigOption,
+    manager: Annotated[
+        str, typer.Option(metavar="NM_ID", help="Its manager, whose word alone is then taken for its keys.")
+    ] = "",
     at: Annotated[str, typer.Option(metavar="URI", help="Its address; without it the managers carry.")] = "",
     fast: Annotated[bool, typer.Option("--fast", help="Two messages fewer.")] = False,
     compact: Annotated[bool, typer.Option("--compact", help="Take the own manager's word for the peer's key.")] = False,
@@ -31,8 +34,9 @@ def open_session(
     \b
     Example:
       keymote pair open 00000000000000b2 --config meter.toml
+      keymote pair open 00000000000000b2 --manager 6e6d320000000000 --config meter.toml
     """
-    arguments = {"peer": peer, "at": at, "fast": fast, "compact": compact, "timeout_s": timeout}
+    arguments = {"peer": peer, "manager": manager, "at": at, "fast": fast, "compact": compact, "timeout_s": timeout}
     show(_device(config, "pair.open", **arguments), output)
 
 

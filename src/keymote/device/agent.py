@@ -58,9 +58,10 @@ class Agent:
         return {"id": self._device.id, "enrolled": True, "credential_bytes": len(membership.credential)}
 
     async def _open(self, request: Mapping[str, Any]) -> object:
-        """`peer`, and if wanted `at`, `fast`, `compact`, `timeout_s`."""
+        """`peer`, and if wanted `manager`, `at`, `fast`, `compact`, `timeout_s`."""
         session = await self._device.pair(
             str(request["peer"]),
+            manager=str(request.get("manager", "")),
             at=str(request.get("at", "")),
             fast=bool(request.get("fast", False)),
             compact=bool(request.get("compact", False)),
@@ -154,6 +155,7 @@ def _view(session: Session) -> dict[str, object]:
     return {
         "psid": session.psid.hex(),
         "peer": session.peer,
+        "manager": session.manager,
         "key_id": session.key_id,
         "role": "initiator" if session.initiator else "responder",
         "state": str(session.state),

@@ -113,10 +113,19 @@ class Device:
         return node.membership
 
     async def pair(
-        self, peer: str, *, at: str = "", fast: bool = False, compact: bool = False, timeout_s: float = PAIR_S
+        self,
+        peer: str,
+        *,
+        manager: str = "",
+        at: str = "",
+        fast: bool = False,
+        compact: bool = False,
+        timeout_s: float = PAIR_S,
     ) -> Session:
         """Agree on a key with the device of id `peer` (16 hex digits), which may be in another operator's network.
 
+        `manager`: id of the manager whose device the peer is. Without it any manager below the pinned authority may vouch for
+        the peer's keys, also a rogue one of ours; `Session.manager` tells afterwards which one did.
         `at`: the peer's address, else the managers carry the handshake. `fast`: two messages fewer, see the protocol's
         rules on revocation. `compact`: take the own manager's word for the peer's key.
 
@@ -127,7 +136,8 @@ class Device:
         """
         from keymote.engine.faces import OpenSession
 
-        wish = OpenSession(secrets.token_bytes(8), _device_id(peer), at, fast, compact)
+        home = _id(manager, "manager") if manager else b""
+        wish = OpenSession(secrets.token_bytes(8), _id(peer, "device"), at, fast, compact, home)
         return await self.node.pair(wish, timeout_s)
 
     @property
@@ -168,13 +178,13 @@ class Device:
             pause = min(2 * pause, _LONGEST_SEARCH_S)
 
 
-def _device_id(text: str) -> bytes:
+def _id(text: str, whose: str) -> bytes:
     try:
         raw = bytes.fromhex(text)
     except ValueError:
         raw = b""
     if len(raw) != 8:
-        raise CallerFault(f"{text!r} is not a device id", do="give its 16 hex digits")
+        raise CallerFault(f"{text!r} is not a {whose} id", do="give its 16 hex digits")
     return raw
 
 

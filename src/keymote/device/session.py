@@ -81,6 +81,7 @@ class Session:
         self._handed_over = False
         self.psid: Final = ready.psid
         self.peer: Final = ready.peer_id.hex()
+        self.manager: Final = ready.manager.hex()
         self.initiator: Final = ready.initiator
         self.key_id: Final = ready.keys.key_id.hex()
 

@@ -48,7 +48,8 @@ class Provision(Command):
 class OpenSession(Command):
     """To OWN_ENROLMENT: agree on a key with `peer_id`. `at` is the peer's address, "" lets the managers relay.
 
-    The application chooses the 8 random bytes of `psid`. Answered by `KeyReady` or `SessionClosed` for that psid.
+    The application chooses the 8 random bytes of `psid`. `manager`: id of the peer's manager, whose word alone is then
+    taken for the peer's keys; empty believes any manager below the pin. Answered by `KeyReady` or `SessionClosed` for psid.
     """
 
     psid: bytes
@@ -56,6 +57,7 @@ class OpenSession(Command):
     at: Peer = ""
     fast: bool = False
     compact: bool = False
+    manager: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +189,16 @@ class SessionKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyReady(Report):
-    """The session is OPEN: the peer's FIN has verified. `initiator` tells which side we are."""
+    """The session is OPEN: the peer's FIN has verified. `initiator` tells which side we are.
+
+    `manager`: id of the manager that issued the peer's credential; empty where ours vouched for it (compact PEERCRED).
+    """
 
     psid: bytes
     initiator: bool
     peer_id: bytes
     keys: SessionKeys
+    manager: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,12 +140,21 @@ class Scene:
 
     # ------------------------------------------------------------------ sessions
 
-    def ask(self, name: str, peer: str, *, fast: bool = False, compact: bool = False, relayed: bool = False) -> bytes:
+    def ask(
+        self,
+        name: str,
+        peer: str,
+        *,
+        fast: bool = False,
+        compact: bool = False,
+        relayed: bool = False,
+        manager: str = "",
+    ) -> bytes:
         """Let the application of `name` want a session with `peer`; return its psid and let nothing happen yet."""
         self._serial += 1
         psid = sha256(b"psid" + self._serial.to_bytes(4, "big"))[:8]
         at = "" if relayed else self.sim.hosts[peer].address
-        wish = OpenSession(psid, identity(peer), at, fast, compact)
+        wish = OpenSession(psid, identity(peer), at, fast, compact, identity(manager) if manager else b"")
         self.sim.command(name, OWN_ENROLMENT, wish)
         return psid
 

@@ -181,6 +181,8 @@ class _Steps:
                         raise PeerFault(ErrorCode.E_STATE, "invited as responder to a session that was asked for")
                     if parties.peer_id not in (b"", cell.wish.peer_id):
                         raise PeerFault(ErrorCode.E_CRED, "credential of another device than the one asked for")
+                    if cell.wish.manager not in (b"", parties.manager_id):
+                        raise PeerFault(ErrorCode.E_CRED, "another manager than the one named vouches for the peer")
                     parties = replace(parties, peer_id=cell.wish.peer_id)
                     shares = opened_shares(self.suite, parties, cell.early) if cell.early is not None else None
                     if self.context.handshake is Handshake.EDHOC:
@@ -278,7 +280,7 @@ class _Steps:
             return bad_tag(cell, peer)
         keys = cell.agreement.export()
         opened = self._open(parties, cell, keys.key_id, peer, now)
-        report = KeyReady(parties.psid, parties.initiator, parties.peer_id, keys)
+        report = KeyReady(parties.psid, parties.initiator, parties.peer_id, keys, parties.manager_id)
         if parties.initiator:
             return opened, [report]
         answer = Fin2(parties.psid, cell.agreement.fin(initiator=False)).encode()

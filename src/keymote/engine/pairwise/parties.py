@@ -23,8 +23,9 @@ MOST_BAD_TAGS: Final = 16
 class Parties:
     """Both credentials of a session, verified, and the foreign manager that vouches for the other one.
 
-    `peer_id` is empty where a compact PEERCRED did not say it. `digest_*` are SHA-256 of the credentials. `cred_peer` and
-    `key_peer`, the peer's credential and its signature key, are there for EDHOC alone.
+    `peer_id` and `manager_id`, the issuer of the peer's credential, are empty where a compact PEERCRED did not say them.
+    `digest_*` are SHA-256 of the credentials. `cred_peer` and `key_peer`, the peer's credential and its signature key, are
+    there for EDHOC alone.
     """
 
     psid: bytes
@@ -37,6 +38,7 @@ class Parties:
     E2: Point
     kid_NM: bytes
     key_NM: VerifyKey
+    manager_id: bytes = b""
     cred_peer: bytes = b""
     key_peer: VerifyKey | None = None
 
@@ -72,7 +74,7 @@ def introduced(
     by_edhoc = context.handshake is Handshake.EDHOC
     if bool(peer.role & EDHOC) is not by_edhoc:
         raise PeerFault(ErrorCode.E_SUITE, f"the managers announce another handshake than {context.handshake.value}")
-    cred_peer, key_peer = b"", None
+    manager_id, cred_peer, key_peer = b"", b"", None
     if isinstance(peer, Peercred):
         above = (peer.cred_peerNM,) if peer.cred_NC is None else (peer.cred_peerNM, peer.cred_NC)
         wall = now.wall if context.has_clock else None
@@ -81,7 +83,7 @@ def introduced(
         if claims.suite != suite.id or claims.E1 is None or claims.E2 is None:
             raise PeerFault(ErrorCode.E_SUITE, "the peer runs another suite")
         digest, peer_id, E1, E2 = credential.digest, claims.sub, claims.E1, claims.E2
-        kid_NM = kid_of(peer.cred_peerNM)
+        manager_id, kid_NM = claims.iss, kid_of(peer.cred_peerNM)
         key_NM = context.trust.key(manager.suite, manager.sig_pk)
         if by_edhoc:
             cred_peer, key_peer = peer.cred_peer, context.trust.key(claims.suite, claims.sig_pk)
@@ -97,7 +99,9 @@ def introduced(
     digests = (own_digest, digest) if initiator else (digest, own_digest)
     point = context.trust.point
     points = point(suite.id, E1), point(suite.id, E2)
-    return Parties(peer.psid, initiator, own, peer_id, *digests, *points, kid_NM, key_NM, cred_peer, key_peer)
+    return Parties(
+        peer.psid, initiator, own, peer_id, *digests, *points, kid_NM, key_NM, manager_id, cred_peer, key_peer
+    )
 
 
 def role_of(peer: Peercred | PeercredCompact) -> int:
