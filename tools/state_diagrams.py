@@ -1,4 +1,4 @@
-"""Draw protocol A's state machines from what the engines do: every transition that a fixed set of worlds shows.
+"""Draw the state machines of protocols A and B from what the engines do: every transition that a fixed set of worlds shows.
 
     python tools/state_diagrams.py            print the page
     python tools/state_diagrams.py --write    renew docs/protocols/states.md
@@ -8,7 +8,7 @@ A test compares the page with the code, so that a transition which appears or go
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +26,16 @@ from keymote.engine.faces import (
     enrolment_of,
     session_of,
 )
+from keymote.engine.group.faces import AskToLeave, ForgetGroup, Rekey
+from keymote.engine.group.ring_states import CollectR2, RingCell
+from keymote.engine.group.states import MembershipCell
 from keymote.engine.link import LinkBody
 from keymote.engine.member import ACTIVE, REVOKED
 from keymote.errors import PeerFault
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
-from keymote.lab.simulator import Datagram
+from keymote.lab.simulator import Datagram, Simulator
+from keymote.lab.street import GW, Street, street
+from keymote.wire.group import EDGE, RELAY, Commit, CommitClaims, Round1, Round2, Round2Claims, Round3, read, write
 from keymote.wire.pairwise import Link
 from keymote.wire.registry import BY_TYPE, peek
 
@@ -46,17 +51,20 @@ MACHINES: Final = (
     ("device", "session", "Session: a device"),
     ("manager", "session", "Session: a manager"),
     ("manager", "nmauth", "Two managers authenticate"),
+    ("device", "membership", "Group: a member"),
+    ("manager", "ring", "Group: the gateway of a ring"),
 )
 
 INTRODUCTION: Final = """\
-# States of protocol A
+# States of protocols A and B
 
 Made by `python tools/state_diagrams.py --write`; a test holds this page and the engines equal.
 
 Each box is one frozen dataclass of the engine and is named for what it waits for. An arrow is a step that the simulator has
 shown in worlds where all goes well, where each message in turn is lost or damaged, and where people revoke; steps that leave
 the state as it is are not drawn, nor reboots, after which a node is in the state that its record holds. `LINK x` is message x
-inside LINK, `told x` a word of another cell of the same node.
+inside LINK, `told x` a word of another cell of the same node. A member in a run that has the key of an old epoch is drawn with
+that key.
 """
 
 
@@ -69,13 +77,12 @@ class Recorder:
     def __init__(self) -> None:
         self.edges: dict[tuple[str, str], set[Edge]] = defaultdict(set)
 
-    def watch(self, scene: Scene) -> Scene:
-        """Let the nodes of `scene` be recorded from their next boot on, and boot them."""
-        for name, host in scene.sim.hosts.items():
-            role = "manager" if name in scene.managers else "device"
+    def watch(self, sim: Simulator, managers: Container[str]) -> None:
+        """Let all nodes be recorded from their next boot on, and boot them."""
+        for name, host in sim.hosts.items():
+            role = "manager" if name in managers else "device"
             host.build = self._watched(host.build, role)
-            scene.sim.reboot(name)
-        return scene
+            sim.reboot(name)
 
     def _watched(self, build: Callable[[], Node], role: str) -> Callable[[], Node]:
         def rebuilt() -> Node:
@@ -109,6 +116,12 @@ def state_of(cell: Any) -> str:
             return f"{status}WithLabel" if code is not None else status
         case RegistrarCell(phase=phase):
             return type(phase).__name__
+        case MembershipCell(phase=None, lasting=lasting):
+            return "Member" if lasting.active is None else "Active"
+        case MembershipCell(phase=phase):
+            return type(phase).__name__ + ("" if cell.lasting.active is None else "WithOldKey")
+        case RingCell(stage=stage):
+            return type(stage).__name__
         case _:
             return type(cell).__name__
 
@@ -228,10 +241,66 @@ def record() -> dict[tuple[str, str], set[Edge]]:
     """Play every world and return the transitions of each machine."""
     recorder = Recorder()
     for scene, adversary in worlds():
-        recorder.watch(scene)
+        recorder.watch(scene.sim, scene.managers)
         scene.sim.adversary = adversary
         story(scene)
+    for mode, lost in ((RELAY, 0), (EDGE, 0), *((RELAY, mt) for mt in (Round1.mt, Round2.mt, Round3.mt, Commit.mt))):
+        made = street(3, mode=mode, formed=False)
+        recorder.watch(made.sim, (GW,))
+        evening(made, lost)
     return recorder.edges
+
+
+def evening(made: Street, lost: int) -> None:
+    """Let a street agree, lose a type of message or hear a wrong one, let somebody cheat, leave and come back."""
+    for name in made.names:
+        made.tell(name, ForgetGroup())
+    made.provision(*made.names)
+    made.form()
+    made.run(60.0)
+    made.sim.adversary = lambda sent: [] if peek(sent.data)[0] == lost else [sent]
+    made.ring(Rekey())
+    made.sim.run_for(120.0)
+    made.sim.adversary = lambda sent: [sent]
+    made.run(60.0)
+    made.sim.run_for(60.0)
+    made.sim.adversary = cheating(made, "m1") if not lost else disowning(made)
+    made.ring(Rekey())
+    made.sim.run_for(1.0)
+    made.sim.adversary = lambda sent: [sent]
+    made.run(60.0)
+    made.tell("m0", AskToLeave())
+    made.sim.run_for(60.0)
+    for name in made.names:
+        made.tell(name, ForgetGroup())
+    made.ring(ForgetGroup())
+
+
+def cheating(made: Street, name: str) -> Callable[[Datagram], list[Datagram]]:
+    """Return the adversary who lets one member sign the Y of another."""
+
+    def cheat(sent: Datagram) -> list[Datagram]:
+        stage = made.lead().stage
+        if peek(sent.data)[0] != Round2.mt or sent.source != name or not isinstance(stage, CollectR2):
+            return [sent]
+        said = read(sent.data, Round2Claims, stage.run.sizes).claims
+        return [replace(sent, data=write(made.people[name].signing, replace(said, Y=stage.X[0]), stage.th1))]
+
+    return cheat
+
+
+def disowning(made: Street) -> Callable[[Datagram], list[Datagram]]:
+    """Return the adversary who lets the gateway sign a COMMIT that is not what the members confirmed."""
+
+    def disown(sent: Datagram) -> list[Datagram]:
+        run = made.lead().run
+        if peek(sent.data)[0] != Commit.mt or run is None:
+            return [sent]
+        gw = made.people[GW]
+        claims = CommitClaims(run.sid8, bytes(32), bytes(16))
+        return [replace(sent, data=write(gw.signing, claims, run.sid, kid=gw.kid))]
+
+    return disown
 
 
 # ------------------------------------------------------------------ the page

@@ -98,6 +98,8 @@ JOINED: Final = 2
 PERIODIC: Final = 1
 JOIN_REPORT_S: Final = 10.0
 """Between two reports of one stranger who wants to join."""
+_FOR_STRANGERS: Final = frozenset({What.START, What.ROSTER, What.COMMIT})
+"""What an address may ask for that no verified message came from: signed words that are meant for everybody."""
 _REPEATED: Final = {CollectR1: What.R1, CollectR2: What.R2, CollectR3: What.R3}
 
 
@@ -279,7 +281,7 @@ class _Steps:
         if not found or not self.pace.allows((cell.gid, peer, asked.what), now.mono, ANSWER_EVERY_S):
             return cell, ()
         known = peer == HERE or peer in cell.peers.values()
-        if not known and not (asked.what in (What.START, What.ROSTER) and self.pace.allows_stranger(now.mono)):
+        if not known and not (asked.what in _FOR_STRANGERS and self.pace.allows_stranger(now.mono)):
             return cell, ()
         answer = found[0] if len(found) == 1 else Bundle(asked.of, tuple(found)).encode()
         return cell, [*to_member(cell, peer, answer), *self._signatures_asked(cell, asked, now)]

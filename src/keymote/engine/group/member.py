@@ -172,7 +172,9 @@ class _Steps:
         self.party.keys(charter.suite, charter.ra_pk)
         place = Place(wish.kid, wish.gateway, wish.level, wish.multicast, wish.compact)
         if len(wish.gateway) > MOST_ADDRESS or sum(map(len, wish.policy.telemetry)) > MOST_TELEMETRY:
-            raise CallerFault("the gateway's address or the telemetry resources are longer than 64 characters")
+            raise CallerFault(
+                f"the gateway's address has more than {MOST_ADDRESS} characters, or the resources more than {MOST_TELEMETRY}"
+            )
         if cell is None:
             return MembershipCell(Lasting(charter, place), wish.gateway, payload.Payload(charter.gid, wish.policy))
         known = cell.lasting.charter

@@ -276,7 +276,7 @@ def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:
     tags = ring.tags(mk, run.sid, th2, run.held.kids)
     r3 = Round3(run.sid8, part.idx, tags[part.idx]).encode()
     patient = replace(part, until=now.mono + member_patience_s(run.n), asking=Asking.after_progress(now))
-    waiting = AwaitCommit(patient, mk, th2, ring.xor(tags), phase.claims, phase.r2, r3)
+    waiting = AwaitCommit(patient, mk, phase.th1, th2, ring.xor(tags), phase.claims, phase.r2, r3)
     cell = replace(cell, phase=waiting, payload=expect(cell.payload, run.claims.epoch))
     outputs = to_gateway(cell, r3)
     if phase.early is not None:
@@ -303,7 +303,7 @@ def confirmed(cell: MembershipCell, phase: AwaitCommit, commit: CommitClaims, no
     part, lasting = phase.part, cell.lasting
     run, claims = part.run, part.run.claims
     group = GroupEpoch(run.suite, cell.gid, claims.epoch, phase.mk, run.held.entries, part.idx)
-    epoch = Epoch(group, run.sid, phase.xor_tag[:8])
+    epoch = Epoch(group, run.sid, phase.th1, phase.xor_tag[:8])
     payload, opened = activate(cell.payload, group, now, compromised=claims.reason.reason == COMPROMISE)
     over = erased(cell.payload, payload)
     ready = GroupReady(cell.gid, claims.epoch, run.sid, epoch.key_id, part.idx, run.n, claims.reason, claims.lifetime_s)

@@ -20,10 +20,10 @@ from keymote.wire.group import CommitClaims, bitmap
 from keymote.wire.group_fields import Entry
 
 MOST_PSKS: Final = 2
-MOST_GONE: Final = 8
+MOST_GONE: Final = 4
 """Senders of the present epoch who may be missing on the roster that is held, for the epoch to survive a restart."""
 MOST_ADDRESS: Final = 64
-MOST_TELEMETRY: Final = 64
+MOST_TELEMETRY: Final = 48
 """Characters of the gateway's address and of all telemetry resources together, so that the record has room for them."""
 
 
@@ -38,10 +38,14 @@ class Wish(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """An epoch that this member has confirmed: its key and senders, the run that made it, and the public `key_id`."""
+    """An epoch that this member has confirmed: its key and senders, the run that made it, and the public `key_id`.
+
+    `th1` (32 bytes) is what its R2 and MASKKEYs are bound to.
+    """
 
     group: GroupEpoch
     sid: bytes
+    th1: bytes
     key_id: bytes
 
     @property
@@ -127,6 +131,7 @@ class AwaitCommit:
 
     part: Part
     mk: Secret
+    th1: bytes
     th2: bytes
     xor_tag: bytes
     claims: bytes = field(repr=False)
@@ -222,16 +227,16 @@ def _epoch_items(active: Epoch, held: Held) -> list[object] | None:
     if len(gone) > MOST_GONE:
         return None
     there = bitmap(idx for idx, kid in enumerate(held.kids) if kid in kids)
-    return [active.number, active.sid, active.group.key.expose(), active.key_id, there, b"".join(gone)]
+    return [active.number, active.sid, active.th1, active.group.key.expose(), active.key_id, there, b"".join(gone)]
 
 
 def _epoch_of(items: list[Any], held: Held, suite: Suite, kid: bytes) -> Epoch:
     """Return the stored epoch; of those who are gone from the roster the signature key is not known any more."""
-    number, sid, mk, key_id, there, gone = items
+    number, sid, th1, mk, key_id, there, gone = items
     bits = int.from_bytes(there, "big")
     senders = [(entry.kid, entry.sig_pk) for idx, entry in enumerate(held.entries) if bits >> idx & 1]
     senders += [(gone[at : at + 8], b"") for at in range(0, len(gone), 8)]
-    return Epoch(GroupEpoch.of(suite, held.gid, number, Secret(mk), sorted(senders), kid), sid, key_id)
+    return Epoch(GroupEpoch.of(suite, held.gid, number, Secret(mk), sorted(senders), kid), sid, th1, key_id)
 
 
 def charter_items(charter: Charter) -> list[object]:
