@@ -20,6 +20,8 @@ from keymote.errors import ErrorCode, PeerFault, Unavailable
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
+pytestmark = pytest.mark.long
+
 
 def dev_id(manager: Manager, number: int = 1) -> bytes:
     """Return an id of this manager's own that is surely not the manager's."""
@@ -37,7 +39,6 @@ async def first_refusal(manager: Manager, wanted: bytes) -> ErrorCode:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.long
 async def test_two_operators_find_each_others_devices_through_the_common_authority(tmp_path: Path) -> None:
     authority, stranger = Authority.make(), Authority.make()
     north_port, south_port, west_port = free_port(), free_port(), free_port()
@@ -80,7 +81,6 @@ async def test_two_operators_find_each_others_devices_through_the_common_authori
             coordinator.stop()
 
 
-@pytest.mark.long
 async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     try:
@@ -112,7 +112,6 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
         north.stop()
 
 
-@pytest.mark.long
 async def test_a_pending_code_survives_kill_9(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     try:
@@ -125,7 +124,6 @@ async def test_a_pending_code_survives_kill_9(tmp_path: Path) -> None:
         north.stop()
 
 
-@pytest.mark.long
 async def test_the_event_stream_goes_on_behind_its_cursor_after_kill_9(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     heard: asyncio.Queue[admin.EventView] = asyncio.Queue()
@@ -289,7 +287,6 @@ def test_a_port_that_is_taken_is_named(stopped: Coordinator, tmp_path: Path) -> 
     assert f"port {port}" in ran.stderr
 
 
-@pytest.mark.long
 def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     north = Coordinator.make(tmp_path / "north", Authority.make()).start()
     try:

@@ -74,7 +74,11 @@ Fault = Callable[[Fleet, Node, int], None]
 FAULTS = (full_until_space_is_made, full_until_a_restart, dies_before_the_disk, dies_behind_the_disk)
 
 
-@pytest.mark.parametrize("name", NODES)
+FIRST = ("d1", "nm1")
+"""A device and a manager; their peers pass through the same states, and are tried with the long tests."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name not in FIRST)) for name in NODES])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_DR01_DR04_the_story_ends_well_whichever_commit_fails(fault: Fault, name: str) -> None:
     assert commits(name) >= 3
@@ -140,7 +144,7 @@ def open_real(folder: Path, name: str) -> Store:
     return FileStore(folder / name, kek, entropy)
 
 
-@pytest.mark.parametrize("name", ["d1", "nm1"])
+@pytest.mark.parametrize("name", ["d1", pytest.param("nm1", marks=pytest.mark.long)])
 def test_DR06_real_stores_on_a_full_disk_lose_nothing_either(name: str, tmp_path: Path) -> None:
     for k in range(1, commits(name) + 1, 2):
         folder = tmp_path / str(k)

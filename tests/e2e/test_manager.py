@@ -10,7 +10,7 @@ import pytest
 from coordinators import keymote
 from operators import Operator, Process, operators, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_the_doctor_finds_a_healthy_manager_and_a_used_code(street: Operator) ->
     until(lambda: keymote(*data, check=False).returncode == 0)
     found = json.loads(keymote(*data).stdout)["findings"]
     assert {finding["check"] for finding in found} == {
-        "key file", "schema", "certificate", "certificate name", "clock", "manager"
+        "key file", "schema", "certificate", "certificate name", "clock", "credential", "manager"
     }  # fmt: skip
     used = keymote(*data, "--device", street.devices[0].id, check=False)
     assert "was used already; the device is active" in used.stdout
@@ -56,7 +56,6 @@ def test_a_revocation_that_the_manager_slept_through_reaches_it(street: Operator
     until(lambda: b.ask("open", a.id, check=False).returncode == 4)
 
 
-@pytest.mark.long
 def test_suspension_and_a_new_label(street: Operator, tmp_path: Path) -> None:
     a, b, *_ = street.devices
     street.operate("suspend", a.id)
@@ -95,7 +94,6 @@ def test_a_dead_manager_is_restored_elsewhere_and_its_fleet_goes_on(street: Oper
     assert opened["key_id"] in {session["key_id"] for session in a.sessions()}
 
 
-@pytest.mark.long
 def test_ten_thousand_labels_are_imported_within_a_minute_and_again_without_effect(
     street: Operator, tmp_path: Path
 ) -> None:

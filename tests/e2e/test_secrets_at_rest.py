@@ -144,7 +144,7 @@ def opener(folder: Path) -> Callable[[str], Store]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("suite", [1, 17])
+@pytest.mark.parametrize("suite", [1, pytest.param(17, marks=pytest.mark.long)])
 def test_CM34_DR02_no_ephemeral_secret_is_in_a_row_a_database_a_journal_or_a_backup(
     suite: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,7 @@ def forms(secret: bytes) -> Iterator[bytes]:
         yield encoded.rstrip(b"=")
 
 
+@pytest.mark.long
 def test_no_secret_is_in_sight_and_no_role_dumps_core(sight: Sight, tmp_path: Path) -> None:
     with operators(tmp_path, 1) as (operator,):
         secrets = story(operator, tmp_path)

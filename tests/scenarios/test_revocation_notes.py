@@ -36,6 +36,7 @@ def test_RV04_DR01_a_note_that_a_crash_kept_from_leaving_is_said_after_the_resta
     assert scene.session("d2", psid) is None
 
 
+@pytest.mark.long
 def test_RV10_notes_end() -> None:
     scene = two_operators()
     psid = scene.open("d1", "d2")

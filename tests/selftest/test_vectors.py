@@ -131,7 +131,9 @@ def test_CM35_every_part_of_protocol_A_is_recomputed(file: str) -> None:
     assert not report.ok
 
 
-@pytest.mark.parametrize("part", KNOWN)
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.long] * (part == "A_session")) for part in KNOWN]
+)
 @pytest.mark.parametrize(
     "file",
     [pytest.param(file, id=name, marks=[pytest.mark.long] * (name == "suite 17")) for name, file in FILES.items()],

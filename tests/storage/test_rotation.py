@@ -198,6 +198,7 @@ def test_KT08_KT10_a_kill_at_many_moments_is_mended_by_the_same_command(role: Ro
 # ------------------------------------------------------------------ backups, and a device's own file
 
 
+@pytest.mark.long
 def test_KT08_a_backup_of_before_and_one_of_after_are_restored(home: Path, tmp_path: Path, token: MemoryToken) -> None:
     manager = ROLES["manager"]
     manager.make(home, "")
