@@ -1,6 +1,7 @@
 """A member of a group: the kind `membership`, one cell for each gid (Triad-1 3.6)."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
@@ -126,7 +127,7 @@ def _stored_aliases(cell: MembershipCell) -> tuple[bytes, ...]:
 
 
 def _deadline(cell: MembershipCell) -> float | None:
-    times = [] if cell.phase is None else [cell.phase.part.until, cell.phase.part.asking.deadline]
+    times = [] if cell.phase is None else [cell.phase.until, cell.phase.asking.deadline]
     times.append(payload.deadline(cell.payload))
     times.append(None if cell.pursuit is None else cell.pursuit.at)
     return min((time for time in times if time is not None), default=None)
@@ -210,34 +211,35 @@ class _Steps:
 
     def _message(self, cell: MembershipCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> MemberStep:
         if peek(data)[0] != Bundle.mt:
-            return self._single(cell, peer, data, now, entropy)
+            return self._together(cell, peer, (data,), now, entropy)
         outputs: list[Output] = []
-        for inner in Bundle.decode(data, self.sizes).datagrams:
+        for _, alike in groupby(Bundle.decode(data, self.sizes).datagrams, _round_of):
             try:
-                cell, more = self._single(cell, peer, inner, now, entropy)
+                cell, more = self._together(cell, peer, tuple(alike), now, entropy)
                 outputs += more
             except PeerFault as fault:
                 outputs.append(Refused(peer, fault.code, fault.what))
         return cell, outputs
 
-    def _single(self, cell: MembershipCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> MemberStep:
-        mt, _ = peek(data)
-        phase = cell.phase
-        match mt:
-            case Start.mt:
-                return self._start(cell, peer, data, now, entropy)
+    def _together(
+        self, cell: MembershipCell, peer: Peer, said: Sequence[bytes], now: Now, entropy: Entropy
+    ) -> MemberStep:
+        """Take in messages of one round that came together, or any one message."""
+        (data, *_), phase = said, cell.phase
+        match peek(data)[0]:
             case Round1.mt | Round1Compact.mt:
                 if isinstance(phase, AwaitR1):
-                    return heard_round1(cell, phase, data, self.party, now, entropy)
+                    return heard_round1(cell, phase, peer, said, self.party, now, entropy)
                 return cell, ()
             case Round2.mt:
                 match phase:
-                    case AwaitR1():
-                        return early_round2(cell, phase, data)
                     case AwaitR2():
-                        return heard_round2(cell, phase, data, self.party, now)
-                    case _:
-                        return cell, ()
+                        return heard_round2(cell, phase, peer, said, self.party, now)
+                    case AwaitR1():
+                        return early_round2(cell, phase, said), ()
+                return cell, ()
+            case Start.mt:
+                return self._start(cell, peer, data, now, entropy)
             case Commit.mt:
                 return self._commit(cell, data, now)
             case Need.mt:
@@ -248,7 +250,7 @@ class _Steps:
                 return self._delegation(cell, data, now)
             case Blame.mt:
                 return self._blame(cell, data, now)
-            case _:
+            case mt:
                 raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a member")
 
     def _start(self, cell: MembershipCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> MemberStep:
@@ -264,7 +266,7 @@ class _Steps:
         authentic_start(cell, claimed, self.party, now)
         cell = replace(cell, gateway=peer, newest=sid_of(claimed.payload)[:8])
         try:
-            part = part_in(cell, claimed, self.party, now)
+            part = part_in(cell, claimed, self.party)
         except PeerFault as fault:
             outputs = [Refused(peer, fault.code, fault.what)]
             held = cell.lasting.held
@@ -392,12 +394,11 @@ class _Steps:
             outputs += erased(cell.payload, kept)
             cell = replace(cell, payload=kept)
         phase = cell.phase
-        if phase is not None and now.mono >= phase.part.until:
+        if phase is not None and now.mono >= phase.until:
             cell, more = failed(cell, ErrorCode.E_TIMEOUT, now)
             outputs += more
-        elif phase is not None and phase.part.asking.due(now):
-            part = replace(phase.part, asking=phase.part.asking.again(now))
-            cell = replace(cell, phase=replace(phase, part=part))
+        elif phase is not None and phase.asking.due(now):
+            cell = replace(cell, phase=replace(phase, asking=phase.asking.again(now)))
             outputs += to_gateway(cell, _missing(phase))
         if cell.pursuit is not None and cell.pursuit.due(now):
             cell, more = self._pursued(cell, now)
@@ -417,6 +418,12 @@ class _Steps:
                 claims = JoinClaims(cell.gid, wish, cell.newest, self.party.timestamp(now))
                 said = write(self.party.signing, claims, kid=cell.lasting.place.kid)
         return replace(cell, pursuit=pursuit.again(now)), to_gateway(cell, said)
+
+
+def _round_of(data: bytes) -> int | bytes:
+    """Return what messages that may be taken in together share: the round, or the message itself."""
+    mt, _ = peek(data)
+    return mt if mt in (Round1.mt, Round2.mt) else data
 
 
 def _missing(phase: Phase) -> bytes:

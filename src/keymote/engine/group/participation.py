@@ -5,7 +5,7 @@ from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import equal
-from keymote.engine.base import MULTICAST, Now, Output, Send, Tell, replace
+from keymote.engine.base import MULTICAST, Now, Output, Peer, Refused, Send, Tell, replace
 from keymote.engine.group import ring
 from keymote.engine.group.charter import Held, check_mode, refuse, spoken_by
 from keymote.engine.group.epoch import GroupEpoch
@@ -21,6 +21,7 @@ from keymote.engine.group.faces import (
 from keymote.engine.group.party import Party
 from keymote.engine.group.payload import Payload, activate, expect
 from keymote.engine.group.rounds import (
+    Hall2,
     Heard1,
     Heard2,
     Run,
@@ -119,7 +120,7 @@ def authentic_start(cell: MembershipCell, claimed: Claimed[StartClaims], party: 
     return claims
 
 
-def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party, now: Now) -> Part:
+def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party) -> Part:
     """Return this member's part in a run whose START is authentic (GR-32 to GR-34).
 
     Raises:
@@ -134,7 +135,7 @@ def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party, n
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "START names a hedge that is not held here")
     assert held is not None
     run = Run(claims, ring.sid_of(claimed.payload), held, party.suite)
-    return Part(run, idx, psk, now.mono + member_patience_s(run.n), Asking.after_progress(now))
+    return Part(run, idx, psk, scrutiny_of(cell, run))
 
 
 def _own_position(cell: MembershipCell, held: Held | None, claims: StartClaims) -> int:
@@ -161,7 +162,8 @@ def begin(cell: MembershipCell, part: Part, party: Party, now: Now, entropy: Ent
         wire = write(party.signing, claims, run.sid)
     own = Heard1(claims.encode(), X, wire, signed=True, verified=True)
     open_hall = (None,) * run.n
-    phase = AwaitR1(part, x, claims.encode(), placed(open_hall, part.idx, own), open_hall)  # type: ignore[arg-type]  # slots of R1
+    until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
+    phase = AwaitR1(part, until, asking, x, claims.encode(), placed(open_hall, part.idx, own), open_hall)  # type: ignore[arg-type]  # slots of R1
     lasting = replace(cell.lasting, seen=run.number, seen_sid8=run.sid8)
     pursuit = cell.pursuit if cell.pursuit is not None and cell.pursuit.wish == Wish.LEAVE else None
     cell = replace(cell, lasting=lasting, phase=phase, pursuit=pursuit, failed=None, newest=run.sid8)
@@ -184,17 +186,28 @@ def scrutiny_of(cell: MembershipCell, run: Run) -> Scrutiny:
 
 
 def heard_round1(
-    cell: MembershipCell, phase: AwaitR1, data: bytes, party: Party, now: Now, entropy: Entropy
+    cell: MembershipCell,
+    phase: AwaitR1,
+    peer: Peer,
+    said: Sequence[bytes],
+    party: Party,
+    now: Now,
+    entropy: Entropy,
 ) -> MemberStep:
-    """Take in somebody's R1; when it was the last one, send R2."""
-    run = phase.part.run
-    hall = hear1(run, phase.hall, data, party.keys, scrutiny_of(cell, run), party.wall(now))
+    """Take in R1 of others, one or as many as came together; when nobody is missing, send R2."""
+    run, scrutiny, keys, wall = phase.part.run, phase.part.scrutiny, party.keys, party.wall(now)
+    hall = phase.hall
+    refused: list[Output] = []
+    for data in said:
+        try:
+            hall = hear1(run, hall, data, keys, scrutiny, wall)
+        except PeerFault as fault:
+            refused.append(Refused(peer, fault.code, fault.what))
     if hall is phase.hall:
-        return cell, ()
-    part = replace(phase.part, asking=Asking.after_progress(now, phase.part.asking.left))
-    return _contributed(
-        replace(cell, phase=(waiting := replace(phase, hall=hall, part=part))), waiting, party, now, entropy
-    )
+        return cell, refused
+    phase = replace(phase, hall=hall, asking=Asking.after_progress(now, phase.asking.left))
+    cell, outputs = _contributed(replace(cell, phase=phase), phase, party, now, entropy)
+    return cell, [*refused, *outputs]
 
 
 def _contributed(cell: MembershipCell, phase: AwaitR1, party: Party, now: Now, entropy: Entropy) -> MemberStep:
@@ -215,49 +228,59 @@ def _contributed(cell: MembershipCell, phase: AwaitR1, party: Party, now: Now, e
     Y, dleq = ring.contribute(run.suite, part.idx, phase.x, X, th1, entropy)
     r2 = write(party.signing, Round2Claims(run.sid8, part.idx, Y, dleq), th1)
     own = sound2(run, read2(run, r2))
-    patient = replace(part, until=now.mono + member_patience_s(run.n), asking=Asking.after_progress(now))
+    until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
     open_hall: tuple[Heard2 | None, ...] = (None,) * run.n
-    waiting2 = AwaitR2(patient, phase.x, phase.claims, X, th1, r2, placed(open_hall, part.idx, own))  # type: ignore[arg-type]  # slots of R2
+    waiting2 = AwaitR2(part, until, asking, phase.x, phase.claims, X, th1, r2, placed(open_hall, part.idx, own))  # type: ignore[arg-type]  # slots of R2
     cell = replace(cell, phase=waiting2)
     outputs = to_ring(cell, r2)
-    for early in phase.early:
-        if early is not None and isinstance(cell.phase, AwaitR2):
-            try:
-                cell, more = heard_round2(cell, cell.phase, early, party, now)
-            except PeerFault:  # junk that came before its time: NEED asks for the true one
-                continue
-            outputs += more
-    return (cell, outputs) if run.n > 1 else failed(cell, ErrorCode.E_FORMAT, now)
+    early = [data for data in phase.early if data is not None]
+    cell, more = heard_round2(cell, waiting2, "", early, party, now)
+    return cell, [*outputs, *more]
 
 
-def early_round2(cell: MembershipCell, phase: AwaitR1, data: bytes) -> MemberStep:
-    """Keep an R2 that overtook somebody's R1, unread, one for each position."""
-    idx = read2(phase.part.run, data).claims.idx
-    if phase.early[idx] is not None:
-        return cell, ()
-    early = (*phase.early[:idx], data, *phase.early[idx + 1 :])
-    return replace(cell, phase=replace(phase, early=early)), ()
+def early_round2(cell: MembershipCell, phase: AwaitR1, said: Sequence[bytes]) -> MembershipCell:
+    """Keep R2 that overtook somebody's R1, unread, one for each position."""
+    early = list(phase.early)
+    for data in said:
+        idx = read2(phase.part.run, data).claims.idx
+        early[idx] = early[idx] or data
+    return replace(cell, phase=replace(phase, early=tuple(early)))
 
 
 # ------------------------------------------------------------------ round 2
 
 
-def heard_round2(cell: MembershipCell, phase: AwaitR2, data: bytes, party: Party, now: Now) -> MemberStep:
-    """Take in somebody's R2; when it was the last one, derive the key and send R3."""
-    run = phase.part.run
-    claimed = read2(run, data)
+def heard_round2(
+    cell: MembershipCell, phase: AwaitR2, peer: Peer, said: Sequence[bytes], party: Party, now: Now
+) -> MemberStep:
+    """Take in R2 of others, one or as many as came together; when nobody is missing, derive the key and send R3."""
+    hall = phase.hall
+    refused: list[Output] = []
+    for data in said:
+        try:
+            hall = _hear2(phase, hall, data, party)
+        except PeerFault as fault:
+            refused.append(Refused(peer, fault.code, fault.what))
+    if hall is phase.hall:
+        return cell, refused
+    phase = replace(phase, hall=hall, asking=Asking.after_progress(now, phase.asking.left))
+    cell, outputs = _derived(replace(cell, phase=phase), phase, now)
+    return cell, [*refused, *outputs]
+
+
+def _hear2(phase: AwaitR2, hall: Hall2, data: bytes, party: Party) -> Hall2:
+    """Return the hall after an R2, the very same for one that is known; E_R2SIG, E_DLEQ or E_FORMAT refuse it."""
+    part = phase.part
+    claimed = read2(part.run, data)
     idx = claimed.claims.idx
-    if phase.hall[idx] is not None:
-        return cell, ()
-    scrutiny = scrutiny_of(cell, run)
-    heard = sound2(run, claimed)
-    if scrutiny.round2:
-        authenticate2(run, claimed, phase.th1, party.keys)
-    if scrutiny.proofs:
-        prove2(run, claimed.claims, phase.X, phase.th1)
-    part = replace(phase.part, asking=Asking.after_progress(now, phase.part.asking.left))
-    waiting = replace(phase, hall=placed(phase.hall, idx, heard), part=part)
-    return _derived(replace(cell, phase=waiting), waiting, now)
+    if hall[idx] is not None:
+        return hall
+    heard = sound2(part.run, claimed)
+    if part.scrutiny.round2:
+        authenticate2(part.run, claimed, phase.th1, party.keys)
+    if part.scrutiny.proofs:
+        prove2(part.run, claimed.claims, phase.X, phase.th1)
+    return placed(hall, idx, heard)  # type: ignore[return-value]  # slots of R2
 
 
 def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:
@@ -275,8 +298,8 @@ def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:
     mk = ring.master_key(gk_pub, th2, part.psk)
     tags = ring.tags(mk, run.sid, th2, run.held.kids)
     r3 = Round3(run.sid8, part.idx, tags[part.idx]).encode()
-    patient = replace(part, until=now.mono + member_patience_s(run.n), asking=Asking.after_progress(now))
-    waiting = AwaitCommit(patient, mk, phase.th1, th2, ring.xor(tags), phase.claims, phase.r2, r3)
+    until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
+    waiting = AwaitCommit(part, until, asking, mk, phase.th1, th2, ring.xor(tags), phase.claims, phase.r2, r3)
     cell = replace(cell, phase=waiting, payload=expect(cell.payload, run.claims.epoch))
     outputs = to_gateway(cell, r3)
     if phase.early is not None:

@@ -191,6 +191,8 @@ def missing1(hall: Hall1) -> Sequence[int]:
 
 def complete1(hall: Hall1) -> Sequence[Heard1] | None:
     """Return what all members said in round 1; None while somebody is missing."""
+    if None in hall:
+        return None
     heard = [slot for slot in hall if isinstance(slot, Heard1)]
     return heard if len(heard) == len(hall) else None
 
@@ -246,8 +248,7 @@ def missing2(hall: Hall2) -> Sequence[int]:
 
 def complete2(hall: Hall2) -> Sequence[Heard2] | None:
     """Return what all members said in round 2; None while somebody is missing."""
-    heard = [slot for slot in hall if slot is not None]
-    return heard if len(heard) == len(hall) else None
+    return None if None in hall else [slot for slot in hall if slot is not None]
 
 
 def culprits(run: Run, X: Sequence[Point], heard: Sequence[Heard2], th1: bytes) -> tuple[int, ...]:

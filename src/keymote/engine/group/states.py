@@ -13,7 +13,7 @@ from keymote.engine.group.epoch import GroupEpoch
 from keymote.engine.group.faces import Level
 from keymote.engine.group.payload import Payload, ResourcePolicy, durable, resume, same_durable
 from keymote.engine.group.ring import SID8
-from keymote.engine.group.rounds import Hall1, Hall2, Run
+from keymote.engine.group.rounds import Hall1, Hall2, Run, Scrutiny
 from keymote.engine.group.timing import Asking, Pursuit
 from keymote.wire.fields import sizes_of
 from keymote.wire.group import CommitClaims, bitmap
@@ -91,20 +91,24 @@ class Lasting:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """This member in a run: its position, the hedge, and until when it waits for the present round."""
+    """This member in a run: its position, the hedge, and what it verifies of others."""
 
     run: Run
     idx: int
     psk: Secret | None
-    until: float
-    asking: Asking
+    scrutiny: Scrutiny
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitR1:
-    """START is accepted, R1 is out. `early`: R2 that overtook R1 of others, unread, one for each position."""
+    """START is accepted, R1 is out. `until`: how long this round may take; `asking`: when to ask again.
+
+    `early`: R2 that overtook R1 of others, unread, one for each position.
+    """
 
     part: Part
+    until: float
+    asking: Asking
     x: Secret
     claims: bytes = field(repr=False)
     hall: Hall1
@@ -116,6 +120,8 @@ class AwaitR2:
     """All R1 are here, R2 is out; x must not make a second one. `early`: a COMMIT that overtook R2 of others, verified."""
 
     part: Part
+    until: float
+    asking: Asking
     x: Secret
     claims: bytes = field(repr=False)
     X: tuple[Point, ...] = field(repr=False)
@@ -130,6 +136,8 @@ class AwaitCommit:
     """The key is derived, x is erased, R3 is out. Nobody may use MK before the gateway's word that all have it."""
 
     part: Part
+    until: float
+    asking: Asking
     mk: Secret
     th1: bytes
     th2: bytes
