@@ -21,7 +21,9 @@ from keymote.engine.base import (
     Told,
     replace,
 )
+from keymote.engine.group.announcing import announced, to_member
 from keymote.engine.group.charter import check_mode, merged, next_roster, with_delegation
+from keymote.engine.group.enlisting import RingStep, enlisted, readmitted, with_roster, without
 from keymote.engine.group.faces import (
     HERE,
     Amend,
@@ -39,9 +41,6 @@ from keymote.engine.group.faces import (
 from keymote.engine.group.leading import (
     COMPROMISED,
     LEFT,
-    RingStep,
-    announced,
-    enlisted,
     given_up,
     heard_round1,
     heard_round2,
@@ -49,12 +48,8 @@ from keymote.engine.group.leading import (
     heard_signature,
     located,
     positions_missing,
-    readmitted,
     started,
-    to_member,
     wanted,
-    with_roster,
-    without,
 )
 from keymote.engine.group.pace import Pace
 from keymote.engine.group.party import Party

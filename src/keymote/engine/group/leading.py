@@ -1,21 +1,18 @@
 """How a gateway leads a run: START, the three rounds, COMMIT, and what it does about those who cheat or are silent (3.6)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
-from keymote.engine.base import MULTICAST, Now, Output, Peer, Refused, Send, Tell, replace
+from keymote.engine.base import Now, Peer, Refused, replace
 from keymote.engine.group import ring
-from keymote.engine.group.charter import Held, merged
+from keymote.engine.group.announcing import announced, handed_on
+from keymote.engine.group.enlisting import RingStep, without
 from keymote.engine.group.faces import (
-    HERE,
-    FromRing,
     MemberBlamed,
     MembersAbsent,
     RingCommitted,
-    RosterIssued,
     RunStarted,
-    membership_of,
 )
 from keymote.engine.group.party import Party
 from keymote.engine.group.ring_states import (
@@ -26,7 +23,6 @@ from keymote.engine.group.ring_states import (
     Evidence,
     Heard3,
     Intended,
-    Issued,
     Patience,
     Resting,
     RingCell,
@@ -56,15 +52,9 @@ from keymote.engine.group.timing import (
     timeout_s,
 )
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.fields import sizes_of
 from keymote.wire.group import (
-    EDGE,
-    FEWEST,
     BlameClaims,
-    Bundle,
     CommitClaims,
-    Roster,
-    RosterDelta,
     Round3,
     Round3Claims,
     SignedRound3,
@@ -72,7 +62,7 @@ from keymote.wire.group import (
     read,
     write,
 )
-from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.group_fields import Cause
 from keymote.wire.registry import peek
 
 SCRUTINY: Final = Scrutiny(round1=True, round2=True, proofs=True, compact=True)
@@ -80,36 +70,6 @@ SCRUTINY: Final = Scrutiny(round1=True, round2=True, proofs=True, compact=True)
 LEFT: Final = 3
 COMPROMISED: Final = 4
 _ROUNDS: Final = 3
-
-RingStep = tuple[RingCell, Sequence[Output]]
-
-
-# ------------------------------------------------------------------ speaking
-
-
-def announced(cell: RingCell, data: bytes) -> list[Output]:
-    """Return what brings a message to everybody: one multicast, or a copy for each; in edge mode also to ourselves."""
-    if cell.lasting.plan.multicast:
-        outputs: list[Output] = [Send(MULTICAST, data)]
-    else:
-        kids = cell.lasting.held.kids
-        outputs = [Send(cell.peers[kid], data) for kid in kids if cell.peers.get(kid, HERE) != HERE]
-    return outputs + inside(cell, data)
-
-
-def inside(cell: RingCell, data: bytes) -> list[Output]:
-    """Return what hands a message to the membership of this node, in edge mode."""
-    return [Tell(membership_of(cell.gid), FromRing(data))] if cell.lasting.plan.mode == EDGE else []
-
-
-def to_member(cell: RingCell, peer: Peer, data: bytes) -> list[Output]:
-    return inside(cell, data) if peer == HERE else [Send(peer, data)]
-
-
-def handed_on(cell: RingCell, run: Run, datagrams: Sequence[bytes]) -> list[Output]:
-    """Return what brings a whole round to members who do not hear each other; in multicast, to our own membership alone."""
-    bundle = Bundle(run.sid8, tuple(datagrams)).encode()
-    return inside(cell, bundle) if cell.lasting.plan.multicast else announced(cell, bundle)
 
 
 # ------------------------------------------------------------------ START
@@ -379,65 +339,6 @@ def _committed(cell: RingCell, stage: CollectR3, every: Sequence[Heard3], party:
     return cell, [*announced(cell, commit), report]
 
 
-# ------------------------------------------------------------------ who belongs to the ring
-
-
-def without(cell: RingCell, kids: Iterable[bytes], party: Party, now: Now) -> RingStep | None:
-    """Return the cell and messages after signing a roster without these; None where this gateway may not, or too few stay."""
-    left = cell.lasting.held.without(kids)
-    gw_stays = cell.lasting.plan.mode != EDGE or any(entry.kid == cell.lasting.charter.gw_kid for entry in left)
-    if len(left) < FEWEST or not gw_stays or not cell.lasting.charter.may_enlist(len(left), party.wall(now)):
-        return None
-    return enlisted(cell, left, party)
-
-
-def enlisted(cell: RingCell, entries: tuple[Entry, ...], party: Party) -> RingStep:
-    """Sign the next roster, whole and as a delta, and bring it to the members: the delta to those who have the base."""
-    lasting = cell.lasting
-    old = lasting.held
-    delegate, deputy = _offices(old, entries)
-    new = Held(old.gid, old.ver + 1, entries, delegate, deputy)
-    whole = write(party.signing, new.claims(), kid=lasting.charter.gw_kid)
-    added = tuple(entry for entry in entries if entry not in old.entries)
-    removed = tuple(kid for kid in old.kids if new.position(kid) is None)
-    delta = write(
-        party.signing,
-        RosterDelta(old.gid, new.ver, old.ver, added, removed, delegate, deputy),
-        kid=lasting.charter.gw_kid,
-    )
-    cell, outputs = with_roster(cell, new, whole, delta, party)
-    return cell, [*outputs, RosterIssued(cell.gid, new.ver, whole)]
-
-
-def _offices(old: Held, entries: tuple[Entry, ...]) -> tuple[int | None, int | None]:
-    """Return the positions of delegate and deputy on the next roster; a deputy takes the place of a delegate who left."""
-    kids = [entry.kid for entry in entries]
-    named = [None if idx is None else old.entries[idx].kid for idx in (old.delegate_idx, old.deputy_idx)]
-    places = [kids.index(kid) for kid in named if kid is not None and kid in kids]
-    return (places[0] if places else None), (places[1] if len(places) > 1 else None)
-
-
-def with_roster(cell: RingCell, new: Held, whole: bytes, delta: bytes, party: Party) -> RingStep:
-    """Hold another roster and bring it to the members. Whoever was absent and is on it again is not absent."""
-    lasting, old = cell.lasting, cell.lasting.held
-    envelope = Roster.decode(whole, sizes_of(party.signing.suite_id)).envelope
-    absent = tuple(entry for entry in lasting.absent if new.position(entry.kid) is None)
-    lasting = replace(lasting, held=new, issued=Issued(envelope.kid or b"", envelope.signature), absent=absent)
-    lasting = replace(lasting, absent=most_absent(lasting))
-    before = cell
-    cell = replace(cell, lasting=lasting)
-    if lasting.plan.multicast:
-        return cell, announced(cell, delta or whole)
-    outputs: list[Output] = []
-    for kid in {*old.kids, *new.kids}:
-        peer = before.peers.get(kid, HERE)
-        if peer != HERE:
-            known = old.position(kid) is not None and bool(delta)
-            messages = [delta] if known else [lasting.delegation_message, whole]
-            outputs += [Send(peer, message) for message in messages if message]
-    return cell, [*outputs, *inside(cell, delta or whole)]
-
-
 def given_up(
     cell: RingCell, stage: Collecting, missing: Sequence[int], party: Party, now: Now, entropy: Entropy
 ) -> RingStep:
@@ -457,17 +358,6 @@ def given_up(
     cell = replace(cell, lasting=replace(lasting, absent=most_absent(lasting)))
     cell, more = started(cell, cause, party, now, entropy)
     return cell, [report, *outputs, *more]
-
-
-def readmitted(cell: RingCell, entry: Entry, party: Party, now: Now) -> RingStep | None:
-    """Return the cell and messages after putting an absent member back on the roster; None where this gateway may not."""
-    try:
-        entries = merged(cell.lasting.held.entries, [entry])
-    except PeerFault:
-        return None
-    if not cell.lasting.charter.may_enlist(len(entries), party.wall(now)):
-        return None
-    return enlisted(cell, entries, party)
 
 
 def positions_missing(stage: Collecting) -> Sequence[int]:

@@ -22,7 +22,8 @@ from keymote.engine.base import (
     replace,
 )
 from keymote.engine.group import payload
-from keymote.engine.group.charter import LacksBase, next_roster, spoken_by, with_delegation
+from keymote.engine.group.belonging import heard_delegation, heard_roster, roster_asked
+from keymote.engine.group.charter import spoken_by
 from keymote.engine.group.faces import (
     HERE,
     AskToJoin,
@@ -34,7 +35,6 @@ from keymote.engine.group.faces import (
     JoinGroup,
     Resume,
     Resync,
-    RosterAccepted,
     RunFailed,
 )
 from keymote.engine.group.participation import (
@@ -74,7 +74,7 @@ from keymote.engine.group.states import (
     record,
     same_record,
 )
-from keymote.engine.group.timing import ANSWER_EVERY_S, ASK_EVERY_S, Pursuit
+from keymote.engine.group.timing import ANSWER_EVERY_S, Pursuit
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire.fields import Sizes, sizes_of
 from keymote.wire.group import (
@@ -245,9 +245,9 @@ class _Steps:
             case Need.mt:
                 return self._need(cell, peer, Need.decode(data, self.sizes), now)
             case Roster.mt:
-                return self._roster(cell, data, now)
+                return heard_roster(cell, data, self.party, now)
             case Delegation.mt:
-                return self._delegation(cell, data, now)
+                return heard_delegation(cell, data, self.party, now)
             case Blame.mt:
                 return self._blame(cell, data, now)
             case mt:
@@ -261,7 +261,7 @@ class _Steps:
             return self._start_again(cell, now)
         if claimed.kid != lasting.charter.gw_kid and claimed.claims.gid == cell.gid:
             unheard_of = Refused(peer, ErrorCode.E_ROSTER, "START of a gateway that no delegation names here")
-            asked, outputs = self._roster_asked(replace(cell, gateway=peer), now)
+            asked, outputs = roster_asked(replace(cell, gateway=peer), now)
             return replace(asked, gateway=cell.gateway), [unheard_of, *outputs]
         authentic_start(cell, claimed, self.party, now)
         cell = replace(cell, gateway=peer, newest=sid_of(claimed.payload)[:8])
@@ -271,20 +271,12 @@ class _Steps:
             outputs = [Refused(peer, fault.code, fault.what)]
             held = cell.lasting.held
             if held is None or held.digest != claimed.claims.roster_hash:
-                cell, said = self._roster_asked(cell, now)
+                cell, said = roster_asked(cell, now)
                 outputs = [*outputs, *said]
             elif held.position(cell.lasting.place.kid) is None and cell.pursuit is None:
                 cell = replace(cell, pursuit=chase(cell, now))
             return cell, outputs
         return begin(cell, part, self.party, now, entropy)
-
-    def _roster_asked(self, cell: MembershipCell, now: Now) -> MemberStep:
-        """Ask for the whole roster, once at a time."""
-        if now.mono < cell.roster_asked + ANSWER_EVERY_S:
-            return cell, ()
-        pursuit = cell.pursuit or Pursuit(Wish.ROSTER, now.mono + ASK_EVERY_S)
-        cell = replace(cell, pursuit=pursuit, roster_asked=now.mono)
-        return cell, to_gateway(cell, need(cell.gid, What.ROSTER, [0]))
 
     def _start_again(self, cell: MembershipCell, now: Now) -> MemberStep:
         """The newest START that we know is still the newest: nothing to do in its run or in its epoch, else ask to be let in."""
@@ -324,42 +316,6 @@ class _Steps:
         rest = payload.expect(cell.payload, None)
         over = replace(cell, phase=None, payload=rest, pursuit=chase(cell, now))
         return over, [report, RunFailed(cell.gid, *run.number, code, (blame.idx,))]
-
-    # ------------------------------------------------------------------ who belongs to the group
-
-    def _delegation(self, cell: MembershipCell, data: bytes, now: Now) -> MemberStep:
-        charter = with_delegation(cell.lasting.charter, data, self.party.keys, self.party.wall(now))
-        if charter is cell.lasting.charter:
-            return cell, ()
-        return replace(cell, lasting=replace(cell.lasting, charter=charter)), ()
-
-    def _roster(self, cell: MembershipCell, data: bytes, now: Now) -> MemberStep:
-        """Hold a newer roster. Who is not on it any more erases its keys; a run with an older one ends (GR-18, GR-19)."""
-        lasting = cell.lasting
-        try:
-            held = next_roster(lasting.charter, lasting.held, data, self.party.keys, self.party.wall(now))
-        except LacksBase as fault:
-            cell, asked = self._roster_asked(cell, now)
-            return cell, [Refused("", fault.code, fault.what), *asked]
-        if held is lasting.held:
-            return cell, ()
-        outputs: list[Output] = []
-        if cell.run is not None:
-            outputs.append(RunFailed(cell.gid, *cell.run.number, ErrorCode.E_ROSTER))
-        belongs = held.position(lasting.place.kid) is not None
-        outputs.append(RosterAccepted(cell.gid, held.ver, belongs))
-        pursuit = cell.pursuit
-        if pursuit is not None and pursuit.wish == Wish.ROSTER:
-            pursuit = None
-        if not belongs:
-            leaves = pursuit is not None and pursuit.wish == Wish.LEAVE
-            pursuit = None if leaves else chase(cell, now)
-            mute = payload.Payload(cell.gid, cell.payload.policy)
-            outputs += erased(cell.payload, mute)
-            gone = replace(lasting, held=held, active=None)
-            return replace(cell, lasting=gone, phase=None, payload=mute, pursuit=pursuit), outputs
-        rest = payload.expect(cell.payload, None)
-        return replace(cell, lasting=replace(lasting, held=held), phase=None, payload=rest, pursuit=pursuit), outputs
 
     # ------------------------------------------------------------------ repair and time
 
