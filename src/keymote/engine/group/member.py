@@ -264,7 +264,8 @@ class _Steps:
             asked, outputs = roster_asked(replace(cell, gateway=peer), now)
             return replace(asked, gateway=cell.gateway), [unheard_of, *outputs]
         authentic_start(cell, claimed, self.party, now)
-        cell = replace(cell, gateway=peer, newest=sid_of(claimed.payload)[:8])
+        gateway = HERE if cell.lasting.place.gateway == HERE else peer
+        cell = replace(cell, gateway=gateway, newest=sid_of(claimed.payload)[:8])
         try:
             part = part_in(cell, claimed, self.party)
         except PeerFault as fault:
