@@ -66,12 +66,12 @@ class Authority:
     def make(cls) -> "Authority":
         return cls(Root.create(1, SystemEntropy()))
 
-    def certify(self, folder: Path) -> None:
-        request = admin.read_file((folder / "nc.req").read_bytes(), admin.RequestFile, "nc.req")
+    def certify(self, folder: Path, asked: str = "nc.req", answer: str = "nc.cred") -> None:
+        request = admin.read_file((folder / asked).read_bytes(), admin.RequestFile, asked)
         now = int(time.time())
         credential = self.root.certify(admin.from_base64url(request.request), now, SystemEntropy().draw(8))
         carried = admin.CredentialFile(admin.to_base64url(credential.raw), pin_file(self.root))
-        (folder / "nc.cred").write_bytes(admin.write_file(carried))
+        (folder / answer).write_bytes(admin.write_file(carried))
 
 
 @dataclass

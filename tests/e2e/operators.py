@@ -99,11 +99,17 @@ class Operator:
 
     @classmethod
     def make(
-        cls, folder: Path, authority: Authority, coordinator: Coordinator, group_port: int, key_uri: str = ""
+        cls,
+        folder: Path,
+        authority: Authority,
+        coordinator: Coordinator,
+        group_port: int,
+        key_uri: str = "",
+        name: str = "nm",
     ) -> "Operator":
         label = folder / "nm.label"
         keymote(
-            "coordinator", "manager", "add", "nm", "--out", str(label), "--url", coordinator.url, "--data",
+            "coordinator", "manager", "add", name, "--out", str(label), "--url", coordinator.url, "--data",
             str(coordinator.folder),
         )  # fmt: skip
         keymote("manager", "init", "--label", str(label), "--data", str(folder / "nm"), "--key-uri", key_uri)

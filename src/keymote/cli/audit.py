@@ -8,6 +8,7 @@ import typer
 
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.settings import DataOption, state_directory
+from keymote.coordinator.app.directory import former_credentials
 from keymote.coordinator.evidence import coordinator_of, judge
 from keymote.engine.audit import Entry, Link
 from keymote.engine.chain import Pin
@@ -43,12 +44,14 @@ def verify(
         links = [Link(v.seq, admin.from_base64url(v.entry), _hash(v.h)) for v in export.entries]
         heads = [admin.from_base64url(view.signed) for view in export.heads]
         raw, pin = admin.from_base64url(export.credential), None
+        former = [admin.from_base64url(each) for each in export.former]
     else:
         folder = state_directory("coordinator", data)
         carried = admin.read_file(read_file(folder / "nc.cred", "credential"), admin.CredentialFile, "nc.cred")
         rows, kept = read_audit(folder / "registry.db")
         links, heads = list(rows), [one.signed for one in kept]
         raw, pin = admin.from_base64url(carried.credential), _pin(carried.root)
+        former = former_credentials(folder)
     for path in head or []:
         view = admin.read_file(read_file(path, "head"), admin.HeadView, str(path))
         heads.append(admin.from_base64url(view.signed))
@@ -56,7 +59,7 @@ def verify(
         pin = _pin(admin.read_file(read_file(root, "root pin"), admin.RootPin, str(root)))
     try:
         coordinator = coordinator_of(raw, pin)
-        verdict = judge(links, heads, coordinator)
+        verdict = judge(links, heads, coordinator, [coordinator_of(each, pin) for each in former])
         bad, why, entries = verdict.first_bad, verdict.why, verdict.entries
     except PeerFault as fault:
         bad, why, entries = 0, fault.what, 0

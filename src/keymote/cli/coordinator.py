@@ -102,6 +102,31 @@ def run(
     asyncio.run(serve(process, ready))
 
 
+@app.command("roll-key")
+def roll_key(data: DataOption = None, output: OutputOption = Output.TABLE) -> None:
+    """Take a new signing key: once to ask the authority, once more, with the coordinator stopped, when it has answered.
+
+    Managers follow by themselves; sessions, devices and what the old key signed stay good. Interrupted, do it again.
+
+    \b
+    Example:
+      keymote coordinator roll-key --data north          # makes nc.next.req; the coordinator may run
+      keymote authority certify --request north/nc.next.req --out north/nc.next.cred
+      keymote coordinator roll-key --data north          # stopped: the new key is in force, the old one is erased
+    """
+    from keymote.coordinator.app.roll import roll_key as go_on
+    from keymote.host.hardening import harden
+
+    harden()
+    done = asyncio.run(go_on(state_directory("coordinator", data), SystemEntropy(), int(time.time())))
+    if done.request is not None:
+        note(
+            f"Have it certified: keymote authority certify --request {done.request.name} --out nc.next.cred; then again."
+        )
+    request = None if done.request is None else str(done.request)
+    show({"stage": done.stage.value, "request": request, "kid": done.kid.hex() or None}, output)
+
+
 @manager_app.command()
 def add(
     name: Annotated[str, typer.Argument(help="A word for people, one per manager.")],

@@ -1,7 +1,8 @@
 """Judging an audit log from outside: chain, signed heads, and whose heads they are. No store, no network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from keymote.crypto.suite import VerifyKey
 from keymote.crypto.suites import SUITES, suite_by_id
 from keymote.engine.audit import Link, Verdict, recompute
 from keymote.engine.chain import Pin, Trust
@@ -24,19 +25,40 @@ def coordinator_of(raw: bytes, root: Pin | None) -> Credential | SignedCredentia
     return found
 
 
-def judge(links: Iterable[Link], heads: Iterable[bytes], coordinator: Credential | SignedCredential) -> Verdict:
+def judge(
+    links: Iterable[Link],
+    heads: Iterable[bytes],
+    coordinator: Credential | SignedCredential,
+    former: Sequence[Credential | SignedCredential] = (),
+) -> Verdict:
     """Return the verdict over a log and the signed heads (type 14) that exist for it.
 
+    `former` are the credentials of keys that the coordinator had before; heads of that time are signed by those.
+
     Raises:
-        PeerFault: a head was not signed by this coordinator: E_AUTH, or names another: E_CRED.
+        PeerFault: a head was not signed by this coordinator: E_AUTH, or it or one of `former` is of another: E_CRED.
     """
     claims = coordinator.claims
-    verifier = suite_by_id(claims.suite).verify_key(claims.sig_pk)
+    held = [claims, *(each.claims for each in former)]
+    if any(each.sub != claims.sub for each in held):
+        raise PeerFault(ErrorCode.E_CRED, "a former credential is of another coordinator")
+    verifiers = [suite_by_id(each.suite).verify_key(each.sig_pk) for each in held]
     signed_over: dict[int, bytes] = {}
     for raw in heads:
-        head = signed.read(raw, signed.AuditHead).verified_by(verifier)
+        head = _verified(raw, verifiers)
         if head.nc_id != claims.sub:
             raise PeerFault(ErrorCode.E_CRED, f"head over entry {head.seq} is of coordinator {head.nc_id.hex()}")
         if signed_over.setdefault(head.seq, head.h) != head.h:
             raise PeerFault(ErrorCode.E_CRED, f"two different heads were signed over entry {head.seq}")
     return recompute(links, signed_over)
+
+
+def _verified(raw: bytes, verifiers: Iterable[VerifyKey]) -> signed.AuditHead:
+    """Return the head in `raw` under the first of these keys that signed it; E_AUTH when none did."""
+    found, refusal = signed.read(raw, signed.AuditHead), PeerFault(ErrorCode.E_AUTH, "head under no key")
+    for verifier in verifiers:
+        try:
+            return found.verified_by(verifier)
+        except PeerFault as fault:
+            refusal = fault
+    raise refusal

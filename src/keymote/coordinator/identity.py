@@ -1,7 +1,7 @@
 """Who this coordinator is: its key, its credential, whom it trusts, and what it signs with them."""
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 from keymote.crypto.kdf import sha256
 from keymote.crypto.suite import SigningKey
@@ -10,20 +10,33 @@ from keymote.engine.audit import GENESIS, Link
 from keymote.engine.chain import CLOCK_SKEW_S, Pin, Trust
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire import signed
-from keymote.wire.credential import Credential, Role
+from keymote.wire.credential import Credential, Role, SignedCredential, issue
+
+
+class FormerKey(NamedTuple):
+    """A key that this coordinator had: the authority's credential for it, and its hand-over to the next (CR-11)."""
+
+    credential: bytes
+    handover: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A certified coordinator. `trust` pins the authority, and the coordinator itself for its own managers."""
+    """A certified coordinator. `trust` pins the authority, and the coordinator itself for its own managers.
+
+    `former` are the keys that it had before, oldest first.
+    """
 
     key: SigningKey
     credential: Credential
     trust: Trust
+    former: tuple[FormerKey, ...] = ()
 
     @classmethod
-    def certified(cls, key: SigningKey, raw: bytes, root: Pin, now: int) -> Self:
-        """Return the identity of `key` under the credential `raw`.
+    def certified(
+        cls, key: SigningKey, raw: bytes, root: Pin, now: int | None, former: tuple[FormerKey, ...] = ()
+    ) -> Self:
+        """Return the identity of `key` under the credential `raw`; `now` None: whenever that is, or was, valid.
 
         Raises:
             PeerFault: E_CRED when the credential does not lead to `root` or has expired.
@@ -36,7 +49,7 @@ class Identity:
                 "the credential was issued for another key", do="certify the request of this very directory"
             )
         own = Pin(claims.sub, claims.suite, claims.sig_pk)
-        return cls(key, credential, Trust((root, own), SUITES))
+        return cls(key, credential, Trust((root, own), SUITES), former)
 
     @property
     def nc_id(self) -> bytes:
@@ -46,6 +59,28 @@ class Identity:
     def root(self) -> Pin:
         """The authority that certified this coordinator."""
         return self.trust.pins[0]
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """What a manager needs above its credential: ours and, for whoever pins the key before, its hand-over."""
+        return (self.credential.raw, *(each.handover for each in self.former[-1:]))
+
+    def above(self, raw: bytes) -> bytes:
+        """Return our credential under whose key the manager's credential `raw` of our register was signed (CR-12)."""
+        signed_one = SignedCredential.decode(raw)
+        for ours in (self.credential.raw, *(each.credential for each in reversed(self.former))):
+            claims = SignedCredential.decode(ours).claims
+            try:
+                self.trust.verify_one(signed_one, (claims.sub, claims.suite, claims.sig_pk, claims.role), None)
+            except PeerFault:
+                continue
+            return ours
+        return self.credential.raw  # whoever verifies the chain refuses it
+
+    def handed_over(self, following: Credential, now: int, serial: bytes) -> bytes:
+        """Return our key's hand-over to the key of the authority's next credential for us, for as long as that lasts (CR-11)."""
+        claims = replace(following.claims, iss=self.nc_id, iat=now, serial=serial)
+        return issue(self.key, claims).raw
 
     def receipt(self, raw: bytes, reg_no: int, ts: int) -> bytes:
         """Return the receipt (type 12) for a credential that entered the register."""

@@ -165,7 +165,7 @@ class Registry:
         vouching = None if manager is None or manager.serial is None else tx.credential(manager.serial)
         if manager is None or credential is None or vouching is None or not manager.endpoint:
             raise Unavailable(f"the manager of device {dev_id.hex()} has not said where it listens")
-        above = (vouching.raw, self._desk.identity.credential.raw)
+        above = (vouching.raw, self._desk.identity.above(vouching.raw))
         return DeviceFound(credential.raw, *above, manager.endpoint, manager.hybrid_key)
 
     def _found_manager(self, tx: Transaction, nm_id: bytes) -> ManagerFound:
@@ -175,7 +175,7 @@ class Registry:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, f"manager {nm_id.hex()} is not registered here")
         if manager.state is not ManagerState.ACTIVE:
             raise PeerFault(ErrorCode.E_CRED, f"manager {nm_id.hex()} is {manager.state}")
-        chain = (credential.raw, self._desk.identity.credential.raw)
+        chain = (credential.raw, self._desk.identity.above(credential.raw))
         return ManagerFound(*chain, manager.endpoint or "", manager.hybrid_key)
 
 

@@ -17,7 +17,7 @@ from keymote.wire.credential import Credential, Role
 class Membership:
     """What an enrolment leaves behind: the private key of (E1, E2), V, the credential and those above it.
 
-    `issuers` is (cred_NM,) or (cred_NM, cred_NC).
+    `issuers` is (cred_NM,) or (cred_NM, cred_NC); a manager's own (cred_NC,) or (cred_NC, hand-over).
     """
 
     d: Secret
@@ -102,7 +102,8 @@ class RegistrarContext:
 
     `membership` is the manager's own enrolment at its coordinator (a coordinator has none and runs no sessions), `hybrid`
     its key pair for the post-quantum profile, which a manager needs whose policy is not OFF.
-    `chain` is what a newcomer needs above its own credential: (cred_NM, cred_NC) or (cred_NC,).
+    `chain` is what a newcomer needs above its own credential: (cred_NM, cred_NC) or, at a coordinator, (cred_NC,) and
+    after a roll of its key (cred_NC, hand-over).
     """
 
     id: bytes

@@ -320,10 +320,21 @@ class AuthorityFile(Struct, frozen=True, tag_field="format", tag="keymote-author
         return structs.replace(self, key_uri=key_uri, wrapped_key=to_base64url(wrapped_key))
 
 
+class FormerKey(Struct, frozen=True):
+    """A signing key that a coordinator had: the authority's credential for it, and its last word, the hand-over.
+
+    The hand-over is a credential of the coordinator for itself with the key that came next (CR-11).
+    """
+
+    credential: Base64Url
+    handover: Base64Url
+
+
 class CoordinatorFile(Struct, frozen=True, tag_field="format", tag="keymote-coordinator/2"):
     """A coordinator's own file: who it is, where it serves; its seed and the password of its PEM keys, both sealed.
 
     `wrapped_key` is the data key that seals them, wrapped by the key of `key_uri` (empty: the file `key` beside).
+    `sealed_next` is the seed of the key that is to come next, empty when none is; `former` the keys before, oldest first.
     """
 
     nc_id: HexId
@@ -335,10 +346,26 @@ class CoordinatorFile(Struct, frozen=True, tag_field="format", tag="keymote-coor
     wrapped_key: Base64Url
     sealed_seed: Base64Url
     sealed_password: Base64Url
+    sealed_next: Base64Url = ""
+    former: list[FormerKey] = []
 
     def under(self, key_uri: str, wrapped_key: bytes) -> Self:
         """Return the same coordinator under another key-encryption key."""
         return structs.replace(self, key_uri=key_uri, wrapped_key=to_base64url(wrapped_key))
+
+    def expecting(self, sealed_next: bytes) -> Self:
+        """Return the same coordinator with a key that is to come next."""
+        return structs.replace(self, sealed_next=to_base64url(sealed_next))
+
+    def rolled(self, sig_pk: bytes, former: FormerKey) -> Self:
+        """Return the same coordinator with the next key in force, whose public part is `sig_pk`; the old one is gone."""
+        return structs.replace(
+            self,
+            sig_pk=to_base64url(sig_pk),
+            sealed_seed=self.sealed_next,
+            sealed_next="",
+            former=[*self.former, former],
+        )
 
 
 class ManagerLabel(Struct, frozen=True, tag_field="format", tag="keymote-manager-label/1"):
@@ -356,12 +383,16 @@ class ManagerLabel(Struct, frozen=True, tag_field="format", tag="keymote-manager
 
 
 class AuditExport(Struct, frozen=True, tag_field="format", tag="keymote-audit/1"):
-    """A whole audit log with its signed heads and the credential under which they were signed."""
+    """A whole audit log with its signed heads and the credentials under which they were signed.
+
+    `former` are those of keys that the coordinator had before, oldest first.
+    """
 
     nc_id: HexId
     credential: Base64Url
     entries: list[AuditView]
     heads: list[HeadView]
+    former: list[Base64Url] = []
 
 
 T = TypeVar("T")

@@ -142,7 +142,8 @@ async def export_audit(request: Call, services: Services) -> AuditExport:
         after = batch[-1].seq
     heads = [head_view(head) for head in (*kept, newest)]
     identity = services.desk.identity
-    return AuditExport(identity.nc_id.hex(), to_base64url(identity.credential.raw), entries, heads)
+    former = [to_base64url(each.credential) for each in identity.former]
+    return AuditExport(identity.nc_id.hex(), to_base64url(identity.credential.raw), entries, heads, former)
 
 
 ROUTES = [revoke, list_revocations, events, acknowledge, list_audit, audit_head, export_audit]

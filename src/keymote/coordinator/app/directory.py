@@ -7,12 +7,12 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
 from keymote.coordinator.authority import new_request
-from keymote.coordinator.identity import Identity
+from keymote.coordinator.identity import FormerKey, Identity
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey
@@ -29,6 +29,10 @@ from keymote.wire import admin
 from keymote.wire.credential import Role
 
 OWN_FILE: Final = "coordinator.json"
+REQUEST: Final = "nc.req"
+CREDENTIAL: Final = "nc.cred"
+NEXT_CREDENTIAL: Final = "nc.next.cred"
+"""The authority's answer for the key that is to come next (docs/decisions/0123)."""
 DATABASE: Final = "cells.db"
 _SEED: Final = "coordinator signing key"
 _PASSWORD: Final = "coordinator PEM password"  # noqa: S105  the place of a row, not a password
@@ -90,7 +94,7 @@ class Directory:
         made._issue(authority, now)
         files.write_private(folder / "token", admin.to_base64url(entropy.draw(SECRET_SIZE)).encode() + b"\n")
         request = admin.RequestFile(name, admin.to_base64url(new_request(key, nc_id, now)))
-        files.write_private(folder / "nc.req", admin.write_file(request), mode=0o644)
+        files.write_private(folder / REQUEST, admin.write_file(request), mode=0o644)
         files.write_private(own, admin.write_file(held))
         return made
 
@@ -112,13 +116,47 @@ class Directory:
 
     def identity(self, now: int) -> Identity:
         """Return who this coordinator is by the authority's credential in `nc.cred`."""
-        path = self.folder / "nc.cred"
-        do = "take nc.req to the authority: `keymote authority certify --request nc.req --out nc.cred`"
+        if not self.held.sealed_next and (self.folder / NEXT_CREDENTIAL).exists():
+            raise CallerFault("a roll of the signing key was interrupted", do="keymote coordinator roll-key")
+        return self.certified(self.key, CREDENTIAL, now)
+
+    def certified(self, key: SigningKey, name: str, now: int | None) -> Identity:
+        """Return who this coordinator is with `key` by the credential in the file `name`; `now` None: whenever valid."""
+        path = self.folder / name
+        request = Path(name).with_suffix(".req")
+        do = f"take {request} to the authority: `keymote authority certify --request {request} --out {name}`"
         carried = admin.read_file(files.read_file(path, "credential", do=do), admin.CredentialFile, str(path))
+        former = tuple(
+            FormerKey(admin.from_base64url(each.credential), admin.from_base64url(each.handover))
+            for each in self.held.former
+        )
         try:
-            return Identity.certified(self.key, admin.from_base64url(carried.credential), pin_of(carried.root), now)
+            raw, root = admin.from_base64url(carried.credential), pin_of(carried.root)
+            return Identity.certified(key, raw, root, now, former)
         except PeerFault as fault:
             raise CallerFault(f"{path} does not fit: {fault.what}", do=do) from fault
+
+    def next_key(self, entropy: Entropy) -> SigningKey:
+        """Return the key that is to come next, sealed in `coordinator.json`."""
+        sealed = admin.from_base64url(self.held.sealed_next)
+        return suite_by_id(self.held.suite).signing_key(Secret(self._data_key(entropy).open(sealed, _SEED)))
+
+    def with_next_key(self, key: SigningKey, entropy: Entropy) -> Self:
+        """Return the same coordinator with a key that is to come next, once that is on disk."""
+        return self._replaced(self.held.expecting(self._data_key(entropy).seal(key.seed.expose(), _SEED)))
+
+    def rolled(self, key: SigningKey, former: FormerKey) -> Self:
+        """Return the coordinator with its next `key` in force, once that is on disk and the old one no more (CR-12)."""
+        kept = admin.FormerKey(*map(admin.to_base64url, former))
+        return replace(self._replaced(self.held.rolled(key.public, kept)), key=key)
+
+    def _data_key(self, entropy: Entropy) -> DataKey:
+        wrapped = admin.from_base64url(self.held.wrapped_key)
+        return DataKey.unwrapped(wrapped, self.kek, entropy, where=str(self.folder / OWN_FILE))
+
+    def _replaced(self, held: admin.CoordinatorFile) -> Self:
+        files.write_private(self.folder / OWN_FILE, admin.write_file(held))
+        return replace(self, held=held)
 
     def authority(self) -> tls.Authority:
         """Return the certificate authority."""
@@ -162,6 +200,11 @@ def _held(folder: Path) -> admin.CoordinatorFile:
     path = folder / OWN_FILE
     do = "make one with `keymote coordinator init`"
     return admin.read_file(files.read_private(path, "coordinator", do=do), admin.CoordinatorFile, str(path))
+
+
+def former_credentials(folder: Path) -> list[bytes]:
+    """Return the authority's credentials for the keys that the coordinator of `folder` had before, oldest first."""
+    return [admin.from_base64url(each.credential) for each in _held(folder).former]
 
 
 def token_in(path: Path) -> Secret:

@@ -74,7 +74,7 @@ class EngineEnrolment:
             role=Role.COORDINATOR,
             signing=identity.key,
             suites=SUITES,
-            chain=(identity.credential.raw,),
+            chain=identity.chain,
             trust=identity.trust,
             policy=policy,
         )

@@ -63,7 +63,7 @@ def due(context: RegistrarContext, dev_id: bytes, member: Member, now: Now, entr
     waits = member.renewal
     if now.wall < wake_at(member):
         return member, []
-    if waits is None:
+    if waits is None or outdated(context, waits.credential):
         return _begun(context, dev_id, member, now, entropy)
     if not waits.registered:
         return replace(member, renewal=waits._replace(at=now.wall + REGISTER_AGAIN_S)), [_register(member, waits)]
@@ -92,18 +92,33 @@ def registered(context: RegistrarContext, dev_id: bytes, member: Member, result:
 def heard(context: RegistrarContext, dev_id: bytes, member: Member, kid: bytes, now: Now, entropy: Entropy) -> Decided:
     """RENEW: the member says what it holds. Show its new credential to others from now on, or tell it of a newer one.
 
-    A member that holds the newest gets no answer, so that two who agree fall silent.
+    A member that holds the newest gets no answer, so that two who agree fall silent; but what a former key of this
+    registrar signed is not the newest (RN-09).
     """
     waits = member.renewal
     if waits is not None and waits.registered and kid == kid_of(waits.credential):
         claims = SignedCredential.decode(waits.credential).claims
         member = replace(member, credential=waits.credential, renewal=None, renewed=True)
-        return member, [CredentialRenewed(dev_id, member.credential, claims.exp)]
-    if waits is not None:
+        held: list[Output] = [CredentialRenewed(dev_id, member.credential, claims.exp)]
+        if not outdated(context, member.credential):
+            return member, held
+        member, said = _begun(context, dev_id, member, now, entropy)
+        return member, [*held, *said]
+    if waits is not None and not outdated(context, waits.credential):
         return member, [_told(context, dev_id, waits.credential)] if waits.registered else []
-    if now.wall >= due_at(member.claims):
+    if waits is not None or now.wall >= due_at(member.claims) or outdated(context, member.credential):
         return _begun(context, dev_id, member, now, entropy)
     return member, [] if kid == kid_of(member.credential) else [_told(context, dev_id, member.credential)]
+
+
+def outdated(context: RegistrarContext, credential: bytes) -> bool:
+    """Tell whether a key that this registrar has no longer signed a credential of its own (docs/decisions/0123)."""
+    key = context.signing
+    try:
+        SignedCredential.decode(credential).verified_by(context.trust.key(key.suite_id, key.public))
+    except PeerFault:
+        return True
+    return False
 
 
 def _begun(context: RegistrarContext, dev_id: bytes, member: Member, now: Now, entropy: Entropy) -> Decided:

@@ -17,7 +17,7 @@ from keymote.host.async_host import AsyncHost
 from keymote.manager.app.directory import Directory
 from keymote.manager.app.enrol import certify
 from keymote.manager.app.own import OwnStore, quietly
-from keymote.manager.app.renewal import pause_s, renew
+from keymote.manager.app.renewal import pause_s, renew, rolled
 from keymote.manager.rules import command_for
 from keymote.storage.private_files import read_file
 from keymote.transports import tls
@@ -172,15 +172,27 @@ class CoordinatorLink:
                 return
 
     async def _renew(self) -> None:
-        """Renew our credential 30 days before it ends, and the TLS certificate when a third of its life is left."""
+        """Renew our credential 30 days before it ends, or when the coordinator has taken a new key; and the TLS certificate
+        when a third of its life is left.
+        """
         while True:
             claims = self._membership.credential.claims
             now = int(time.time())
-            renewed = now >= due_at(claims) and await self._newer_credential()
+            other_key = await self._rolled()
+            renewed = (other_key or now >= due_at(claims)) and await self._newer_credential()
             pem = read_file(self._directory.folder / "tls.pem", "certificate").decode()
             if renewed or tls.validity_of(pem).needs_renewal(now):
                 await self._newer_certificate()
-            await asyncio.sleep(pause_s(self._membership.credential.claims, now, CERTIFICATE_CHECK_S))
+            longest_s = REFUSED_S if other_key and not renewed else CERTIFICATE_CHECK_S
+            await asyncio.sleep(pause_s(self._membership.credential.claims, now, longest_s))
+
+    async def _rolled(self) -> bool:
+        """Tell whether the coordinator has taken a new key; who cannot be asked now is asked the next time."""
+        try:
+            return await rolled(self._directory, self._membership)
+        except KeymoteError as error:
+            logger.warning("coordinator's key not compared: %s", error)
+            return False
 
     async def _newer_credential(self) -> bool:
         try:

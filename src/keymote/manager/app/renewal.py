@@ -11,15 +11,15 @@ from keymote.engine.context import Membership
 from keymote.engine.faces import OWN_ENROLMENT, CredentialRenewed, RenewCredential
 from keymote.engine.node import device_node
 from keymote.engine.renewal import again_s, due_at
-from keymote.errors import KeymoteError, PeerFault, Unavailable
+from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock
 from keymote.host.driver import Driver
 from keymote.manager.app.directory import Directory
 from keymote.manager.app.enrol import HttpLink, certify, newcomer_context, no_service
 from keymote.manager.app.own import OwnStore
 from keymote.storage.private_files import read_file
-from keymote.transports.http_client import CoordinatorClient
-from keymote.wire.credential import Claims
+from keymote.transports.http_client import CoordinatorClient, introduce
+from keymote.wire.credential import Claims, SignedCredential
 
 RENEW_S: Final = 20.0
 
@@ -30,6 +30,20 @@ def pause_s(claims: Claims, now: int, longest_s: float) -> float:
     """Return how long to wait before this credential is looked at again."""
     left = due_at(claims) - now
     return min(longest_s, max(1.0, left + 1.0) if left > 0 else again_s(claims))
+
+
+async def rolled(directory: Directory, membership: Membership) -> bool:
+    """Tell whether the coordinator has another key than the one that signed our credential (docs/decisions/0123).
+
+    Raises:
+        PeerFault: whoever answers does not chain to the pinned root.
+        Unavailable: nobody answers.
+    """
+    met = await introduce(directory.identity.coordinators[0], directory.trust.pins[0], int(time.time()))
+    if met.nc_id != directory.nc_id:
+        raise PeerFault(ErrorCode.E_CRED, f"another coordinator answers: {met.nc_id.hex()}")
+    above = SignedCredential.decode(membership.issuers[0]).claims
+    return met.credential.claims.sig_pk != above.sig_pk
 
 
 async def renew(directory: Directory, own: OwnStore) -> Membership:
@@ -79,11 +93,14 @@ async def renew(directory: Directory, own: OwnStore) -> Membership:
 
 
 async def renew_all(directory: Directory) -> Membership:
-    """Renew the credential of a manager that is not running, and the TLS certificate under it (`keymote manager renew`)."""
+    """Renew the credential of a manager that is not running, and the TLS certificate under it (`keymote manager renew`).
+
+    The credential is renewed when it is due, or when the coordinator has taken a new key.
+    """
     own = OwnStore(directory.folder / "own.cells", directory.kek, SystemEntropy())
     try:
         membership = own.membership(newcomer_context(directory, own.signing_key(directory.suite)))
-        if time.time() >= due_at(membership.credential.claims):
+        if time.time() >= due_at(membership.credential.claims) or await rolled(directory, membership):
             membership = await renew(directory, own)
         url = directory.identity.coordinators[0]
         client = CoordinatorClient(url, read_file(directory.folder / "ca.pem", "coordinator's authority").decode())

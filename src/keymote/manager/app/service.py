@@ -102,7 +102,7 @@ class ManagerProcess:
             role=Role.MANAGER,
             signing=signing,
             suites=SUITES,
-            chain=(membership.credential.raw, *membership.issuers),
+            chain=(membership.credential.raw, membership.issuers[0]),
             trust=directory.trust,
             membership=membership,
             policy=options.policy,
@@ -143,7 +143,7 @@ class ManagerProcess:
 
     def _adopt(self, membership: Membership) -> None:
         """Be known by a renewed credential from the next unit of work on."""
-        chain = (membership.credential.raw, *membership.issuers)
+        chain = (membership.credential.raw, membership.issuers[0])
         self._context = replace(self._context, membership=membership, chain=chain)
         if self._driver is not None:
             self._driver.become(registrar_node(self._context))
