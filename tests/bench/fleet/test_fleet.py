@@ -1,5 +1,6 @@
 """The bench as a user runs it: small and whole, a thousand once, and nothing is left running when it is cut short."""
 
+import contextlib
 import json
 import os
 import signal
@@ -71,12 +72,23 @@ def until(what: str, done: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
+def hears_interrupts() -> None:
+    """Undo what a shell does for jobs in the background: they, and what they start, are deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("how", "status"), [("interrupt", {1, 130}), ("terminate", {3}), ("a dead relay", {3})])
 def test_nothing_is_left_running_when_it_is_cut_short(tmp_path: Path, how: str, status: set[int]) -> None:
     kept = tmp_path / "fleet"
     arguments = ["--devices", "6", "--sessions", "4000", "--keep", str(kept)]  # more than it can open meanwhile
-    bench = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    bench = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=hears_interrupts,  # noqa: PLW1509  no thread runs here
+    )
+    roles: dict[int, str] = {}
     try:
         until("the fleet does not start", (kept / "south" / "street.sock").exists, SETUP_S)
         until("not all roles run", lambda: len(children(bench.pid)) >= 7, SETUP_S)
@@ -92,6 +104,9 @@ def test_nothing_is_left_running_when_it_is_cut_short(tmp_path: Path, how: str, 
     finally:
         bench.kill()
         bench.wait()
+        for pid in roles if bench.returncode not in status else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     assert bench.returncode in status, errors.decode()
     assert "Traceback" not in errors.decode()
     until("roles are left", lambda: not any(map(lives, roles)), 10)
