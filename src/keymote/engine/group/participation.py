@@ -205,7 +205,7 @@ def heard_round1(
             refused.append(Refused(peer, fault.code, fault.what))
     if hall is phase.hall:
         return cell, refused
-    phase = replace(phase, hall=hall, asking=Asking.after_progress(now, phase.asking.left))
+    phase = replace(phase, hall=hall, asking=Asking.after_progress(now))
     cell, outputs = _contributed(replace(cell, phase=phase), phase, party, now, entropy)
     return cell, [*refused, *outputs]
 
@@ -263,7 +263,7 @@ def heard_round2(
             refused.append(Refused(peer, fault.code, fault.what))
     if hall is phase.hall:
         return cell, refused
-    phase = replace(phase, hall=hall, asking=Asking.after_progress(now, phase.asking.left))
+    phase = replace(phase, hall=hall, asking=Asking.after_progress(now))
     cell, outputs = _derived(replace(cell, phase=phase), phase, now)
     return cell, [*refused, *outputs]
 
@@ -298,7 +298,8 @@ def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:
     mk = ring.master_key(gk_pub, th2, part.psk)
     tags = ring.tags(mk, run.sid, th2, run.held.kids)
     r3 = Round3(run.sid8, part.idx, tags[part.idx]).encode()
-    until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
+    patience = member_patience_s(run.n)
+    until, asking = now.mono + patience, Asking.throughout(now, patience)
     waiting = AwaitCommit(part, until, asking, mk, phase.th1, th2, ring.xor(tags), phase.claims, phase.r2, r3)
     cell = replace(cell, phase=waiting, payload=expect(cell.payload, run.claims.epoch))
     outputs = to_gateway(cell, r3)

@@ -36,14 +36,22 @@ def member_patience_s(n: int) -> float:
 
 
 class Asking(NamedTuple):
-    """When to ask next, and how often still."""
+    """When to ask next, how often still, and after how many seconds each time."""
 
     at: float
     left: int = MOST_ASKS
+    every_s: float = ASK_EVERY_S
 
     @classmethod
-    def after_progress(cls, now: Now, left: int = MOST_ASKS) -> "Asking":
-        return cls(now.mono + ASK_EVERY_S, left)
+    def after_progress(cls, now: Now) -> "Asking":
+        """Return the pace of a round in which something new was just heard."""
+        return cls(now.mono + ASK_EVERY_S)
+
+    @classmethod
+    def throughout(cls, now: Now, patience_s: float) -> "Asking":
+        """Return the pace of a wait without signs of progress: the questions last for all of it."""
+        every_s = max(ASK_EVERY_S, patience_s / MOST_ASKS)
+        return cls(now.mono + every_s, MOST_ASKS, every_s)
 
     @property
     def deadline(self) -> float | None:
@@ -53,7 +61,7 @@ class Asking(NamedTuple):
         return self.left > 0 and now.mono >= self.at
 
     def again(self, now: Now) -> "Asking":
-        return Asking(now.mono + ASK_EVERY_S, self.left - 1)
+        return Asking(now.mono + self.every_s, self.left - 1, self.every_s)
 
 
 class Pursuit(NamedTuple):
