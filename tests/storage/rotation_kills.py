@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from urllib.parse import quote
 
 import pytest
 from keyed_roles import ENTROPY, Role
@@ -81,7 +82,9 @@ def survives_every_kill(role: Role, ready: Path, step: int, to: str) -> int:
             with pytest.raises(CallerFault, match="was interrupted"):
                 role.use(home)
             rotate(role.place(home), "", ENTROPY)
-        elif not ended and role.place(home).key_uri.replace(home.name, ready.name) == named:  # it had not begun
+        elif (
+            not ended and role.place(home).key_uri.replace(quote(home.name), quote(ready.name)) == named
+        ):  # it had not begun
             assert role.use(home) == before
             rotate(role.place(home), to, ENTROPY)
         assert role.use(home) == before
