@@ -16,7 +16,7 @@ from typing import Any, Final
 from keymote.crypto.entropy import Entropy
 from keymote.engine.base import Answer, Item, Kind, Node, Now, Received, Step, Told
 from keymote.engine.context import Handshake, RegistrarPolicy
-from keymote.engine.enrolment.registrar import RegistrarCell
+from keymote.engine.enrolment.registrar_cell import RegistrarCell
 from keymote.engine.faces import (
     CloseSession,
     ResumeDevice,
@@ -29,7 +29,7 @@ from keymote.engine.faces import (
 from keymote.engine.group.faces import AskToLeave, ForgetGroup, Rekey
 from keymote.engine.group.ring_states import CollectR2, RingCell
 from keymote.engine.group.states import MembershipCell
-from keymote.engine.link import LinkBody
+from keymote.engine.link_faces import LinkBody
 from keymote.engine.member import ACTIVE, REVOKED
 from keymote.errors import PeerFault
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators

@@ -17,7 +17,7 @@ from keymote.crypto.suite import Suite
 from keymote.engine import hybrid as hybrid_profile
 from keymote.engine.context import RegistrarContext
 from keymote.engine.enrolment import device, registrar
-from keymote.engine.enrolment.registrar import AwaitDone, Code, RegistrarCell
+from keymote.engine.enrolment.registrar_cell import AwaitDone, Code, RegistrarCell
 from keymote.engine.faces import ExpectDevice
 from keymote.engine.pairwise import introduction, manager
 from keymote.engine.queries import Receipt

@@ -16,7 +16,7 @@ from keymote.engine import gate, link, member
 from keymote.engine.base import Report
 from keymote.engine.enrolment import registrar
 from keymote.engine.faces import RevokeDevice, SessionRevoked
-from keymote.engine.link import Window
+from keymote.engine.link_cell import Window
 from keymote.engine.member import ACTIVE, REVOKED
 from keymote.engine.pairwise import contribution, device, initiator, record, responder
 from keymote.engine.pairwise.parties import Parties, Shares
@@ -136,14 +136,14 @@ def no_window_no_counter(patch: pytest.MonkeyPatch) -> None:
 
 def counters_from_zero(patch: pytest.MonkeyPatch) -> None:
     """Load a link with its key and without a reserved block: the numbers begin anew at each start."""
-    load = link._load
+    load = link.load
 
     def forgetful(*given: Any) -> Any:
         cell = load(*given)
         standing = replace(cell.standing, doubtful=False, resumed=False)
         return replace(cell, tx_next=0, standing=standing)
 
-    patch.setattr(link, "_load", forgetful)
+    patch.setattr(link, "load", forgetful)
 
 
 # ------------------------------------------------------------------ credentials and shares

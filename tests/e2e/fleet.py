@@ -14,8 +14,8 @@ from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret
 from keymote.engine.base import MULTICAST, CellKey, Command, Now, Peer, Refused, Report, Send
-from keymote.engine.enrolment.device import Registered
-from keymote.engine.enrolment.registrar import RegistrarCell
+from keymote.engine.enrolment.device_cell import Registered
+from keymote.engine.enrolment.registrar_cell import RegistrarCell
 from keymote.engine.faces import (
     OWN_ENROLMENT,
     DeviceRevoked,

@@ -20,7 +20,7 @@ from keymote import cbor
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.secret import Secret
 from keymote.engine.enrolment import schedule as enrolment_schedule
-from keymote.engine.enrolment.device import Registered
+from keymote.engine.enrolment.device_cell import Registered
 from keymote.engine.faces import OWN_ENROLMENT
 from keymote.engine.pairwise import schedule as pairwise_schedule
 from keymote.host.ports import Store

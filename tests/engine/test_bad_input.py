@@ -17,7 +17,7 @@ import pytest
 from keymote import cbor
 from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.context import RegistrarPolicy
-from keymote.engine.enrolment.device import Registered
+from keymote.engine.enrolment.device_cell import Registered
 from keymote.engine.faces import (
     OWN_ENROLMENT,
     CloseSession,

@@ -10,8 +10,8 @@ from keymote import cbor
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.secret import Secret
 from keymote.engine.context import RegistrarPolicy, backoff_s
-from keymote.engine.enrolment.device import AwaitCred, AwaitHello, AwaitOffer, AwaitVpt, Registered
-from keymote.engine.enrolment.registrar import AwaitBind, AwaitDone, AwaitRegistration, AwaitShare, RegistrarCell
+from keymote.engine.enrolment.device_cell import AwaitCred, AwaitHello, AwaitOffer, AwaitVpt, Registered
+from keymote.engine.enrolment.registrar_cell import AwaitBind, AwaitDone, AwaitRegistration, AwaitShare, RegistrarCell
 from keymote.engine.faces import (
     GATE,
     OWN_ENROLMENT,
@@ -24,7 +24,8 @@ from keymote.engine.faces import (
     enrolment_of,
 )
 from keymote.engine.gate import COOKIE_KEY_S
-from keymote.engine.link import LinkCell, link_to_device
+from keymote.engine.link_cell import LinkCell
+from keymote.engine.link_faces import link_to_device
 from keymote.errors import ErrorCode
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
 from keymote.lab.simulator import Datagram

@@ -13,23 +13,10 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suites import suite_by_id
 from keymote.engine.base import CellKey, Due, Kind, Now, Received, Refused, Send, Tell, Told
 from keymote.engine.faces import Announce
-from keymote.engine.link import (
-    ANNOUNCED_AGAIN_S,
-    ANNOUNCED_DAILY_S,
-    BLOCK,
-    JUMP,
-    LONGEST_PAUSE_S,
-    MAX_AGE_S,
-    MAX_RECORDS,
-    OLD_KEY_S,
-    Install,
-    LinkBody,
-    LinkCell,
-    SealBody,
-    StepEpoch,
-    link_kind,
-    link_to_manager,
-)
+from keymote.engine.link import MAX_AGE_S, MAX_RECORDS, link_kind
+from keymote.engine.link_cell import ANNOUNCED_AGAIN_S, ANNOUNCED_DAILY_S, BLOCK, LONGEST_PAUSE_S, LinkCell
+from keymote.engine.link_epochs import JUMP, OLD_KEY_S
+from keymote.engine.link_faces import Install, LinkBody, SealBody, StepEpoch, link_to_manager
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of

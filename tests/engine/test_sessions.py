@@ -21,7 +21,7 @@ from keymote.engine.faces import (
     peer_manager,
     session_of,
 )
-from keymote.engine.link import OWN_LINK, LinkBody, SealBody, link_to_device, link_to_manager
+from keymote.engine.link_faces import OWN_LINK, LinkBody, SealBody, link_to_device, link_to_manager
 from keymote.engine.nmauth import nmauth_of
 from keymote.engine.pairwise.parties import opened_shares
 from keymote.engine.pairwise.register import Dead, Register

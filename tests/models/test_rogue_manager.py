@@ -6,7 +6,7 @@ rogue manager says in its own name that it issued a credential to d2, which it m
 
 from dataclasses import replace
 
-from keymote.engine.link import link_to_device
+from keymote.engine.link_faces import link_to_device
 from keymote.lab.attacks.catalogue import Effort
 from keymote.lab.attacks.stage import Mallory, Reaction, meeting
 from keymote.lab.scenes import identity

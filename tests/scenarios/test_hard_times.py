@@ -2,9 +2,10 @@
 
 import pytest
 
-from keymote.engine.enrolment.registrar import RegistrarCell
+from keymote.engine.enrolment.registrar_cell import RegistrarCell
 from keymote.engine.faces import Opened, Revive, RevokeDevice, RevokeSession, SessionClosed, enrolment_of, session_of
-from keymote.engine.link import LONGEST_PAUSE_S, OWN_LINK, LinkCell, link_to_device
+from keymote.engine.link_cell import LONGEST_PAUSE_S, LinkCell
+from keymote.engine.link_faces import OWN_LINK, link_to_device
 from keymote.engine.member import REVOKED
 from keymote.engine.pairwise.states import Open
 from keymote.errors import ErrorCode

@@ -23,7 +23,7 @@ from keymote.engine.faces import (
     session_of,
 )
 from keymote.engine.hybrid import published
-from keymote.engine.link import OWN_LINK, LinkBody, SealBody, link_to_manager
+from keymote.engine.link_faces import OWN_LINK, LinkBody, SealBody, link_to_manager
 from keymote.engine.pairwise.register import Register
 from keymote.engine.pairwise.states import AwaitShares
 from keymote.errors import ErrorCode

@@ -1,7 +1,7 @@
 """A device that enrols again: what is superseded, what the operator's word outlives, and that nobody is locked out."""
 
 from keymote.engine.base import Refused
-from keymote.engine.enrolment.registrar import AwaitRegistration, RegistrarCell
+from keymote.engine.enrolment.registrar_cell import AwaitRegistration, RegistrarCell
 from keymote.engine.faces import (
     DeviceRevoked,
     Enrolled,

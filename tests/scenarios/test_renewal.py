@@ -8,8 +8,8 @@ import pytest
 from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.base import Refused, Send, Told
 from keymote.engine.context import RegistrarPolicy
-from keymote.engine.enrolment.device import Registered
-from keymote.engine.enrolment.registrar import RegistrarCell
+from keymote.engine.enrolment.device_cell import Registered
+from keymote.engine.enrolment.registrar_cell import RegistrarCell
 from keymote.engine.faces import (
     OWN_ENROLMENT,
     CredentialRenewed,
@@ -22,7 +22,7 @@ from keymote.engine.faces import (
     enrolment_of,
     session_of,
 )
-from keymote.engine.link import SealBody, link_to_device
+from keymote.engine.link_faces import SealBody, link_to_device
 from keymote.engine.member import Member
 from keymote.engine.renewal import again_s, due_at
 from keymote.errors import ErrorCode

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret
-from keymote.engine.enrolment.device import AwaitCred, AwaitHello, AwaitOffer, AwaitVpt
-from keymote.engine.enrolment.registrar import RegistrarCell
+from keymote.engine.enrolment.device_cell import AwaitCred, AwaitHello, AwaitOffer, AwaitVpt
+from keymote.engine.enrolment.registrar_cell import RegistrarCell
 from keymote.engine.faces import (
     OWN_ENROLMENT,
     CloseSession,

@@ -16,7 +16,7 @@ from keymote.crypto.suite import SigningKey, Suite
 from keymote.engine.base import CellKey, Node, Peer, Report
 from keymote.engine.chain import Pin, Trust
 from keymote.engine.context import DeviceContext, Membership, RegistrarContext, RegistrarPolicy
-from keymote.engine.enrolment.device import Registered
+from keymote.engine.enrolment.device_cell import Registered
 from keymote.engine.faces import (
     GATE,
     OWN_ENROLMENT,

@@ -21,7 +21,7 @@ from keymote.device.sdk import Device
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.chain import Pin, Trust
 from keymote.engine.context import DeviceContext, Handshake
-from keymote.engine.enrolment.device import Registered
+from keymote.engine.enrolment.device_cell import Registered
 from keymote.engine.exports import PskForm
 from keymote.engine.faces import (
     OWN_ENROLMENT,
@@ -36,7 +36,8 @@ from keymote.engine.faces import (
     session_of,
 )
 from keymote.engine.label import parse_code
-from keymote.engine.link import OWN_LINK, LinkCell
+from keymote.engine.link_cell import LinkCell
+from keymote.engine.link_faces import OWN_LINK
 from keymote.engine.node import device_node
 from keymote.errors import CallerFault, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from keymote.engine.base import CellKey, Output, Tell, replace
 from keymote.engine.faces import session_of
-from keymote.engine.link import LinkBody, SealBody
+from keymote.engine.link_faces import LinkBody, SealBody
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Claims, SignedCredential
 from keymote.wire.enrolment import Error

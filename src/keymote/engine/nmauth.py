@@ -29,7 +29,7 @@ from keymote.engine.base import (
 from keymote.engine.context import ANSWER_CACHE_S, Membership, RegistrarContext
 from keymote.engine.faces import peer_manager
 from keymote.engine.hybrid import hybrid_key_of, open_kappa, seal_kappa
-from keymote.engine.link import Install, link_to_manager
+from keymote.engine.link_faces import Install, link_to_manager
 from keymote.engine.pairwise.parties import Repeat
 from keymote.engine.pairwise.schedule import Channel, Handshake, challenge, recover
 from keymote.engine.peer import Authenticated, Connect, NotAuthenticated

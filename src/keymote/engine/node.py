@@ -6,14 +6,16 @@ from typing import Final
 from keymote.engine.base import CellKey, Node, Peer
 from keymote.engine.context import DeviceContext, RegistrarContext
 from keymote.engine.enrolment.device import newcomer_kind
-from keymote.engine.enrolment.registrar import bind_alias, endpoint_alias, registrar_kind
+from keymote.engine.enrolment.registrar import registrar_kind
+from keymote.engine.enrolment.registrar_cell import bind_alias, endpoint_alias
 from keymote.engine.faces import GATE, OWN_ENROLMENT, enrolment_of, peer_manager, session_of
 from keymote.engine.gate import gate_kind
 from keymote.engine.group.faces import membership_of, ring_of
 from keymote.engine.group.gateway import ring_kind
 from keymote.engine.group.member import membership_kind
 from keymote.engine.group.party import Party
-from keymote.engine.link import OWN_LINK, link_kind
+from keymote.engine.link import link_kind
+from keymote.engine.link_faces import OWN_LINK
 from keymote.engine.nmauth import nmauth_kind, nmauth_of
 from keymote.engine.own import own_kind
 from keymote.engine.pairwise.device import device_session_kind

@@ -9,7 +9,7 @@ from keymote.crypto.entropy import Entropy
 from keymote.engine.base import CellKey, Durability, Item, Kind, Now, Output, Peer, Step, Tell, Told, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import DropManager
-from keymote.engine.link import Cut, LinkBody, SealBody, link_to_manager
+from keymote.engine.link_faces import Cut, LinkBody, SealBody, link_to_manager
 from keymote.engine.renewal import same_keys
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Role, SignedCredential, kid_of

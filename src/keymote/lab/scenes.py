@@ -28,7 +28,7 @@ from keymote.engine.context import (
     RegistrarPolicy,
     Tally,
 )
-from keymote.engine.enrolment.device import Registered
+from keymote.engine.enrolment.device_cell import Registered
 from keymote.engine.faces import (
     GATE,
     OWN_ENROLMENT,
@@ -47,7 +47,7 @@ from keymote.engine.faces import (
     enrolment_of,
     session_of,
 )
-from keymote.engine.link import OWN_LINK
+from keymote.engine.link_faces import OWN_LINK
 from keymote.engine.node import device_node, registrar_node
 from keymote.errors import CallerFault
 from keymote.lab.simulator import EPOCH, Build, Channel, Simulator

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from keymote.engine.base import CellKey, Command, Refused, Report
-from keymote.engine.enrolment.registrar import AwaitDone, AwaitRegistration, RegistrarCell
+from keymote.engine.enrolment.registrar_cell import AwaitDone, AwaitRegistration, RegistrarCell
 from keymote.engine.faces import (
     ExpectAgain,
     ExpectDevice,

@@ -10,7 +10,7 @@ from keymote.crypto.entropy import Entropy
 from keymote.engine.base import Ask, Now, Output, Refused, Tell, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import Alarm, CredentialRenewed
-from keymote.engine.link import SealBody, link_to_device
+from keymote.engine.link_faces import SealBody, link_to_device
 from keymote.engine.member import Member, Renewal
 from keymote.engine.queries import Receipt, RegisterCredential
 from keymote.engine.renewal import again_s, due_at

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self
 
 from keymote.crypto.suite import SigningKey, VerifyKey
 from keymote.engine.group.epoch import GroupEpoch, SenderMaterial
-from keymote.engine.link import Window
+from keymote.engine.link_cell import Window
 from keymote.engine.pairwise.record import MOST_FAILURES, MOST_RECORDS
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.gsec import (

@@ -8,7 +8,7 @@ from keymote.crypto.suite import Point
 from keymote.engine.base import Output, Refused, Step, Tell, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import OWN, enrolment_of, session_of
-from keymote.engine.link import SealBody
+from keymote.engine.link_faces import SealBody
 from keymote.engine.member import Asked, WantMember, refusal
 from keymote.engine.own import WantShareKey
 from keymote.engine.pairwise.register import Party, Register

@@ -29,7 +29,7 @@ from keymote.engine.faces import (
     RevokeSession,
     SessionClosed,
 )
-from keymote.engine.link import OWN_LINK, LinkBody, SealBody
+from keymote.engine.link_faces import OWN_LINK, LinkBody, SealBody
 from keymote.engine.pairwise import edhoc, initiator, record, responder
 from keymote.engine.pairwise.invitation import Begin, Invited, WantRevocation
 from keymote.engine.pairwise.parties import (

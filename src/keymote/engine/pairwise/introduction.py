@@ -7,7 +7,7 @@ from keymote.engine.base import CellKey, Now, Output, Refused, Step, Tell, repla
 from keymote.engine.context import Handshake, PostQuantum, RegistrarContext
 from keymote.engine.faces import OWN, SessionRegistered, enrolment_of, peer_manager, session_of
 from keymote.engine.hybrid import KAPPA_SIZE, hybrid_key_of, refuses
-from keymote.engine.link import SealBody
+from keymote.engine.link_faces import SealBody
 from keymote.engine.member import Asked, RememberSession, WantMember, refusal
 from keymote.engine.own import WantShareKey
 from keymote.engine.pairwise import contribution

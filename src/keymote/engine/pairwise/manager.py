@@ -19,7 +19,7 @@ from keymote.engine.base import (
 )
 from keymote.engine.context import RegistrarContext
 from keymote.engine.hybrid import refuses
-from keymote.engine.link import LinkBody, SealBody
+from keymote.engine.link_faces import LinkBody, SealBody
 from keymote.engine.member import ACTIVE, Asked, DeviceGone, Member, MemberIs, NoSuchMember, Superseded, refusal
 from keymote.engine.own import ShareKeyIs
 from keymote.engine.pairwise import contribution, introduction, relay, revocation

@@ -7,7 +7,7 @@ from keymote.crypto import seal
 from keymote.crypto.suite import Point, Suite, VerifyKey
 from keymote.engine.base import Now, Output, Peer, Send, Tell, replace
 from keymote.engine.context import SESSION_TIMEOUTS_S, DeviceContext, Handshake, Membership
-from keymote.engine.link import OWN_LINK, Forward, SealBody
+from keymote.engine.link_faces import OWN_LINK, Forward, SealBody
 from keymote.engine.pairwise.schedule import share_context
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.credential import Role, SignedCredential, kid_of

@@ -8,7 +8,7 @@ from keymote import cbor
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point
 from keymote.engine.base import CellKey, Peer
-from keymote.engine.link import link_to_device
+from keymote.engine.link_faces import link_to_device
 from keymote.engine.member import Member
 from keymote.wire.cose import Sign1
 from keymote.wire.credential import Claims, SignedCredential, kid_of

@@ -3,7 +3,7 @@
 from typing import Final
 
 from keymote.engine.base import CellKey, Peer, Step, Tell, replace
-from keymote.engine.link import Forward
+from keymote.engine.link_faces import Forward
 from keymote.engine.pairwise.register import Register
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.pairwise import (

@@ -6,7 +6,7 @@ from keymote.crypto.secret import equal
 from keymote.engine.base import Ask, Now, Output, Step, Tell, replace
 from keymote.engine.context import RegistrarContext
 from keymote.engine.faces import SessionRevoked
-from keymote.engine.link import SealBody, link_to_device
+from keymote.engine.link_faces import SealBody, link_to_device
 from keymote.engine.pairwise.register import REPEATED_S, Dead, Register
 from keymote.engine.queries import ReportRevocation
 from keymote.errors import ErrorCode, PeerFault

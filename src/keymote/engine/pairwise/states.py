@@ -10,7 +10,7 @@ from keymote.engine.edhoc.initiator import AwaitMessage2 as EdhocCaller
 from keymote.engine.edhoc.initiator import AwaitMessage4 as EdhocProven
 from keymote.engine.edhoc.responder import AwaitMessage3 as EdhocAnswered
 from keymote.engine.faces import OpenSession
-from keymote.engine.link import Window
+from keymote.engine.link_cell import Window
 from keymote.engine.pairwise.parties import Parties, Repeat, Replies, Shares
 from keymote.engine.pairwise.schedule import Agreeing, Agreement, Channel, Handshake
 from keymote.wire.pairwise import Shresp

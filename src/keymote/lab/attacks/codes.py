@@ -5,7 +5,7 @@ from typing import Final
 
 from keymote import cbor
 from keymote.crypto.secret import Secret, equal
-from keymote.engine.enrolment.registrar import AwaitDone
+from keymote.engine.enrolment.registrar_cell import AwaitDone
 from keymote.engine.enrolment.schedule import Run, generator, opening
 from keymote.engine.faces import enrolment_of
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Fails, Outcome, Succeeds, held

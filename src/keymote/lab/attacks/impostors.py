@@ -13,7 +13,7 @@ from keymote.crypto.kdf import Transcript
 from keymote.crypto.secret import Secret
 from keymote.crypto.sign import SigningKey
 from keymote.crypto.suite import Point, Suite
-from keymote.engine.enrolment.registrar import AwaitBind, AwaitDone, AwaitRegistration, RegistrarCell
+from keymote.engine.enrolment.registrar_cell import AwaitBind, AwaitDone, AwaitRegistration, RegistrarCell
 from keymote.engine.enrolment.schedule import Run, generator, opening
 from keymote.engine.faces import GATE, HelloIs, SayHello, enrolment_of
 from keymote.lab.attacks.stage import Mallory, Reaction, type_of

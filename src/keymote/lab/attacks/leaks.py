@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from keymote import cbor
 from keymote.crypto.suite import Point, Suite
 from keymote.engine.faces import CloseSession, session_of
-from keymote.engine.link import LinkCell
+from keymote.engine.link_cell import LinkCell
 from keymote.engine.pairwise.schedule import Channel, Handshake, recover
 from keymote.errors import PeerFault
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Fails, Outcome, Succeeds, held

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from keymote.crypto.secret import Secret
-from keymote.engine.enrolment.registrar import AwaitBind
+from keymote.engine.enrolment.registrar_cell import AwaitBind
 from keymote.engine.faces import Alarm, ExpectDevice, enrolment_of
 from keymote.errors import PeerFault
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Fails, Outcome, Succeeds, held

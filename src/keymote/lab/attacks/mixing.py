@@ -6,7 +6,7 @@ from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point
 from keymote.engine.faces import CloseSession, session_of
-from keymote.engine.link import OWN_LINK, link_to_device
+from keymote.engine.link_faces import OWN_LINK, link_to_device
 from keymote.engine.pairwise.register import Register
 from keymote.engine.pairwise.schedule import Handshake, challenge, recover
 from keymote.engine.pairwise.states import AwaitA3, AwaitFin, AwaitShares

@@ -3,7 +3,8 @@
 from keymote import cbor
 from keymote.crypto.suite import Suite
 from keymote.engine.faces import RevokeSession, session_of
-from keymote.engine.link import LinkCell, link_to_device
+from keymote.engine.link_cell import LinkCell
+from keymote.engine.link_faces import link_to_device
 from keymote.engine.pairwise.register import Dead, Register
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Fails, Outcome, Succeeds, held
 from keymote.lab.attacks.paper import paper

@@ -6,7 +6,7 @@ from itertools import combinations
 from keymote import cbor
 from keymote.crypto.suite import Point, Suite
 from keymote.engine.faces import RevokeDevice, enrolment_of
-from keymote.engine.link import link_to_device
+from keymote.engine.link_faces import link_to_device
 from keymote.engine.pairwise.register import Register
 from keymote.engine.pairwise.schedule import share_scalar
 from keymote.engine.pairwise.states import AwaitA3, AwaitA4, AwaitShares

@@ -13,7 +13,7 @@ from keymote import cbor
 from keymote.crypto.secret import Secret
 from keymote.engine.base import CellKey, Peer, Refused, Send, Told
 from keymote.engine.faces import ExpectDevice, SessionClosed, SessionKeys, enrolment_of
-from keymote.engine.link import SealBody
+from keymote.engine.link_faces import SealBody
 from keymote.errors import PeerFault
 from keymote.lab.attacks.catalogue import Effort
 from keymote.lab.scenes import HOMES, Scene, identity, two_operators

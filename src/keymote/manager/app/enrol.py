@@ -12,7 +12,7 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey
 from keymote.engine.base import CellKey, Peer, Report
 from keymote.engine.context import DeviceContext
-from keymote.engine.enrolment.device import AwaitCred
+from keymote.engine.enrolment.device_cell import AwaitCred
 from keymote.engine.faces import OWN_ENROLMENT, Enrolled, EnrolmentFailed, Provision
 from keymote.engine.node import device_node
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable

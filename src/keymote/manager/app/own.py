@@ -12,7 +12,8 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
 from keymote.engine.base import CellKey
 from keymote.engine.context import DeviceContext, Membership
-from keymote.engine.enrolment.device import Registered, newcomer_kind
+from keymote.engine.enrolment.device import newcomer_kind
+from keymote.engine.enrolment.device_cell import Registered
 from keymote.engine.faces import OWN_ENROLMENT
 from keymote.errors import CallerFault
 from keymote.host.ports import Write
