@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import group_vectors
 from keymote import cbor
 from keymote.crypto import dleq, seal
 from keymote.crypto.entropy import Entropy, SeededEntropy
@@ -83,7 +84,7 @@ def files() -> list[tuple[str, str]]:
 
 
 def vectors(suite: Suite) -> dict[str, object]:
-    """Return the parts kdf, transcript, A_enrol and A_session of one fleet."""
+    """Return the parts kdf, transcript, A_enrol and A_session of one fleet, and the runs of two rings."""
     entropy = SeededEntropy(b"keymote/selftest/%d" % suite.id)
     nc = suite.generate_signing_key(entropy)
     nc_id = entropy.draw(8)
@@ -100,6 +101,7 @@ def vectors(suite: Suite) -> dict[str, object]:
         "transcript": _transcript(suite, entropy),
         "A_enrol": first.part,
         "A_session": session(suite, entropy, managers, first, second),
+        **group_vectors.parts(suite, entropy),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,10 @@ from keymote.selftest import derivation, known_answers
 from keymote.selftest.checks import Checks
 from keymote.selftest.document import Document, load, parse
 from keymote.selftest.enrolment import enrolment
+from keymote.selftest.group import group
 from keymote.selftest.session import session
 from keymote.selftest.traps import traps
+from keymote.wire.group import FEWEST, MOST
 
 Examiner = Callable[[Document, Checks, Mapping[int, Suite]], object]
 
@@ -24,6 +27,7 @@ EXAMINERS: Final[Mapping[str, Mapping[str, Examiner]]] = {
         "transcript": derivation.transcript,
         "A_enrol": enrolment,
         "A_session": session,
+        **{part: partial(group, part) for part in (f"B_n{n}" for n in range(FEWEST, MOST + 1))},
     },
     "known-answers": {
         "aead": known_answers.aead,
