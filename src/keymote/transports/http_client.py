@@ -6,7 +6,7 @@ credential it asks for a certificate and makes a client with it, which does the 
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from keymote.engine.queries import (
 from keymote.errors import Unavailable
 from keymote.transports.http_caller import HttpCaller, Introduced, found_of, introduce, manager_of
 from keymote.transports.tls import client_context
-from keymote.wire import admin
+from keymote.wire import admin, admin_groups
 
 __all__ = ["CoordinatorClient", "Introduced", "introduce"]
 
@@ -122,6 +122,20 @@ class CoordinatorClient:
     async def acknowledge(self, upto: int) -> None:
         """Say that every event up to this one was acted on."""
         await self._caller.request("POST", f"{admin.API}/acks", body=admin.encode(admin.Acknowledge(upto)))
+
+    # Groups that it leads
+
+    async def charter(self, gid: bytes) -> admin_groups.CharterView:
+        """Return what should be of a group that this manager leads; PeerFault E_NOSHARE when another one leads it."""
+        return await self._caller.get(f"{admin.API}/groups/{gid.hex()}/charter", admin_groups.CharterView)
+
+    async def report_groups(self, gid: bytes, items: Sequence[admin_groups.GroupReport]) -> admin_groups.ReportsTaken:
+        """Hand in one batch (`admin_groups.batches`) of reports on a group, oldest first; again is once."""
+        body = admin.encode(admin_groups.GroupReports(list(items)))
+        answer = await self._caller.request("POST", f"{admin.API}/groups/{gid.hex()}/reports", body=body)
+        return admin.decode(answer, admin_groups.ReportsTaken)
+
+    # Events
 
     async def events(self, after: int) -> AsyncIterator[admin.EventView]:
         """Yield events behind the cursor `after`, in order and until this is closed; reconnects with growing pauses.
