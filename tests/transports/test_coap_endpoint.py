@@ -19,6 +19,10 @@ POST_K = ((Option.URI_PATH, b"k"), (Option.CONTENT_FORMAT, uint(OCTETS)))
 LID = b"\x01" * 8
 
 
+HELLO, START = b"\x86\x01hello", b"\x82\x18\x20start"
+"""What begins as these messages do: the endpoint looks no further."""
+
+
 def link_record(seq: int, size: int = 40) -> bytes:
     return cbor.encode_array(18, LID, 0, seq, bytes(size))
 
@@ -106,7 +110,7 @@ async def test_further_answers_follow_as_requests_of_their_own(opened) -> None:
     assert sorted(data for _, data in await heard_by_a.until(3)) == [b"one", b"three", b"two"]
 
 
-@pytest.mark.parametrize("size", [512, 513, 1024, 1025, 1280, 2048])
+@pytest.mark.parametrize("size", [512, 513, 1024, 1025, 1280, 2048, 8192])
 async def test_long_datagrams_go_in_blocks_both_ways(opened, size: int) -> None:
     a, heard_by_a = await opened()
     b, heard_by_b = await opened()
@@ -254,7 +258,7 @@ async def test_bytes_that_are_no_message_are_ignored_and_pings_answered(opened, 
 
 async def test_a_body_longer_than_any_message_is_refused(opened, raw: Raw) -> None:
     b, heard = await opened()
-    for num in range(5):
+    for num in range(8192 // 512 + 1):
         block = (Option.BLOCK1, uint(num << 4 | 8 | 5))
         response = await raw.ask(b, CoapMessage(Kind.CON, Code.POST, num, b"", (*POST_K, block), bytes(512)))
     assert response.code == Code.TOO_LARGE
@@ -276,9 +280,9 @@ async def test_aiocoap_exchanges_long_datagrams_and_reads_what_we_serve(opened) 
         assert heard.heard[0][1] == body
         core = await client.request(aiocoap.Message(code=aiocoap.GET, uri=f"{b.address}/.well-known/core")).response
         assert (core.payload, int(core.opt.content_format)) == (CORE_LINKS, 40)
-        b.send(MULTICAST, b"hello bytes", None)
+        b.send(MULTICAST, HELLO, None)
         hello = await client.request(aiocoap.Message(code=aiocoap.GET, uri=f"{b.address}/k")).response
-        assert hello.payload == b"hello bytes"
+        assert hello.payload == HELLO
     finally:
         await client.shutdown()
 
@@ -290,27 +294,59 @@ async def test_everybody_in_the_group_hears_a_hello_and_knows_where_it_came_from
     group = Group(port=free_udp_port)
     manager, _ = await opened(group=group)
     devices = [await opened(group=group, listen=True) for _ in range(3)]
-    manager.send(MULTICAST, b"hello", None)
+    manager.send(MULTICAST, HELLO, None)
     for _, heard in devices:
-        assert await heard.until(1) == [(manager.address, b"hello")]
+        assert await heard.until(1) == [(manager.address, HELLO)]
 
 
 async def test_a_device_that_comes_late_asks_the_group(opened, free_udp_port: int) -> None:
     group = Group(port=free_udp_port)
     managers = [(await opened(group=group, listen=True))[0] for _ in range(2)]
     for manager in managers:
-        manager.send(MULTICAST, manager.address.encode(), None)
+        manager.send(MULTICAST, HELLO + manager.address.encode(), None)
     device, heard = await opened(group=group, listen=True)
     device.solicit()
-    assert sorted(await heard.until(2)) == sorted((manager.address, manager.address.encode()) for manager in managers)
+    assert sorted(await heard.until(2)) == sorted(
+        (manager.address, HELLO + manager.address.encode()) for manager in managers
+    )
+
+
+async def test_what_is_for_a_ring_is_heard_by_managers_too_and_is_no_hello(opened, free_udp_port: int) -> None:
+    group = Group(port=free_udp_port)
+    manager, at_manager = await opened(group=group, listen=True)
+    manager.send(MULTICAST, HELLO, None)
+    meters = [await opened() for _ in range(2)]
+    for meter, _ in meters:
+        await meter.attend(group)
+    manager.send(MULTICAST, START, None)
+    for _, heard in meters:
+        assert await heard.until(1) == [(manager.address, START)]
+    meters[0][0].send(MULTICAST, START, None)
+    assert await at_manager.until(1) == [(meters[0][0].address, START)]
+    assert await meters[1][1].until(2) == [(manager.address, START), (meters[0][0].address, START)]
+    assert len(meters[0][1].heard) == 1  # nobody hears itself
+    meters[1][0].discover(manager.address)
+    assert (await meters[1][1].until(3))[2] == (manager.address, HELLO)
+
+
+async def test_who_attends_another_group_leaves_the_one_before(opened, free_udp_port: int) -> None:
+    before, after = Group(port=free_udp_port), Group("224.0.1.188", free_udp_port)
+    speakers = {group: (await opened(group=group))[0] for group in (before, after)}
+    meter, heard = await opened()
+    await meter.attend(before)
+    await meter.attend(after)
+    await meter.attend(after)
+    speakers[before].send(MULTICAST, START, None)
+    speakers[after].send(MULTICAST, START, None)
+    assert await heard.until(1) == [(speakers[after].address, START)]
 
 
 async def test_one_manager_can_be_asked_for_its_hello(opened) -> None:
     manager, _ = await opened()
     device, heard = await opened()
-    manager.send(MULTICAST, b"hello", None)
+    manager.send(MULTICAST, HELLO, None)
     device.discover(manager.address)
-    assert await heard.until(1) == [(manager.address, b"hello")]
+    assert await heard.until(1) == [(manager.address, HELLO)]
 
 
 # ------------------------------------------------------------------ inbox

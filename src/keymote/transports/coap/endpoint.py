@@ -15,7 +15,7 @@ from keymote.transports.coap.inbox import MAX_INBOXES, Inbox, decode_answer, enc
 from keymote.transports.coap.message import OCTETS, CoapMessage, Code, Kind, Option, empty, uint
 from keymote.transports.coap.multicast import Group, GroupListener, allow_sending
 from keymote.transports.coap.requests import Requests, Timing
-from keymote.transports.coap.responses import Receive, Responses
+from keymote.transports.coap.responses import Receive, Responses, is_hello
 
 DEFAULT_PORT: Final = 5683
 RECEIVE_BUFFER: Final = 1 << 20
@@ -85,6 +85,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
     def __init__(self, receive: Receive, timing: Timing, group: Group | None) -> None:
         self._receive = receive
         self._group = group
+        self._ring = group
         self._loop = asyncio.get_running_loop()
         self._mid = secrets.randbelow(1 << 16)
         self._hello = b""
@@ -92,6 +93,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         self._lids: dict[Peer, bytes] = {}
         self._solicited = b""
         self._listener: GroupListener | None = None
+        self._attending: GroupListener | None = None
         self._application: Application | None = None
         self._polls: set[asyncio.Task[None]] = set()
         self._transport: asyncio.DatagramTransport | None = None
@@ -166,10 +168,13 @@ class CoapEndpoint(asyncio.DatagramProtocol):
     # ------------------------------------------------------------------ the link
 
     def send(self, peer: Peer, data: bytes, failed: Callable[[], None] | None) -> None:
-        """Carry one datagram; to `MULTICAST` it goes unconfirmed, and stays what `GET /k` answers."""
+        """Carry one datagram; to `MULTICAST` it goes unconfirmed, and a HELLO stays what `GET /k` answers."""
         if peer == MULTICAST:
-            self._hello = data
-            self._announce(data)
+            if is_hello(data):
+                self._hello = data
+                self._announce(data, self._group)
+            else:
+                self._announce(data, self._ring)
             return
         lid = self._box_of(peer, data)
         if lid is not None and self.inbox.expects_reader(lid, self._loop.time()):
@@ -184,6 +189,21 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             partial(self._answered, peer),
             partial(self._undelivered, lid, data, failed),
         )
+
+    async def attend(self, group: Group) -> None:
+        """Send what is for everybody in a ring to `group` from now on, and hear it there.
+
+        Raises:
+            Unavailable: this machine cannot join the group.
+        """
+        if group == self._ring and self._listener is not None:
+            return
+        assert self._transport is not None
+        listener = await GroupListener.join(group, self._heard_by_all)
+        allow_sending(self._transport.get_extra_info("socket"), group)
+        if self._attending is not None:
+            self._attending.close()
+        self._ring, self._attending = group, listener
 
     def discover(self, peer: Peer, failed: Callable[[], None] | None = None) -> None:
         """Ask one endpoint for its HELLO (`GET /k`); it arrives as a datagram of that peer."""
@@ -229,8 +249,9 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         for task in self._polls:
             task.cancel()
         self._requests.close()
-        if self._listener is not None:
-            self._listener.close()
+        for listener in (self._listener, self._attending):
+            if listener is not None:
+                listener.close()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -272,6 +293,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
     def _heard_by_all(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._transport is None or addr[:2] == self.socket_address:
             return
+        self.traffic.count(data)
         try:
             self._responses.heard_by_all(peer_of(addr), CoapMessage.decode(data))
         except PeerFault:
@@ -282,9 +304,11 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self.traffic.count(data)
             self._transport.sendto(data, address_of(peer))
 
-    def _announce(self, data: bytes) -> None:
-        if self._transport is not None and self._group is not None:
-            self._transport.sendto(self._unconfirmed(data), (self._group.address, self._group.port))
+    def _announce(self, data: bytes, group: Group | None) -> None:
+        if self._transport is not None and group is not None:
+            datagram = self._unconfirmed(data)
+            self.traffic.count(datagram)
+            self._transport.sendto(datagram, (group.address, group.port))
 
     def _unconfirmed(self, data: bytes) -> bytes:
         options = ((Option.URI_PATH, b"k"), (Option.CONTENT_FORMAT, uint(OCTETS)))

@@ -49,7 +49,7 @@ def decode_fetch(body: bytes) -> tuple[bytes, int]:
 
 def decode_answer(answer: bytes) -> tuple[int, list[bytes]]:
     """Return the number to ask for next and the datagrams of an inbox's answer; E_FORMAT for anything else."""
-    match cbor.decode_array(answer, max_size=2 * cbor.MAX_SIZE_LARGE):
+    match cbor.decode_array(answer, max_size=cbor.MAX_SIZE_BUNDLE):
         case [int(following), list(datagrams)] if type(following) is int and following >= 0:
             if all(isinstance(datagram, bytes) for datagram in datagrams):
                 return following, [datagram for datagram in datagrams if isinstance(datagram, bytes)]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from keymote.cbor import MAX_SIZE_BUNDLE
 from keymote.engine.base import Peer
 from keymote.errors import ErrorCode, PeerFault
 from keymote.transports.coap.message import (
@@ -22,7 +23,7 @@ from keymote.transports.coap.message import (
     uint,
 )
 
-MAX_ANSWER: Final = 4096
+MAX_ANSWER: Final = MAX_SIZE_BUNDLE
 """Bytes that the blocks of one answer may add up to."""
 
 

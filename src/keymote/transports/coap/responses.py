@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from keymote.cbor import MAX_SIZE_BUNDLE
 from keymote.engine.base import Peer, Report, Send
 from keymote.errors import PeerFault
 from keymote.transports.coap.inbox import Inbox
@@ -25,6 +26,7 @@ from keymote.transports.coap.message import (
     Option,
     uint,
 )
+from keymote.wire.enrolment import Hello
 
 Settled = Callable[[Sequence[Send | Report] | Exception], None]
 
@@ -37,8 +39,8 @@ class Receive(Protocol):
 
 CORE_LINKS: Final = b'</k>;rt="keymote";ct=60,</k/inbox>;rt="keymote.inbox";ct=60'
 """What `/.well-known/core` says (RFC 6690)."""
-MAX_BODY: Final = 2048
-"""Bytes of the longest datagram (Triad-1 1.2.1)."""
+MAX_BODY: Final = MAX_SIZE_BUNDLE
+"""Bytes of the longest datagram: a bundle of a ring's round (docs/decisions/0140)."""
 REMEMBERED_S: Final = 45.0
 """Longest time over which a client repeats a request (RFC 7252 MAX_TRANSMIT_SPAN)."""
 MAX_REMEMBERED: Final = 4096
@@ -60,6 +62,11 @@ _UNDERSTOOD: Final = frozenset(
 )
 
 _Value = TypeVar("_Value")
+
+
+def is_hello(datagram: bytes) -> bool:
+    """Return whether this is a HELLO, by its first two bytes."""
+    return datagram[1:2] == bytes((Hello.mt,)) and datagram[0] & 0xE0 == 0x80
 
 
 class Remembered(Generic[_Value]):
@@ -162,13 +169,13 @@ class Responses:
             self._respond(peer, request, Code.BAD_REQUEST)
 
     def heard_by_all(self, peer: Peer, request: CoapMessage) -> None:
-        """Take what was sent to the group: the wish for a HELLO, which whoever has one answers, or a HELLO, which those who
-        have none of their own take and never answer on this layer (RFC 7252 8.2).
+        """Take what was sent to the group: the wish for a HELLO, which whoever has one answers; a HELLO, which those who
+        have none of their own take; a message of a ring. The last two are never answered on this layer (RFC 7252 8.2).
         """
         if request.kind is not Kind.NON or request.path != (b"k",):
             return
         own = self._hello()
-        if request.code == Code.POST and request.payload and not own:
+        if request.code == Code.POST and request.payload and not (own and is_hello(request.payload)):
             self._receive(peer, request.payload, None)
         elif request.code == Code.GET and own:
             self._respond(peer, request, Code.CONTENT, own)
