@@ -534,6 +534,24 @@ def test_GR43_the_silent_are_left_out_and_come_back_when_they_ask() -> None:
     assert_no_two_keys(made)
 
 
+@pytest.mark.parametrize("by", ["the gateway", "the authority"])
+def test_GR53_who_is_removed_while_absent_does_not_come_back(by: str) -> None:
+    made = running(4)
+    made.sim.hosts["m3"].lose_power()
+    made.ring(Rekey())
+    assert made.run(60.0) and made.members() == ["m0", "m1", "m2"]
+    gone, stay = made.people["m3"].kid, ["m0", "m1", "m2"]
+    if by == "the gateway":
+        made.ring(Amend(remove=(gone,), reason=4))
+    else:
+        made.ring(InstallRoster(made.roster(stay, ver=1000), reason=4))
+    made.sim.reboot("m3")
+    made.sim.run_for(60.0)
+    assert made.members() == stay and made.agreed(*stay)
+    assert made.active("m3") is None or made.active("m3").number < made.newest()  # type: ignore[union-attr]
+    assert {asked.kid for asked in made.sim.heard(GW, JoinAsked)} == {gone}
+
+
 def test_GR43_without_delegation_the_full_roster_is_tried_until_all_are_back() -> None:
     made = running(3, delegated=False)
     made.sim.hosts["m2"].lose_power()

@@ -237,6 +237,17 @@ def test_PO09_where_the_ring_cannot_exclude_the_policy_does_after_the_last_miss(
     )
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_PO04_who_is_revoked_while_absent_is_removed_for_good(restarted: bool) -> None:
+    state = formed(GroupPolicy(batch_s=3600), "a", "b", "c")
+    state, _ = decide(state, Missed(who("c"), excluded=True), MIDNIGHT + 60)
+    if restarted:
+        _, decisions = story(GroupPolicy(), (0, Revoked(who("c"))), (1, Rostered(who("a", "b"), absent=who("c"))))
+    else:
+        _, decisions = decide(state, Revoked(who("c")), MIDNIGHT + 61)
+    assert decisions == (Change(NOBODY, who("c"), Reason.COMPROMISE),)
+
+
 # ------------------------------------------------------------------ who asks
 
 
@@ -288,7 +299,7 @@ HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     st.builds(Asked, NAME),
     st.builds(Left, NAME, st.booleans()),
     st.builds(Missed, NAMES, st.booleans()),
-    st.builds(Rostered, NAMES),
+    st.builds(lambda members, absent: Rostered(members, absent - members), NAMES, NAMES),
     st.builds(Confirmed, NAMES),
     st.builds(Counted, st.integers(0, 20)),
     st.just(Passed()),
@@ -313,6 +324,7 @@ class Policies(RuleBasedStateMachine):
         self.state = GroupState(self.policy, MIDNIGHT)
         self.now = MIDNIGHT
         self.ring: Members | None = None
+        self.absent: Members = NOBODY
         self.revoked: Members = NOBODY
         self.evicted: Members = NOBODY
 
@@ -327,23 +339,25 @@ class Policies(RuleBasedStateMachine):
                 self.evicted |= members
             case Enlisted(members):
                 self.evicted -= members
-            case Rostered(_) | Left(_, True) | Missed(_, True) if self.ring is None:
+            case Rostered() | Left(_, True) | Missed(_, True) if self.ring is None:
                 return  # there is no ring that could say so
-            case Rostered(members) if len(members) < self.policy.fewest:
+            case Rostered(members, _) if len(members) < self.policy.fewest:
                 return
-            case Rostered(members):
-                self.ring = members
+            case Rostered(members, absent):
+                self.ring, self.absent = members, absent
             case Left(member, True) if self.ring is not None:
                 if len(self.ring - {member}) < self.policy.fewest:
                     return
                 self.ring -= {member}
+                self.absent -= {member}
             case Missed(members, True) if self.ring is not None:
                 if len(self.ring - members) < self.policy.fewest:
                     return
+                self.absent |= self.ring & members
                 self.ring -= members
         self.tell(happening)
         if isinstance(happening, Revoked | Evicted) and self.ring is not None:
-            assert not self.ring & happening.members  # PO-04: in the same breath
+            assert not (self.ring | self.absent) & happening.members  # PO-04: in the same breath
 
     @rule(seconds=st.sampled_from([1, 59, 60, 3600, 30_000, DAY_S, -DAY_S]))
     def time_passes(self, seconds: int) -> None:
@@ -375,12 +389,13 @@ class Policies(RuleBasedStateMachine):
                 self.ring = members
             case Change(add, remove, reason):
                 assert self.ring is not None and (add or remove) and not add & remove
-                assert remove <= self.ring and not add & self.ring
+                assert remove <= self.ring | self.absent and not add & self.ring
                 assert (reason is Reason.JOIN) == (not remove)
                 self.ring = (self.ring | add) - remove
+                self.absent -= add | remove
             case Dissolve(left):
                 assert self.ring is not None and left <= self.ring
-                self.ring = None
+                self.ring, self.absent = None, NOBODY
             case Renew():
                 assert self.ring is not None
             case Refuse(member, _):

@@ -72,6 +72,13 @@ def with_roster(cell: RingCell, new: Held, whole: bytes, delta: bytes, party: Pa
     return cell, [*outputs, *inside(cell, delta or whole)]
 
 
+def forgotten(cell: RingCell, kids: Iterable[bytes]) -> RingCell:
+    """Return the cell that waits for none of these any more: who was removed does not come back as one who was absent (GR-53)."""
+    gone = frozenset(kids)
+    absent = tuple(entry for entry in cell.lasting.absent if entry.kid not in gone)
+    return cell if absent == cell.lasting.absent else replace(cell, lasting=replace(cell.lasting, absent=absent))
+
+
 def readmitted(cell: RingCell, entry: Entry, party: Party, now: Now) -> RingStep | None:
     """Return the cell and messages after putting an absent member back on the roster; None where this gateway may not."""
     try:

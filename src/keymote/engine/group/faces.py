@@ -129,7 +129,10 @@ class FormRing(Command):
 
 @dataclass(frozen=True, slots=True)
 class InstallRoster(Command):
-    """To ring_of(gid): the RA's next roster, whole, and as a delta where there is one; a run with it begins at once."""
+    """To ring_of(gid): the RA's next roster, whole, and as a delta where there is one; a run with it begins at once.
+
+    Members who were absent and whom it lacks are removed.
+    """
 
     roster: bytes
     delta: bytes = b""
@@ -138,7 +141,10 @@ class InstallRoster(Command):
 
 @dataclass(frozen=True, slots=True)
 class Amend(Command):
-    """To ring_of(gid): sign the next roster under the delegation, and begin a run with it. CallerFault without one."""
+    """To ring_of(gid): sign the next roster under the delegation, and begin a run with it. CallerFault without one.
+
+    `remove` may name absent members, too: they are then let in by nobody's JOINREQ alone.
+    """
 
     add: tuple[Entry, ...] = ()
     remove: tuple[bytes, ...] = ()

@@ -23,7 +23,7 @@ from keymote.engine.base import (
 )
 from keymote.engine.group.announcing import announced, to_member
 from keymote.engine.group.charter import check_mode, merged, next_roster, with_delegation
-from keymote.engine.group.enlisting import RingStep, enlisted, readmitted, with_roster, without
+from keymote.engine.group.enlisting import RingStep, enlisted, forgotten, readmitted, with_roster, without
 from keymote.engine.group.faces import (
     HERE,
     Amend,
@@ -211,7 +211,7 @@ class _Steps:
                 entries = merged(left, add)
                 if not cell.lasting.charter.may_enlist(len(entries), party.wall(now)):
                     raise CallerFault("this gateway may not sign this roster", do="ask the roster authority")
-                cell, outputs = enlisted(cell, entries, party)
+                cell, outputs = enlisted(forgotten(cell, remove), entries, party)
                 return self._renewed(cell, outputs, reason, now, entropy)
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a ring")
@@ -226,6 +226,7 @@ class _Steps:
         if delta and next_roster(charter, cell.lasting.held, delta, keys, wall) != held:
             raise PeerFault(ErrorCode.E_ROSTER, "the delta makes another roster than the whole one")
         check_mode(held, charter.gw_kid, cell.lasting.plan.mode)
+        cell = forgotten(cell, (entry.kid for entry in cell.lasting.absent))
         cell, outputs = with_roster(cell, held, roster, delta, self.party)
         return self._renewed(cell, outputs, reason, now, entropy)
 
@@ -355,8 +356,7 @@ class _Steps:
     def _leaving(self, cell: RingCell, kid: bytes, now: Now, entropy: Entropy) -> RingStep:
         lasting = cell.lasting
         if lasting.held.position(kid) is None:
-            absent = tuple(entry for entry in lasting.absent if entry.kid != kid)
-            return replace(cell, lasting=replace(lasting, absent=absent)), [LeaveAsked(cell.gid, kid, granted=True)]
+            return forgotten(cell, [kid]), [LeaveAsked(cell.gid, kid, granted=True)]
         left = without(cell, [kid], self.party, now)
         if left is None:
             if not self.pace.allows((cell.gid, kid), now.mono, JOIN_REPORT_S):

@@ -151,9 +151,13 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Rostered:
-    """These, and no others, are on the roster that the ring holds: said after a start, and whenever it differs."""
+    """These, and no others, are on the roster that the ring holds; `absent`: whom it would let in again by itself.
+
+    Said after a start, and whenever it differs.
+    """
 
     members: Members
+    absent: Members = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Sign the next roster, or have it signed, and begin a run (`Amend`, `InstallRoster`)."""
+    """Sign the next roster, or have it signed, and begin a run (`Amend`, `InstallRoster`). `remove` may name absent members."""
 
     add: Members
     remove: Members

@@ -68,6 +68,11 @@ class GroupState:
     spent: bool = False
 
     @property
+    def absent(self) -> Members:
+        """Whom the ring has left out and would let in again."""
+        return frozenset(self.misses) - self.members
+
+    @property
     def wanted(self) -> Members:
         """Who is on the roster once everything that waits is done."""
         return (self.members | self.joining) - self.leaving
@@ -128,8 +133,8 @@ def _heard(state: GroupState, happening: Happening, now: int) -> Decided:
             return _left(state, member, now, granted=granted), ()
         case Missed(members, excluded):
             return _missed(state, members, now, excluded=excluded), ()
-        case Rostered(members):
-            return _rostered(state, members, now)
+        case Rostered(members, absent):
+            return _rostered(state, members, absent, now)
         case Confirmed(members):
             misses = {member: count for member, count in state.misses.items() if member not in members}
             return replace(state, misses=misses, epoch_at=now, spent=False), ()
@@ -153,7 +158,7 @@ def _enlisted(state: GroupState, members: Members, now: int) -> Decided:
 
 def _going(state: GroupState, members: Members, now: int, haste: Reason | None = None) -> GroupState:
     """Let these wait for the next change; one that cannot wait is made at once."""
-    here = members & state.members
+    here = members & (state.members | state.absent)
     misses = {member: count for member, count in state.misses.items() if member not in members}
     state = replace(state, joining=state.joining - members, leaving=state.leaving | here, misses=misses)
     if haste is not None and here:
@@ -193,18 +198,20 @@ def _missed(state: GroupState, members: Members, now: int, *, excluded: bool) ->
     return _waiting(replace(state, leaving=state.leaving | hopeless), now)
 
 
-def _rostered(state: GroupState, members: Members, now: int) -> Decided:
-    """Take over what the ring holds; somebody on it who is revoked or was evicted has to go at once."""
+def _rostered(state: GroupState, members: Members, absent: Members, now: int) -> Decided:
+    """Take over what the ring holds; somebody in it who is revoked or was evicted has to go at once."""
+    known = members | absent
     state = replace(
         state,
         formed=True,
         members=members,
         joining=state.joining - members,
-        leaving=state.leaving & members,
+        leaving=state.leaving & known,
+        misses={member: state.misses.get(member, 1) for member in known if member in absent or member in state.misses},
         epoch_at=state.epoch_at or now,
     )
-    state = _going(state, members & state.evicted, now, Reason.LEAVE)
-    return _going(state, members & state.revoked, now, Reason.COMPROMISE), ()
+    state = _going(state, known & state.evicted, now, Reason.LEAVE)
+    return _going(state, known & state.revoked, now, Reason.COMPROMISE), ()
 
 
 def _waiting(state: GroupState, now: int) -> GroupState:
