@@ -205,8 +205,7 @@ def heard_round2(cell: RingCell, stage: CollectR2, peer: Peer, data: bytes, part
     except PeerFault as fault:
         return _doubting(cell, stage, fault, peer, party, now)
     try:
-        sound2(run, claimed)
-        prove2(run, claimed.claims, stage.X, stage.th1)
+        prove2(run, idx, sound2(run, claimed), stage.X, stage.th1)
     except PeerFault as fault:
         return blamed(cell, run, idx, fault.code, data, party, now)
     cell = located(cell, run.held.entries[idx].kid, peer)

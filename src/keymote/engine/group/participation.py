@@ -226,8 +226,9 @@ def _contributed(cell: MembershipCell, phase: AwaitR1, party: Party, now: Now, e
         return replace(cell, phase=waiting), to_gateway(cell, need(run.sid8, What.R1, missing1(hall)))
     th1 = ring.th1_of(run.sid, [said.payload for said in heard])
     Y, dleq = ring.contribute(run.suite, part.idx, phase.x, X, th1, entropy)
-    r2 = write(party.signing, Round2Claims(run.sid8, part.idx, Y, dleq), th1)
-    own = sound2(run, read2(run, r2))
+    claims = Round2Claims(run.sid8, part.idx, Y, dleq)
+    payload2, r2 = claims.encode(), write(party.signing, claims, th1)
+    own = Heard2(payload2, Y, dleq)
     until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
     open_hall: tuple[Heard2 | None, ...] = (None,) * run.n
     waiting2 = AwaitR2(part, until, asking, phase.x, phase.claims, X, th1, r2, placed(open_hall, part.idx, own))  # type: ignore[arg-type]  # slots of R2
@@ -279,7 +280,7 @@ def _hear2(phase: AwaitR2, hall: Hall2, data: bytes, party: Party) -> Hall2:
     if part.scrutiny.round2:
         authenticate2(part.run, claimed, phase.th1, party.keys)
     if part.scrutiny.proofs:
-        prove2(part.run, claimed.claims, phase.X, phase.th1)
+        prove2(part.run, idx, heard, phase.X, phase.th1)
     return placed(hall, idx, heard)  # type: ignore[return-value]  # slots of R2
 
 

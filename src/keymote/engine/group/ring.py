@@ -53,7 +53,7 @@ def th2_of(th1: bytes, round2: Sequence[bytes]) -> bytes:
 class Contribution(NamedTuple):
     """What a member says in R2: Y_i and the 64 bytes c, s of its proof; both None in a ring of two."""
 
-    Y: bytes | None
+    Y: Point | None
     dleq: bytes | None
 
 
@@ -87,15 +87,16 @@ def contribute(suite: Suite, idx: int, x: Secret, X: Sequence[Point], th1: bytes
     return Contribution(Y, c + s)
 
 
-def check_contribution(suite: Suite, idx: int, X: Sequence[Point], Y: bytes, proof: bytes, th1: bytes) -> None:
-    """Return if the member at `idx` knows its x and computed Y with it; E_DLEQ (or E_POINT, E_FORMAT) otherwise.
+def check_contribution(suite: Suite, idx: int, X: Sequence[Point], Y: Point, proof: bytes, th1: bytes) -> None:
+    """Return if the member at `idx` knows its x and computed Y with it; E_DLEQ (or E_FORMAT) otherwise.
 
     Four scalar multiplications, on public values only: a gateway without the key names a cheater by it.
     """
     before, after = neighbours(idx, len(X))
     span = suite.sub(X[after], X[before])
     c, s = proof[:32], proof[32:]
-    dleq.verify(suite, c, s, suite.generator, X[idx], span, Y, _DLEQ_LABEL, _proof_ctx(th1, idx))
+    ctx = _proof_ctx(th1, idx)
+    dleq.verify_checked(suite, c, s, suite.generator, X[idx], span, Y, label=_DLEQ_LABEL, ctx=ctx)
 
 
 def _proof_ctx(th1: bytes, idx: int) -> bytes:

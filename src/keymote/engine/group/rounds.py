@@ -76,10 +76,11 @@ Hall1 = tuple[Slot1, ...]
 
 
 class Heard2(NamedTuple):
-    """An R2: what it signs, which holds the proof, and its Y (None in a ring of two)."""
+    """An R2: what it signs, and of that Y with its proof, c and s (both None in a ring of two)."""
 
     payload: bytes
     Y: Point | None
+    proof: bytes | None
 
 
 Hall2 = tuple[Heard2 | None, ...]
@@ -225,20 +226,20 @@ def sound2(run: Run, claimed: Claimed[Round2Claims]) -> Heard2:
     if run.n == FEWEST:
         if Y is not None or proof is not None:
             raise PeerFault(ErrorCode.E_FORMAT, "a ring of two has no Y")
-        return Heard2(claimed.payload, None)
+        return Heard2(claimed.payload, None, None)
     if Y is None or proof is None:
         raise PeerFault(ErrorCode.E_FORMAT, "R2 without Y in a ring of three or more")
-    return Heard2(claimed.payload, run.suite.check(Y))
+    return Heard2(claimed.payload, run.suite.check(Y), proof)
 
 
-def prove2(run: Run, claims: Round2Claims, X: Sequence[Point], th1: bytes) -> None:
-    """Return if the proof of a sound R2 holds; E_DLEQ."""
-    if claims.Y is None or claims.dleq is None:
+def prove2(run: Run, idx: int, heard: Heard2, X: Sequence[Point], th1: bytes) -> None:
+    """Return if the proof in the R2 of `idx` holds; E_DLEQ."""
+    if heard.Y is None or heard.proof is None:
         return
     try:
-        ring.check_contribution(run.suite, claims.idx, X, claims.Y, claims.dleq, th1)
+        ring.check_contribution(run.suite, idx, X, heard.Y, heard.proof, th1)
     except PeerFault as fault:
-        raise PeerFault(ErrorCode.E_DLEQ, f"idx {claims.idx} has not proven its Y") from fault
+        raise PeerFault(ErrorCode.E_DLEQ, f"idx {idx} has not proven its Y") from fault
 
 
 def missing2(hall: Hall2) -> Sequence[int]:
@@ -256,7 +257,7 @@ def culprits(run: Run, X: Sequence[Point], heard: Sequence[Heard2], th1: bytes) 
     found = []
     for idx, said in enumerate(heard):
         try:
-            prove2(run, Round2Claims.decode(said.payload, run.sizes), X, th1)
+            prove2(run, idx, said, X, th1)
         except PeerFault:
             found.append(idx)
     return tuple(found)
