@@ -39,6 +39,7 @@ format: $(STAMPS)/dev  ## bring the code into its one form
 bench: $(STAMPS)/dev  ## measure, beside the bare primitives and the peers
 	$(BIN)/keymote bench pairwise
 	$(BIN)/keymote bench edhoc
+	$(BIN)/keymote bench group
 
 peers:  ## install the real third-party programs that the peer tests drive (apt, needs root)
 	@test "$$(id -u)" = 0 || { echo "make peers installs $(PEERS) with apt: run it as root"; exit 1; }

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 ENROLMENT: Final = ("device", "manager")
 SESSION: Final = ("I", "R", "NM1", "NM2")
+GROUP: Final = ("member", "gateway")
 
 Counts = Counter[str]
 """Operation -> how often."""
@@ -38,6 +39,13 @@ def session(*, fast: bool, compact: bool) -> Mapping[str, Counts]:
             for operation, by in change.items():
                 counts[role][operation] += by
     return counts
+
+
+def group(n: int) -> Mapping[str, Counts]:
+    """Return the counts of a run of a ring of `n` >= 3 at level V1 in relay mode: role -> operation -> number."""
+    return {
+        role: Counter({operation: a + b * n for operation, (a, b) in _table()["group"][role].items()}) for role in GROUP
+    }
 
 
 def total(roles: Mapping[str, Counts]) -> Counts:
@@ -72,11 +80,12 @@ def _page() -> Iterator[str]:
         "",
         "<!-- written by tools/operations_doc.py from src/keymote/bench/operations.toml; a test compares -->",
         "",
-        "What Triad-1 prescribes for each role, derived from its text (2.4, 2.6, 2.8, with 1.2, 1.3, 1.7, 1.9, 1.10). The bench",
-        "multiplies these counts with the fastest vetted call of each operation, measured in the same run: that product is the",
-        "floor of `pairwise.session.cpu_ratio` and `pairwise.enrolment.cpu_ratio`. A test lets the engines run on a suite that",
-        "counts and fails when one of them calls more than stands here; fewer calls (an issuer's key is examined once, not at",
-        "every session) are welcome and do not change the floor.",
+        "What Triad-1 prescribes for each role, derived from its text (2.4, 2.6, 2.8, 3.1 to 3.6, with 1.2, 1.3, 1.7, 1.9,",
+        "1.10). The bench multiplies these counts with the fastest vetted call of each operation, measured in the same run:",
+        "that product is the floor of `pairwise.session.cpu_ratio`, `pairwise.enrolment.cpu_ratio` and",
+        "`group.member.cpu_ratio`. A test lets the engines run on a suite that counts and fails when one of them calls more",
+        "than stands here; fewer calls (an issuer's key is examined once, not at every session) are welcome and do not change",
+        "the floor.",
         "",
         "| operation | stands for |",
         "|---|---|",
@@ -102,6 +111,29 @@ def _page() -> Iterator[str]:
             yield from (f"### {'Fast' if fast else 'Normal'} path, {'compact' if compact else 'full'} PEERCRED", "")
             yield from _rows(session(fast=fast, compact=compact))
             yield ""
+    yield from (
+        "## Run of a ring",
+        "",
+        "From START to COMMIT (3.1, 3.4 to 3.6) for n >= 3 at level V1 under a relay gateway, with a roster that is held: one",
+        "member, and the gateway. The additions are those of 3.5, which closes the ring by a sum of its own.",
+        "",
+        "| operation | member | gateway | member, n = 25 | gateway, n = 25 |",
+        "|---|---|---|---|---|",
+    )
+    roles = _table()["group"]
+    for name in operations():
+        if any(name in roles[role] for role in GROUP):
+            terms = [roles[role].get(name, (0, 0)) for role in GROUP]
+            cells = [*(_term(a, b) for a, b in terms), *(str(a + 25 * b) for a, b in terms)]
+            yield f"| `{name}` | {' | '.join(cells)} |"
+
+
+def _term(a: int, b: int) -> str:
+    """Return a + b n as people write it."""
+    if not b:
+        return str(a)
+    n = "n" if b == 1 else f"{b} n"
+    return n if not a else f"{n} {'+' if a > 0 else '-'} {abs(a)}"
 
 
 def _rows(roles: Mapping[str, Counts]) -> Iterator[str]:

@@ -85,6 +85,37 @@ def edhoc(
 
 
 @app.command()
+def group(
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Everything is measured once a round.")] = 5,
+    largest: Annotated[int, typer.Option(min=3, max=32, help="Rings of 3 to this many members.")] = 32,
+    street: Annotated[int, typer.Option(min=3, max=32, help="Members of the ring on real sockets.")] = 25,
+    suite: Annotated[list[int] | None, typer.Option(help="1 or 17, or both; goals are those of suite 1.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Measure this part alone; may be repeated.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What a group's key costs: a member against the specification's operations, a street on real sockets, other schemes.
+
+    Ends with 1 if a goal does not hold.
+
+    \b
+    Example:
+      keymote bench group -o json
+      keymote bench group --part member --suite 1 --rounds 3
+    """
+    try:
+        from keymote.bench.group import Size, run
+        from keymote.bench.report import machine
+    except ImportError as error:
+        raise Unavailable(f"{error.name} is not installed", do="make bench sets it up") from error
+
+    with _bar() as progress:
+        metrics = list(run(Size(rounds, largest, street, tuple(suite or (1, 17))), progress, part or ()))
+    show({"machine": machine(), "metrics": [figure.as_json() for figure in metrics]}, output)
+    if any(figure.holds is False for figure in metrics):
+        raise typer.Exit(1)
+
+
+@app.command()
 def fleet(
     devices: Annotated[int, typer.Option(help="Devices of both operators together.")] = 1000,
     sessions: Annotated[int, typer.Option(min=1, help="Sessions to open between them.")] = 1000,
