@@ -133,6 +133,7 @@ def whole(kind: type[Message], sizes: Sizes) -> Message:
 
 CANDIDATES = [
     3,
+    "telemetry/power",
     [1, 17],
     [b"\xa1\x012", {4: bytes(8)}, b"payload", bytes(64)],
     [b"\xa1\x012", {}, b"payload", bytes(64)],

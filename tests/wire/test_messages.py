@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, group, gsec, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, masking, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Body, Message
@@ -86,6 +86,7 @@ FORMS: dict[type[Message], str] = {
     masking.MaskPresent: "71 sign1",
     masking.MaskAgree: "72 bare",
     masking.MaskReveal: "73 bare",
+    group_record.GroupRecord: "77 id path 1..1135",
 }
 """The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
 61, 62 and the last field of PEERCRED are ours (docs/decisions/0121).
@@ -162,6 +163,8 @@ def fits(form: str, value: object, suite: int) -> bool:
                 and all(type(entry) is list and [*map(len, entry)] == [8, point_size(suite)] for entry in value)
                 and [entry[0] for entry in value] == sorted({entry[0] for entry in value})
             )
+        case "path":
+            return type(value) is str and len(value.encode()) <= 100
         case "kids":
             return type(value) is list and all(fits("id", kid, suite) for kid in value) and value == sorted(set(value))
         case "why":
@@ -213,6 +216,10 @@ def sample(form: str, suite: int, salt: int) -> Any:
             return [b"one message", b"another"]
         case "entries" | "added":
             return [[bytes([at]) * 8, bytes([salt]) * point_size(suite)] for at in (1, 2, 3)]
+        case "path":
+            return "telemetry/power"
+        case "1..1135":
+            return bytes([salt]) * 40
         case "kids":
             return [bytes(8), bytes([salt]) * 8]
         case "why":

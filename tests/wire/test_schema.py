@@ -16,7 +16,7 @@ import pytest
 
 from keymote.cli.schema import schema as command
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import enrolment, group, gsec, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, masking, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Message
@@ -53,6 +53,8 @@ class Judge:
             return type(item) is int and int(bounds[1]) <= item <= int(bounds[2])
         if size := re.fullmatch(r"uint \.size (\d+)", form):
             return type(item) is int and 0 <= item < 256 ** int(size[1])
+        if bounds := re.fullmatch(r"tstr \.size \((\d+)\.\.(\d+)\)", form):
+            return type(item) is str and int(bounds[1]) <= len(item.encode()) <= int(bounds[2])
         if sizes := re.fullmatch(r"bstr \.size \(?(\d+)(?:\.\.(\d+)\))?", form):
             return type(item) is bytes and int(sizes[1]) <= len(item) <= int(sizes[2] or sizes[1])
         if inner := re.fullmatch(r"bstr \.cbor ([\w-]+)", form):
@@ -105,7 +107,7 @@ def rule_of(kind: type[Message]) -> str:
         "XshareAnswer": "XSHARE-ANSWER", "PeercredCompact": "PEERCRED-COMPACT", "NmAuth1": "NM-AUTH1",
         "NmAuth2": "NM-AUTH2", "NmAuth3": "NM-AUTH3", "Round1Compact": "ROUND1-COMPACT", "SignedRound3": "SIGNED-ROUND3",
         "JoinRequest": "JOIN-REQUEST", "MaskKey": "MASK-KEY", "MaskReport": "MASK-REPORT", "MaskPresent": "MASK-PRESENT",
-        "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL",
+        "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL", "GroupRecord": "GROUP-RECORD",
     }.get(kind.__name__, kind.__name__.upper())  # fmt: skip
 
 
@@ -156,6 +158,8 @@ def samples(suite: int) -> list[Message]:
         *(kind(i, bytes(37)) for kind in (pairwise.Edhoc1, pairwise.Edhoc2, pairwise.Edhoc3, pairwise.Edhoc4)),
         masking.MaskPresent(envelope),
         *(kind(replace(envelope, kid=None)) for kind in (masking.MaskReport, masking.MaskAgree, masking.MaskReveal)),
+        group_record.GroupRecord(i, "telemetry/power", bytes(40)),
+        group_record.GroupRecord(i, "ä" * 50, bytes(1135)),
     ]
 
 
@@ -196,7 +200,7 @@ def readable(kind: type[Message], data: bytes, suite: int) -> bool:
 
 
 WRONG: list[Any] = [
-    None, True, "text", -1, 0, 3, 4, 26, 255, 256, 2**32 - 1, 2**32, 1.5, [], {}, [1], [256], [0] * 9,
+    None, True, "text", "ä" * 51, -1, 0, 3, 4, 26, 255, 256, 2**32 - 1, 2**32, 1.5, [], {}, [1], [256], [0] * 9,
     *(bytes(n) for n in (0, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 48, 49, 63, 64, 256, 257, 1040, 1041)),
     [b"\xa1\x01\x26", {}, b"", bytes(64)], [b"\xa1\x01\x26", {4: bytes(8)}, b"", bytes(64)],
     [b"\xa1\x01\x32", {4: bytes(7)}, b"", bytes(64)], [b"\xa1\x01\x32", {4: bytes(8)}, b"", bytes(63)],

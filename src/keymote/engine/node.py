@@ -52,6 +52,7 @@ from keymote.wire.group import (
     Round3,
     Start,
 )
+from keymote.wire.group_record import GroupRecord
 from keymote.wire.pairwise import (
     Keyreq,
     Link,
@@ -73,10 +74,10 @@ _TO_NEWCOMER: Final = frozenset({Hello.mt, Offer.mt, Vpt.mt, Cred.mt, Cookie.mt}
 _OF_GROUPS: Final = frozenset(
     kind.mt
     for kind in (
-        Delegation, Start, Round1, Round1Compact, Round2, Round3, Commit, Blame, Roster, JoinRequest, Need, Bundle
+        Delegation, Start, Round1, Round1Compact, Round2, Round3, Commit, Blame, Roster, JoinRequest, Need, Bundle, GroupRecord
     )
 )  # fmt: skip
-_ID_IN_CLEAR: Final = frozenset({Round1Compact.mt, Need.mt, Bundle.mt})
+_ID_IN_CLEAR: Final = frozenset({Round1Compact.mt, Need.mt, Bundle.mt, GroupRecord.mt})
 _SIGNED_ELEMENTS: Final = 2
 """[mt, COSE_Sign1]; R3 has two forms."""
 _NMAUTH_ELEMENTS: Final = 8

@@ -219,6 +219,36 @@ class UintList:
         return cbor.encode(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text string of at most `most` bytes in UTF-8, below 256."""
+
+    octets: ClassVar[bool] = False
+    most: int
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if type(item) is str and 0 <= _utf8_size(item) <= self.most:
+            return item
+        raise refuse(f"a text of at most {self.most} bytes", item)
+
+    def emit(self, value: object) -> object:
+        return value
+
+    def part(self, sizes: Sizes) -> Part:
+        return layout.text(self.most)
+
+    def write(self, value: str) -> bytes:
+        return cbor.tstr(value)
+
+
+def _utf8_size(text: str) -> int:
+    """Return how many bytes a text takes, -1 for a lone surrogate, which JSON can name and UTF-8 cannot."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return -1
+
+
 CODE: Final = Number(min(ErrorCode), max(ErrorCode))
 """One of the error codes of Triad-1 1.11, which leave no gap."""
 ID: Final = Octets(8)

@@ -90,6 +90,29 @@ def octets(least: int, most: int) -> Take:
     return take
 
 
+def text(most: int) -> Take:
+    """Return the reader of a text string of at most `most` bytes in UTF-8, below 256."""
+
+    def take(data: bytes, at: int, values: list[Any]) -> int:
+        first = data[at]
+        if 0x60 <= first < 0x78:
+            length, start = first - 0x60, at + 1
+        elif first == 0x78 and data[at + 1] >= 24:
+            length, start = data[at + 1], at + 2
+        else:
+            return MISMATCH
+        raw = data[start : start + length]
+        if length > most or len(raw) < length:
+            return MISMATCH
+        try:
+            values.append(raw.decode())
+        except UnicodeDecodeError:
+            return MISMATCH
+        return start + length
+
+    return take
+
+
 def take_of(part: Part) -> Take:
     """Return the reader of one field."""
     match part:

@@ -8,7 +8,7 @@ from keymote import cbor
 from keymote.errors import ErrorCode
 from keymote.wire import enrolment, group, pairwise
 from keymote.wire.cose import PROTECTED, InlineSign1
-from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, Sizes, Uint, UintList, sizes_of
+from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, Sizes, Text, Uint, UintList, sizes_of
 from keymote.wire.group_fields import MOST_CAUSES, Datagrams, Kids, OrNull, Reason, RosterEntries, Which
 from keymote.wire.gsec import InlineEncrypt0
 from keymote.wire.message import Body
@@ -122,6 +122,8 @@ def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
             return f"bstr .size {least}"
         case Octets(least, most):
             return f"bstr .size ({least}..{most})"
+        case Text(most):
+            return f"tstr .size (0..{most})"
         case OneOf(lengths):
             return _choice(f"bstr .size {length}" for length in lengths)
         case Sized(length):

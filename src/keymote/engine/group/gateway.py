@@ -53,6 +53,7 @@ from keymote.engine.group.leading import (
 )
 from keymote.engine.group.pace import Pace
 from keymote.engine.group.party import Party
+from keymote.engine.group.relaying import Allowance, relayed
 from keymote.engine.group.ring_states import (
     CollectR1,
     CollectR2,
@@ -87,6 +88,7 @@ from keymote.wire.group import (
     read,
 )
 from keymote.wire.group_fields import Cause
+from keymote.wire.group_record import GroupRecord
 from keymote.wire.registry import peek
 
 JOINED: Final = 2
@@ -130,6 +132,7 @@ class _Steps:
     def __init__(self, party: Party) -> None:
         self.party = party
         self.pace = Pace()
+        self.allowance = Allowance()
 
     @property
     def sizes(self) -> Sizes:
@@ -260,6 +263,8 @@ class _Steps:
                 return heard_signature(cell, stage, data, party, now)
             case ((Round1.mt | Round1Compact.mt | Round2.mt | Round3.mt), _):
                 return cell, ()  # repeated, or of a round that is over
+            case GroupRecord.mt, _:
+                return cell, relayed(cell, peer, data, self.allowance, now)
             case Need.mt, _:
                 return self._need(cell, peer, Need.decode(data, self.sizes), now)
             case JoinRequest.mt, _:

@@ -21,7 +21,7 @@ from keymote.engine.base import (
     Told,
     replace,
 )
-from keymote.engine.group import payload
+from keymote.engine.group import carrying, payload
 from keymote.engine.group.belonging import heard_delegation, heard_roster, roster_asked
 from keymote.engine.group.charter import spoken_by
 from keymote.engine.group.faces import (
@@ -55,7 +55,7 @@ from keymote.engine.group.participation import (
     to_gateway,
 )
 from keymote.engine.group.party import Party
-from keymote.engine.group.payload_faces import ProtectForGroup, UnprotectForGroup
+from keymote.engine.group.payload_faces import ProtectForGroup, SendToGroup, UnprotectForGroup
 from keymote.engine.group.ring import sid_of
 from keymote.engine.group.rounds import missing1, missing2
 from keymote.engine.group.states import (
@@ -96,6 +96,7 @@ from keymote.wire.group import (
     read,
     write,
 )
+from keymote.wire.group_record import GroupRecord
 from keymote.wire.registry import peek
 
 _ROUNDS: Final[dict[int, int]] = {What.R1: 0, What.R2: 1, What.R3: 2}
@@ -191,6 +192,8 @@ class _Steps:
             case ProtectForGroup() | UnprotectForGroup():
                 said, reports = payload.step(cell.payload, command, self.party.signing, now)
                 return (cell if said is cell.payload else replace(cell, payload=said)), reports
+            case SendToGroup():
+                return carrying.sent(cell, command, self.party, now)
             case HoldPsk(psk_id, psk):
                 others = [entry for entry in cell.lasting.psks if entry[0] != psk_id]
                 psks = ((psk_id, psk), *others)[:MOST_PSKS]
@@ -250,6 +253,8 @@ class _Steps:
                 return heard_delegation(cell, data, self.party, now)
             case Blame.mt:
                 return self._blame(cell, data, now)
+            case GroupRecord.mt:
+                return carrying.heard(cell, peer, data, self.party, now)
             case mt:
                 raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a member")
 

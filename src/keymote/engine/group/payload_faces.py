@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from keymote.engine.base import Command, Peer, Report
+from keymote.engine.base import Command, Peer, Refused, Report
 from keymote.errors import ErrorCode
 
 
@@ -11,6 +11,18 @@ class ProtectForGroup(Command):
     """Seal up to 1024 bytes for a resource (Uri-Path or topic, "" if none); answered by `GroupProtected` in the same step.
 
     The record is countersigned where the group's policy demands it, and where `signed` asks for it.
+    """
+
+    plaintext: bytes = field(repr=False)
+    resource: str
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SendToGroup(Command):
+    """Seal as `ProtectForGroup` does, and send to the other members: by multicast, else to the gateway, which hands it on.
+
+    Answered by `GroupProtected` when what the record depends on is on disk; nobody says whether it arrived.
     """
 
     plaintext: bytes = field(repr=False)
@@ -45,6 +57,28 @@ class GroupOpened(Report):
     resource: str
     signed: bool
     plaintext: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefused(Refused):
+    """A record that came for `resource` was refused. `sender` is its header 4 and `seq` its number, as it claims.
+
+    A record for another resource than its sender's, or of another group, is refused as a forged one is: by its tag (E_AUTH).
+    """
+
+    gid: bytes
+    resource: str
+    sender: bytes = b""
+    seq: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHeld(Report):
+    """A record of an epoch that is agreed on and not confirmed here yet: it is opened when COMMIT comes (GP-11)."""
+
+    gid: bytes
+    peer: Peer
+    resource: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from keymote.transports.coap.aiocoap_socket import BoundedMessages, RemoteAddres
 from keymote.transports.coap.endpoint import CoapEndpoint, address_of
 from keymote.transports.coap.message import LINK_FORMAT
 from keymote.transports.coap.oscore import Contexts, ProtectedAddress, ProtectedSite, SessionContext
-from keymote.transports.coap.responses import CORE_LINKS
+from keymote.transports.coap.responses import CORE_LINKS, OUR_ROOTS
 
 _LOG: Final = "keymote.coap"
 
@@ -111,8 +111,8 @@ class CoapApplication:
     def serve(self, path: str, handler: Handler, *, unprotected: bool = False, observable: bool = False) -> None:
         """Answer requests for `path` by `handler`: requests of open sessions only, unless declared `unprotected`."""
         parts = tuple(path.strip("/").split("/"))
-        if not all(parts) or parts[0] == "k" or path in self._resources:
-            raise CallerFault(f"cannot serve {path!r}", do="choose a path that is not taken, and not below /k")
+        if not all(parts) or (parts[0].encode(),) in OUR_ROOTS or path in self._resources:
+            raise CallerFault(f"cannot serve {path!r}", do="choose a path that is not taken, and not below /k or /g")
         kind = _Observable if observable else _Resource
         resource = self._resources[path] = kind(handler, unprotected=unprotected)
         self._site.add_resource(parts, resource)

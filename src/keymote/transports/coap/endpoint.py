@@ -14,13 +14,17 @@ from keymote.errors import CallerFault, PeerFault, Unavailable
 from keymote.transports.coap.inbox import MAX_INBOXES, Inbox, decode_answer, encode_fetch, pseudonym
 from keymote.transports.coap.message import OCTETS, CoapMessage, Code, Kind, Option, empty, uint
 from keymote.transports.coap.multicast import Group, GroupListener, allow_sending
+from keymote.transports.coap.records import request_of
 from keymote.transports.coap.requests import Requests, Timing
-from keymote.transports.coap.responses import Receive, Responses, is_hello
+from keymote.transports.coap.responses import OUR_ROOTS, Receive, Responses, is_hello
+from keymote.wire.group_record import is_group_record
 
 DEFAULT_PORT: Final = 5683
 RECEIVE_BUFFER: Final = 1 << 20
 """Bytes that we ask the kernel to hold while we are busy: at a thousand requests a second some milliseconds count."""
 _SCHEME: Final = "coap://"
+_DATAGRAMS: Final = (b"k",)
+"""Path of the resource that takes every datagram but a group's record."""
 
 
 def peer_of(address: tuple[str, int]) -> Peer:
@@ -168,24 +172,28 @@ class CoapEndpoint(asyncio.DatagramProtocol):
     # ------------------------------------------------------------------ the link
 
     def send(self, peer: Peer, data: bytes, failed: Callable[[], None] | None) -> None:
-        """Carry one datagram; to `MULTICAST` it goes unconfirmed, and a HELLO stays what `GET /k` answers."""
+        """Carry one datagram; to `MULTICAST` it goes unconfirmed, and a HELLO stays what `GET /k` answers.
+
+        A group's record goes to the resource that it is for; what the path says does not stand in the body.
+        """
+        path, body = request_of(data) if is_group_record(data) else (_DATAGRAMS, data)
         if peer == MULTICAST:
             if is_hello(data):
                 self._hello = data
                 self._announce(data, self._group)
             else:
-                self._announce(data, self._ring)
+                self._announce(body, self._ring, path)
             return
         lid = self._box_of(peer, data)
         if lid is not None and self.inbox.expects_reader(lid, self._loop.time()):
             self.inbox.keep(lid, data, self._loop.time())
-            self._transmit(peer, self._unconfirmed(data))  # should the device be awake
+            self._transmit(peer, self._unconfirmed(body, path))  # should the device be awake
             return
         self._requests.ask(
             peer,
             Code.POST,
-            (b"k",),
-            data,
+            path,
+            body,
             partial(self._answered, peer),
             partial(self._undelivered, lid, data, failed),
         )
@@ -285,7 +293,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         """A port unreachable of some peer: its requests end by their own timers."""
 
     def _request(self, peer: Peer, message: CoapMessage, data: bytes, addr: tuple[str, int]) -> None:
-        if self._application is not None and message.path[:1] != (b"k",):
+        if self._application is not None and message.path[:1] not in OUR_ROOTS:
             self._application.heard(data, addr)
         else:
             self._responses.heard(peer, message)
@@ -304,15 +312,15 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self.traffic.count(data)
             self._transport.sendto(data, address_of(peer))
 
-    def _announce(self, data: bytes, group: Group | None) -> None:
+    def _announce(self, body: bytes, group: Group | None, path: tuple[bytes, ...] = _DATAGRAMS) -> None:
         if self._transport is not None and group is not None:
-            datagram = self._unconfirmed(data)
+            datagram = self._unconfirmed(body, path)
             self.traffic.count(datagram)
             self._transport.sendto(datagram, (group.address, group.port))
 
-    def _unconfirmed(self, data: bytes) -> bytes:
-        options = ((Option.URI_PATH, b"k"), (Option.CONTENT_FORMAT, uint(OCTETS)))
-        return CoapMessage(Kind.NON, Code.POST, self._next_mid(), b"", options, data).encode()
+    def _unconfirmed(self, body: bytes, path: tuple[bytes, ...]) -> bytes:
+        options = (*((Option.URI_PATH, part) for part in path), (Option.CONTENT_FORMAT, uint(OCTETS)))
+        return CoapMessage(Kind.NON, Code.POST, self._next_mid(), b"", options, body).encode()
 
     def _next_mid(self) -> int:
         self._mid = (self._mid + 1) & 0xFFFF

@@ -1,4 +1,4 @@
-"""The answering half of the endpoint: `/k`, `/k/inbox` and `/.well-known/core`, duplicates and blocks included.
+"""The answering half of the endpoint: `/k`, `/k/inbox`, `/g/...` and `/.well-known/core`, duplicates and blocks included.
 
 Whatever a datagram was worth, its sender sees `2.04 Changed`: with a payload when the node answers, else without.
 Silence of the protocol (Triad-1 1.2.7) is thus the same empty response for a stranger's junk and for a message well
@@ -14,6 +14,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from keymote.cbor import MAX_SIZE_BUNDLE
 from keymote.engine.base import Peer, Report, Send
 from keymote.errors import PeerFault
+from keymote.transports.coap import records
 from keymote.transports.coap.inbox import Inbox
 from keymote.transports.coap.message import (
     LINK_FORMAT,
@@ -37,8 +38,10 @@ class Receive(Protocol):
     def __call__(self, peer: Peer, data: bytes, settled: Settled | None = None, /) -> object: ...
 
 
-CORE_LINKS: Final = b'</k>;rt="keymote";ct=60,</k/inbox>;rt="keymote.inbox";ct=60'
+CORE_LINKS: Final = b'</k>;rt="keymote";ct=60,</k/inbox>;rt="keymote.inbox";ct=60,</g>;rt="keymote.group";ct=60'
 """What `/.well-known/core` says (RFC 6690)."""
+OUR_ROOTS: Final = frozenset({(b"k",), (records.ROOT,)})
+"""How the paths of the binding's own resources begin; an application's are beside them."""
 MAX_BODY: Final = MAX_SIZE_BUNDLE
 """Bytes of the longest datagram: a bundle of a ring's round (docs/decisions/0140)."""
 REMEMBERED_S: Final = 45.0
@@ -150,7 +153,7 @@ class Responses:
     def serves(self, request: CoapMessage) -> bool:
         """Return whether the request is for one of the binding's own resources."""
         path = request.path
-        return path[:1] == (b"k",) or path == (b".well-known", b"core")
+        return path[:1] in OUR_ROOTS or path == (b".well-known", b"core")
 
     def heard(self, peer: Peer, request: CoapMessage) -> None:
         """Answer a request, now or when the node has settled it."""
@@ -170,11 +173,15 @@ class Responses:
 
     def heard_by_all(self, peer: Peer, request: CoapMessage) -> None:
         """Take what was sent to the group: the wish for a HELLO, which whoever has one answers; a HELLO, which those who
-        have none of their own take; a message of a ring. The last two are never answered on this layer (RFC 7252 8.2).
+        have none of their own take; a message of a ring or a record. All but the wish are never answered (RFC 7252 8.2).
         """
-        if request.kind is not Kind.NON or request.path != (b"k",):
+        if request.kind is not Kind.NON:
             return
         own = self._hello()
+        if request.path[:1] == (records.ROOT,) and request.code == Code.POST:
+            self._receive(peer, records.datagram_of(request.path, request.payload), None)
+        if request.path != (b"k",):
+            return
         if request.code == Code.POST and request.payload and not (own and is_hello(request.payload)):
             self._receive(peer, request.payload, None)
         elif request.code == Code.GET and own:
@@ -186,6 +193,8 @@ class Responses:
         match request.path, request.code:
             case (b"k",), Code.POST:
                 self._post(peer, request)
+            case (records.ROOT, _, *_), Code.POST:
+                self._post(peer, request)
             case (b"k",), Code.GET:
                 self._respond(peer, request, Code.CONTENT, self._hello())
             case (b"k", b"inbox"), Code.FETCH:
@@ -196,7 +205,7 @@ class Responses:
                     self._respond(peer, request, Code.CONTENT, self._inbox.fetch(request.payload, self._clock()))
             case (b".well-known", b"core"), Code.GET:
                 self._respond(peer, request, Code.CONTENT, CORE_LINKS, LINK_FORMAT)
-            case (b"k",) | (b"k", b"inbox") | (b".well-known", b"core"), _:
+            case (b"k",) | (b"k", b"inbox") | (records.ROOT, _, *_) | (b".well-known", b"core"), _:
                 self._respond(peer, request, Code.METHOD_NOT_ALLOWED)
             case _:
                 self._respond(peer, request, Code.NOT_FOUND)
@@ -217,6 +226,8 @@ class Responses:
         if len(body) > MAX_BODY:
             self._respond(peer, request, Code.TOO_LARGE)
             return
+        if request.path != (b"k",):
+            body = records.datagram_of(request.path, body)
         self._working.add((peer, request.mid))
         self._receive(peer, body, lambda outcome: self._settled(peer, request, outcome))
 

@@ -1,0 +1,54 @@
+"""A gateway hands records on to members who do not hear each other; it cannot read them (Triad-1 3.8, decision 0166)."""
+
+from collections import OrderedDict
+from typing import Final
+
+from keymote.engine.base import Now, Output, Peer, Send
+from keymote.engine.group.announcing import inside
+from keymote.engine.group.faces import HERE
+from keymote.engine.group.ring_states import RingCell
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.group_record import read
+
+RECORDS_PER_S: Final = 32
+"""Records of one address that are handed on in a second: each becomes up to 31."""
+MOST_ADDRESSES: Final = 1024
+
+
+class Allowance:
+    """How many records each address has had handed on in the second that began with the first of them: bounded."""
+
+    __slots__ = ("_spent",)
+
+    def __init__(self) -> None:
+        self._spent: OrderedDict[tuple[bytes, Peer], tuple[float, int]] = OrderedDict()
+
+    def allows(self, gid: bytes, peer: Peer, now: float) -> bool:
+        """Count one record; return whether it may be handed on (GF-03)."""
+        since, count = self._spent.pop((gid, peer), (now, 0))
+        if not since <= now < since + 1.0:
+            since, count = now, 0
+        self._spent[gid, peer] = since, min(count + 1, RECORDS_PER_S + 1)
+        if len(self._spent) > MOST_ADDRESSES:
+            self._spent.popitem(last=False)
+        return count < RECORDS_PER_S
+
+
+def relayed(cell: RingCell, peer: Peer, data: bytes, allowance: Allowance, now: Now) -> list[Output]:
+    """Return what brings a member's record to all others (GF-02).
+
+    By multicast they have heard it; then it is for our own membership alone, as in unicast in edge mode.
+
+    Raises:
+        PeerFault: E_UNKNOWN_ID for an address that no member spoke from, E_LIMIT above its rate: nothing is handed on.
+    """
+    read(data)
+    ours = inside(cell, data) if peer != HERE else []
+    if cell.lasting.plan.multicast:
+        return ours
+    members = {member for kid, member in cell.peers.items() if cell.lasting.held.position(kid) is not None}
+    if peer != HERE and peer not in members:
+        raise PeerFault(ErrorCode.E_UNKNOWN_ID, "a record from an address that no member spoke from")
+    if not allowance.allows(cell.gid, peer, now.mono):
+        raise PeerFault(ErrorCode.E_LIMIT, f"more than {RECORDS_PER_S} records in a second from one member")
+    return [*ours, *(Send(member, data) for member in sorted(members - {peer, HERE}))]
