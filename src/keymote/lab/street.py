@@ -40,6 +40,8 @@ from keymote.wire.group_fields import Entry
 GW: Final = "gw"
 AUTHORITY: Final = "authority"
 YEARS: Final = 10 * 365 * 86400
+HANDED_OVER: Final = 1000
+"""Roster versions by which another gateway begins higher: above all that the old one may have signed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ class Person:
 
 @dataclass(slots=True)
 class Street:
-    """A street ready to act in. `ver` is the version of the newest roster that the authority signed."""
+    """A street ready to act in. `ver` is the version of the newest roster that the authority signed, `leader` the gateway
+    that leads it now.
+    """
 
     sim: Simulator
     suite: Suite
@@ -75,15 +79,17 @@ class Street:
     ra: Person
     witness: Witness
     entropy: SeededEntropy
+    trust: Trust
     ver: int = 0
     names: list[str] = field(default_factory=list)
+    leader: str = GW
 
     # ------------------------------------------------------------------ what the authority signs
 
     def charter(self) -> Charter:
         """Return what a node is provisioned with: the gateway itself, or only the authority where a delegation will tell."""
         charter = Charter(self.gid, self.suite.id, self.ra.kid, self.ra.signing.public)
-        gw = self.people[GW]
+        gw = self.people[self.leader]
         return (
             charter if self.delegated else Charter(charter.gid, charter.suite, *self._ra(), gw.kid, gw.signing.public)
         )
@@ -91,9 +97,9 @@ class Street:
     def _ra(self) -> tuple[bytes, bytes]:
         return self.ra.kid, self.ra.signing.public
 
-    def delegation(self, gateway: str = GW, not_after: int = EPOCH + YEARS, max_n: int = 32) -> bytes:
-        """Return the authority's delegation for a gateway."""
-        gw = self.people[gateway]
+    def delegation(self, gateway: str = "", not_after: int = EPOCH + YEARS, max_n: int = 32) -> bytes:
+        """Return the authority's delegation for a gateway, the one that leads unless told otherwise."""
+        gw = self.people[gateway or self.leader]
         claims = DelegationClaims(self.gid, gw.kid, gw.signing.public, not_after, max_n)
         return write(self.ra.signing, claims, kid=self.ra.kid)
 
@@ -136,7 +142,18 @@ class Street:
 
     def ring(self, command: Command) -> Sequence[Report]:
         """Say something to the gateway's cell."""
-        return self.sim.command(GW, ring_of(self.gid), command)
+        return self.sim.command(self.leader, ring_of(self.gid), command)
+
+    def hand_over(self, gateway: str, *names: str, after_epoch: int) -> None:
+        """Let another gateway lead these from now on, as the authority does: a longer delegation, a roster far above."""
+        self.people[gateway] = _person(gateway, self.suite, None, self.entropy.fork(gateway), self.ra.signing)
+        self.sim.add(
+            gateway, _gateway(self.people[gateway], self.trust), segment=GW, at_boot=((ring_of(self.gid), Resume()),)
+        )
+        self.leader = gateway
+        longer = self.delegation(not_after=EPOCH + 2 * YEARS)
+        roster = self.roster(names or self.names, ver=self.ver + HANDED_OVER)
+        self.ring(FormRing(self.charter(), roster, self.plan, longer, self.peers(*names), after_epoch))
 
     def add(self, name: str) -> None:
         """Put one more meter into the street; it is not provisioned yet."""
@@ -153,7 +170,7 @@ class Street:
 
     def lead(self) -> RingCell:
         """Return the cell of the gateway."""
-        cell: RingCell = self.sim.hosts[GW].cells[ring_of(self.gid)]
+        cell: RingCell = self.sim.hosts[self.leader].cells[ring_of(self.gid)]
         return cell
 
     def active(self, name: str) -> Epoch | None:
@@ -221,8 +238,10 @@ def street(
     sim.witness = witness
     plan = RingPlan(mode, lifetime_s, multicast)
     ra = _person(AUTHORITY, ours, None, entropy.fork("ra"), root)
-    made = Street(sim, ours, b"\x67" * 8, plan, level, compact, delegated, people, ra, witness, entropy, names=names)
     trust = Trust((trust_pin,), {suite: ours})
+    made = Street(
+        sim, ours, b"\x67" * 8, plan, level, compact, delegated, people, ra, witness, entropy, trust, names=names
+    )
     sim.add(GW, _gateway(people[GW], trust), segment=GW, at_boot=((ring_of(made.gid), Resume()),))
     for name in names:
         _add_meter(made, name, trust)

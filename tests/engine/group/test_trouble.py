@@ -24,10 +24,12 @@ from keymote.engine.group.faces import (
     MemberBlamed,
     MembersAbsent,
     Rekey,
+    RingHeld,
     RosterAccepted,
     RunFailed,
     RunStarted,
     TakeDelegation,
+    ring_of,
 )
 from keymote.engine.group.payload_faces import GroupOpened, GroupProtected, ProtectForGroup, UnprotectForGroup
 from keymote.errors import CallerFault, ErrorCode
@@ -147,6 +149,34 @@ def test_GR14_an_older_delegation_does_not_bring_a_replaced_gateway_back() -> No
     made.sim.run_for(20.0)
     made.ring(Rekey())
     assert made.run(10.0)
+
+
+@pytest.mark.parametrize("multicast", [True, False])
+def test_GR14_GR30_another_gateway_goes_on_where_the_old_one_left_off(multicast: bool) -> None:
+    made = running(multicast=multicast)
+    made.ring(Rekey())
+    assert made.run(30.0) and made.newest() == 2
+    made.hand_over("gw2", after_epoch=2)
+    assert made.run(60.0)
+    assert (made.newest(), made.lead().lasting.held.ver) == (3, 1001)
+    assert {epoch.number for name in made.names if (epoch := made.active(name))} == {3}
+    made.sim.command(GW, ring_of(made.gid), Rekey())  # the old one does not know yet
+    made.sim.run_for(60.0)
+    assert made.agreed() and made.newest() == 3
+    made.sim.reboot("gw2")
+    made.ring(Rekey())
+    assert made.run(60.0) and made.newest() == 4
+
+
+def test_GR40_a_gateway_says_after_a_restart_what_it_holds() -> None:
+    made = running(4)
+    made.sim.hosts["m3"].lose_power()
+    made.ring(Rekey())
+    assert made.run(60.0)
+    made.sim.reboot(GW)
+    (held,) = made.sim.heard(GW, RingHeld)
+    kids = tuple(sorted(made.people[name].kid for name in ("m0", "m1", "m2")))
+    assert held == RingHeld(made.gid, 2, kids, (made.people["m3"].kid,), 2, confirmed=True)
 
 
 def test_GR15_an_old_signed_roster_brings_nobody_back() -> None:

@@ -88,11 +88,11 @@ def test_PO02_a_ring_takes_no_more_than_it_has_room_for(gateway_counts: bool, mo
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"least": 1}, {"least": 33}, {"wake": (DAY_S,)}, {"records": 2**20 + 1}, {"misses": 0}]
+    "wrong", [{"least": 1}, {"least": 33}, {"wake_s": (DAY_S,)}, {"records": 2**20 + 1}, {"absent_after": 0}]
 )
 def test_PO01_a_policy_that_no_ring_can_keep_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(CallerFault, match="policy"):
-        GroupPolicy(**wrong)  # type: ignore[arg-type]  # the case of "wake" is a tuple
+        GroupPolicy(**wrong)  # type: ignore[arg-type]  # the case of "wake_s" is a tuple
 
 
 def test_PO03_a_ring_that_is_too_small_is_dissolved_and_formed_again_with_who_comes() -> None:
@@ -148,7 +148,7 @@ def test_PO05_who_comes_and_goes_within_the_window_costs_nothing() -> None:
 
 
 def test_PO06_every_wake_is_one_new_key() -> None:
-    policy = GroupPolicy(wake=(SIX,))
+    policy = GroupPolicy(wake_s=(SIX,))
     state = formed(policy, "a", "b")
     for day in range(7):
         morning = MIDNIGHT + day * DAY_S + SIX
@@ -160,20 +160,20 @@ def test_PO06_every_wake_is_one_new_key() -> None:
 
 
 def test_PO06_a_wake_that_was_slept_through_is_made_up_for_once() -> None:
-    state = formed(GroupPolicy(wake=(SIX,)), "a", "b")
+    state = formed(GroupPolicy(wake_s=(SIX,)), "a", "b")
     state, decisions = decide(state, Passed(), MIDNIGHT + 5 * DAY_S)
     assert decisions == (Renew(),)
     assert due_at(state) == MIDNIGHT + 5 * DAY_S + SIX
 
 
 def test_PO06_a_wake_ends_the_wait_of_those_who_join() -> None:
-    state = formed(GroupPolicy(wake=(SIX,), batch_s=DAY_S), "a", "b")
+    state = formed(GroupPolicy(wake_s=(SIX,), batch_s=DAY_S), "a", "b")
     state, _ = decide(state, Enlisted(who("c")), MIDNIGHT + 60)
     assert decide(state, Passed(), MIDNIGHT + SIX)[1] == (Change(who("c"), NOBODY, Reason.JOIN),)
 
 
 def test_PO06_a_clock_that_was_set_back_does_not_stop_the_wakes() -> None:
-    state = formed(GroupPolicy(wake=(SIX,), period_s=3600), "a", "b")
+    state = formed(GroupPolicy(wake_s=(SIX,), lifetime_s=3600), "a", "b")
     state, _ = decide(state, Passed(), MIDNIGHT + 900 * DAY_S)
     state, _ = decide(state, Passed(), MIDNIGHT)
     assert due_at(state) == MIDNIGHT + 3600
@@ -187,7 +187,7 @@ def test_PO06_the_next_wake_is_the_first_one_later(wake: list[int], after: int) 
 
 
 def test_PO07_an_epoch_lives_no_longer_than_its_period() -> None:
-    state = formed(GroupPolicy(period_s=3600), "a", "b")
+    state = formed(GroupPolicy(lifetime_s=3600), "a", "b")
     assert decide(state, Passed(), MIDNIGHT + 3599)[1] == ()
     assert decide(state, Passed(), MIDNIGHT + 3600)[1] == (Renew(),)
     state, _ = decide(state, Confirmed(who("a", "b")), MIDNIGHT + 3000)
@@ -209,7 +209,7 @@ def test_PO08_a_used_up_epoch_is_renewed_once() -> None:
 
 
 def test_PO09_the_absent_are_waited_for_at_every_wake_until_they_have_missed_too_many() -> None:
-    state = formed(GroupPolicy(wake=(SIX,), misses=2), "a", "b", "c")
+    state = formed(GroupPolicy(wake_s=(SIX,), absent_after=2), "a", "b", "c")
     state, decisions = decide(state, Missed(who("c"), excluded=True), MIDNIGHT + 60)
     assert (decisions, state.members) == ((), who("a", "b"))
     state, decisions = decide(state, Passed(), MIDNIGHT + SIX)
@@ -221,7 +221,7 @@ def test_PO09_the_absent_are_waited_for_at_every_wake_until_they_have_missed_too
 
 
 def test_PO09_who_confirms_starts_afresh() -> None:
-    state = formed(GroupPolicy(wake=(SIX,), misses=2), "a", "b", "c")
+    state = formed(GroupPolicy(wake_s=(SIX,), absent_after=2), "a", "b", "c")
     state, _ = decide(state, Missed(who("c"), excluded=True), MIDNIGHT + 60)
     state, _ = decide(state, Rostered(who("a", "b", "c")), MIDNIGHT + 90)
     state, _ = decide(state, Confirmed(who("a", "b", "c")), MIDNIGHT + 95)
@@ -229,7 +229,7 @@ def test_PO09_who_confirms_starts_afresh() -> None:
 
 
 def test_PO09_where_the_ring_cannot_exclude_the_policy_does_after_the_last_miss() -> None:
-    state = formed(GroupPolicy(misses=2), "a", "b", "c")
+    state = formed(GroupPolicy(absent_after=2), "a", "b", "c")
     state, decisions = decide(state, Missed(who("c"), excluded=False), MIDNIGHT + 60)
     assert decisions == ()
     assert decide(state, Missed(who("c"), excluded=False), MIDNIGHT + 90)[1] == (
@@ -313,14 +313,14 @@ class Policies(RuleBasedStateMachine):
         least=st.integers(2, 4),
         gateway_counts=st.booleans(),
         wake=st.lists(st.integers(0, DAY_S - 1), max_size=2).map(tuple),
-        period_s=st.sampled_from([0, 3600]),
+        lifetime_s=st.sampled_from([0, 3600]),
         batch_s=st.sampled_from([0, 60, 40_000]),
         misses=st.integers(1, 3),
     )
     def begin(
-        self, least: int, gateway_counts: bool, wake: tuple[int, ...], period_s: int, batch_s: int, misses: int
+        self, least: int, gateway_counts: bool, wake: tuple[int, ...], lifetime_s: int, batch_s: int, misses: int
     ) -> None:
-        self.policy = GroupPolicy(least, gateway_counts, wake, period_s, 10, batch_s, misses)
+        self.policy = GroupPolicy(least, gateway_counts, wake, lifetime_s, 10, batch_s, misses)
         self.state = GroupState(self.policy, MIDNIGHT)
         self.now = MIDNIGHT
         self.ring: Members | None = None

@@ -77,7 +77,10 @@ class HoldPsk(Command):
 
 @dataclass(frozen=True, slots=True)
 class Resume(Command):
-    """To membership_of(gid) or ring_of(gid), after each start of the node: go on with what the record holds."""
+    """To membership_of(gid) or ring_of(gid), after each start of the node: go on with what the record holds.
+
+    A ring answers with `RingHeld`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class FormRing(Command):
 
     `charter` names this gateway; `delegation` is the RA's message of that name, empty if the gateway's key was provisioned
     by hand (it then signs no rosters). `roster` is a whole ROSTER. `peers`: kid -> where a member listens, for unicast.
+    `after_epoch`: no lower one is started, where another gateway has led this group; members refuse what they have seen.
     """
 
     charter: Charter
@@ -125,6 +129,7 @@ class FormRing(Command):
     plan: RingPlan
     delegation: bytes = b""
     peers: Mapping[bytes, Peer] = field(default_factory=dict)
+    after_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +252,21 @@ class Blamed(Report):
 
 
 # ------------------------------------------------------------------ from a gateway
+
+
+@dataclass(frozen=True, slots=True)
+class RingHeld(Report):
+    """What a restart has left: the roster's version and members, who was left out as absent, and the newest epoch.
+
+    `confirmed`: by everybody; otherwise its run goes on with the next attempt.
+    """
+
+    gid: bytes
+    ver: int
+    kids: tuple[bytes, ...]
+    absent: tuple[bytes, ...]
+    epoch: int
+    confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from keymote.engine.group.faces import (
     Locate,
     Rekey,
     Resume,
+    RingHeld,
     TakeDelegation,
 )
 from keymote.engine.group.leading import (
@@ -128,6 +129,12 @@ def _deadline(cell: RingCell) -> float | None:
     return min(times, default=None)
 
 
+def _held(cell: RingCell) -> RingHeld:
+    lasting = cell.lasting
+    absent = tuple(entry.kid for entry in lasting.absent)
+    return RingHeld(cell.gid, lasting.held.ver, lasting.held.kids, absent, lasting.number[0], bool(lasting.commit))
+
+
 class _Steps:
     def __init__(self, party: Party) -> None:
         self.party = party
@@ -183,7 +190,7 @@ class _Steps:
             raise CallerFault(f"the ring cannot be formed: {fault.what}", do="ask the roster authority") from fault
         envelope = Roster.decode(wish.roster, self.sizes).envelope
         issued = Issued(envelope.kid or b"", envelope.signature)
-        lasting = RingLasting(charter, wish.plan, held, issued, delegation)
+        lasting = RingLasting(charter, wish.plan, held, issued, delegation, after_epoch=wish.after_epoch)
         cell = RingCell(lasting, peers=dict(wish.peers))
         outputs: list[Output] = []
         for message in (lasting.delegation_message, lasting.roster):
@@ -195,7 +202,7 @@ class _Steps:
         party = self.party
         match command:
             case Resume():
-                return cell, ()
+                return cell, [_held(cell)]
             case Locate(peers):
                 return replace(cell, peers={**cell.peers, **peers}), ()
             case Rekey(cause):

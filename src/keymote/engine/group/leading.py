@@ -103,9 +103,9 @@ def started(
     The number is durable before it leaves, and so is COMMIT: an epoch that was committed is never tried again.
     """
     lasting = cell.lasting
-    held, plan, last = lasting.held, lasting.plan, lasting.started()
-    epoch, attempt = (0, 0) if last is None else (last.epoch, last.attempt)
-    fresh = last is None or new_epoch or bool(lasting.commit)
+    held, plan = lasting.held, lasting.plan
+    epoch, attempt = lasting.number
+    fresh = not lasting.start or new_epoch or bool(lasting.commit)
     epoch, attempt = (epoch + 1, 0) if fresh else (epoch, attempt + 1)
     claims = StartClaims(
         cell.gid,

@@ -40,8 +40,9 @@ class Issued(NamedTuple):
 class RingLasting:
     """The durable part. `start` is the newest START, `commit` the COMMIT of its run, empty until everybody confirmed.
 
-    `issued` and `delegation` are signatures; `absent` members who were left out and may come back. `wake_at` (UTC seconds,
-    0 never) is when the next planned run is due, or when a run that a restart has cut off must be begun anew.
+    `issued` and `delegation` are signatures; `after_epoch` is where another gateway left off; `absent` members who were left
+    out and may come back. `wake_at` (UTC seconds, 0 never) is when the next planned run is due, or when a run that a restart
+    has cut off must be begun anew.
     """
 
     charter: Charter
@@ -53,6 +54,7 @@ class RingLasting:
     start: bytes = b""
     commit: bytes = b""
     wake_at: int = 0
+    after_epoch: int = 0
 
     @property
     def roster(self) -> bytes:
@@ -76,6 +78,12 @@ class RingLasting:
             return None
         sizes = sizes_of(self.charter.suite)
         return StartClaims.decode(Start.decode(self.start, sizes).envelope.payload, sizes)
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """(epoch, attempt) of the newest START; before the first, those behind which it comes."""
+        claims = self.started()
+        return (self.after_epoch, 0) if claims is None else (claims.epoch, claims.attempt)
 
     @property
     def sid8(self) -> bytes:
@@ -230,13 +238,14 @@ def record(cell: RingCell) -> bytes:
         lasting.start,
         lasting.commit,
         lasting.wake_at,
+        lasting.after_epoch,
     )
 
 
 def load(gid: bytes, data: bytes) -> RingCell:
     """Return the cell of a record; a run that was cut off is begun anew at once, as the next attempt."""
     row: Any = cbor.decode(data, max_size=2048)
-    _, charter, plan, held, issued, delegation, absent, start, commit, wake_at = row
+    _, charter, plan, held, issued, delegation, absent, start, commit, wake_at, after_epoch = row
     lasting = RingLasting(
         charter_of(gid, charter),
         RingPlan(*plan),
@@ -247,6 +256,7 @@ def load(gid: bytes, data: bytes) -> RingCell:
         start,
         commit,
         wake_at,
+        after_epoch,
     )
     claims = lasting.started()
     cut_off = claims is not None and not commit and wake_at != 0

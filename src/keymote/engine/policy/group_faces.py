@@ -43,28 +43,28 @@ class GroupPolicy:
     """How one group is led.
 
     `least`: members, the gateway not counted, before the ring is formed. `gateway_counts`: edge mode, in which the gateway
-    is a member itself. `wake`: seconds after midnight UTC at which the meters are awake and the key is changed. `period_s`:
+    is a member itself. `wake_s`: seconds after midnight UTC at which the meters are awake and the key is changed. `lifetime_s`:
     the longest life of an epoch, 0 for none. `records`: after which an epoch is used up. `batch_s`: how long joins and
-    ordinary leaves wait for others, so that they share a run; a wake or an eviction ends the wait. `misses`: runs without
+    ordinary leaves wait for others, so that they share a run; a wake or an eviction ends the wait. `absent_after`: runs without
     an answer after which an absent member is waited for no more, until it asks.
     """
 
     least: int = 2
     gateway_counts: bool = False
-    wake: tuple[int, ...] = ()
-    period_s: int = 0
+    wake_s: tuple[int, ...] = ()
+    lifetime_s: int = 0
     records: int = MOST_RECORDS
     batch_s: int = 0
-    misses: int = 3
+    absent_after: int = 2
 
     def __post_init__(self) -> None:
         bounds: Iterable[tuple[str, int, int, int]] = (
             ("least", self.least, self.fewest, self.most),
-            *(("wake", at, 0, DAY_S - 1) for at in self.wake),
-            ("period_s", self.period_s, 0, 366 * DAY_S),
+            *(("wake_s", at, 0, DAY_S - 1) for at in self.wake_s),
+            ("lifetime_s", self.lifetime_s, 0, 366 * DAY_S),
             ("records", self.records, 1, MOST_RECORDS),
             ("batch_s", self.batch_s, 0, 366 * DAY_S),
-            ("misses", self.misses, 1, 1000),
+            ("absent_after", self.absent_after, 1, 1000),
         )
         for name, value, low, high in bounds:
             if not low <= value <= high:

@@ -96,10 +96,10 @@ def due_at(state: GroupState) -> int | None:
     enough = state.formed or len(state.joining) >= state.policy.least
     if state.waiting_since != _NEVER and enough:
         times.append(state.waiting_since + state.policy.batch_s)
-    if enough and (wake := next_wake(state.policy.wake, state.seen_at)) is not None:
+    if enough and (wake := next_wake(state.policy.wake_s, state.seen_at)) is not None:
         times.append(wake)
-    if state.formed and state.policy.period_s:
-        times.append(state.epoch_at + state.policy.period_s)
+    if state.formed and state.policy.lifetime_s:
+        times.append(state.epoch_at + state.policy.lifetime_s)
     return min(times, default=None)
 
 
@@ -194,7 +194,7 @@ def _missed(state: GroupState, members: Members, now: int, *, excluded: bool) ->
     state = replace(state, misses={**state.misses, **counts})
     if excluded:
         return _waiting(replace(state, members=state.members - members, leaving=state.leaving - members), now)
-    hopeless = frozenset(member for member, count in counts.items() if count >= state.policy.misses)
+    hopeless = frozenset(member for member, count in counts.items() if count >= state.policy.absent_after)
     return _waiting(replace(state, leaving=state.leaving | hopeless), now)
 
 
@@ -227,19 +227,21 @@ def _waiting(state: GroupState, now: int) -> GroupState:
 def _timely(state: GroupState, now: int) -> Decided:
     """Return what is due: a change if anybody waits and must not wait longer, else a new key if one is due."""
     policy = state.policy
-    wake = next_wake(policy.wake, state.seen_at)
+    wake = next_wake(policy.wake_s, state.seen_at)
     awake = wake is not None and wake <= now
     state = replace(state, seen_at=now)
     if not state.formed:
         return _formed(state, now, awake=awake)
     if awake:
-        missed = frozenset(member for member, count in state.misses.items() if count < policy.misses) - state.wanted
+        missed = (
+            frozenset(member for member, count in state.misses.items() if count < policy.absent_after) - state.wanted
+        )
         room = max(0, policy.most - len(state.wanted))
         state = _waiting(replace(state, joining=state.joining | frozenset(sorted(missed)[:room])), now)
     waited = state.waiting_since != _NEVER and now >= state.waiting_since + policy.batch_s
     if state.waiting_since != _NEVER and (awake or waited or state.haste is not None):
         return _changed(state, now)
-    if awake or (policy.period_s and now >= state.epoch_at + policy.period_s):
+    if awake or (policy.lifetime_s and now >= state.epoch_at + policy.lifetime_s):
         return replace(state, epoch_at=now), (Renew(),)
     return state, ()
 
