@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from keymote.engine.audit import Link
+from keymote.host.group_ledger import GroupRows
 from keymote.host.register import (
     Acknowledgement,
     CredentialState,
@@ -25,6 +26,11 @@ class Transaction(Protocol):
 
     Lists are in the order of their key, start behind `after` and hold at most `limit` rows.
     """
+
+    @property
+    def groups(self) -> GroupRows:
+        """The part of groups."""
+        ...
 
     def manager(self, nm_id: bytes) -> Manager | None: ...
 

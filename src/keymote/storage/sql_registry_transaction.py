@@ -37,6 +37,8 @@ from keymote.host.register import (
     Taken,
 )
 from keymote.storage import sql_registry as tables
+from keymote.storage.sql_groups import SqlGroups
+from keymote.storage.sql_upsert import Upsert
 
 
 def _by(table: Table, *columns: str) -> Select[Any]:
@@ -45,24 +47,6 @@ def _by(table: Table, *columns: str) -> Select[Any]:
     for column in columns:
         query = query.where(table.c[column] == bindparam(column))
     return query
-
-
-class _Upsert:
-    """Update the row under `keys` or insert it; there is one writer, so nobody comes between."""
-
-    def __init__(self, table: Table, *keys: str) -> None:
-        others = [column.name for column in table.c if column.name not in keys]
-        self._update = update(table).values({name: bindparam(name) for name in others})
-        for key in keys:
-            self._update = self._update.where(table.c[key] == bindparam(f"key_{key}"))
-        self._insert = insert(table)
-        self._keys = keys
-
-    def run(self, connection: Connection, values: Mapping[str, object]) -> None:
-        named = {f"key_{key}": values[key] for key in self._keys}
-        others = {name: value for name, value in values.items() if name not in self._keys}
-        if connection.execute(self._update, {**others, **named}).rowcount == 0:
-            connection.execute(self._insert, values)
 
 
 # Statements are built once: that costs as much as running them.
@@ -75,11 +59,11 @@ _EVENT: Final = _by(tables.events, "id")
 _REVOCATION: Final = _by(tables.revocations, "subject", "kind").order_by(tables.revocations.c.id.desc()).limit(1)
 _LAST_AUDIT: Final = select(tables.audit).order_by(tables.audit.c.seq.desc()).limit(1)
 _LAST_EVENT: Final = select(func.max(tables.events.c.id))
-_PUT_MANAGER: Final = _Upsert(tables.managers, "nm_id")
-_PUT_DEVICE: Final = _Upsert(tables.devices, "dev_id")
-_PUT_COUNTER: Final = _Upsert(tables.counters, "name")
-_PUT_HEAD: Final = _Upsert(tables.heads, "seq")
-_PUT_ACKNOWLEDGEMENT: Final = _Upsert(tables.acknowledgements, "nm_id", "upto")
+_PUT_MANAGER: Final = Upsert(tables.managers, "nm_id")
+_PUT_DEVICE: Final = Upsert(tables.devices, "dev_id")
+_PUT_COUNTER: Final = Upsert(tables.counters, "name")
+_PUT_HEAD: Final = Upsert(tables.heads, "seq")
+_PUT_ACKNOWLEDGEMENT: Final = Upsert(tables.acknowledgements, "nm_id", "upto")
 _ADD_CREDENTIAL: Final = insert(tables.credentials)
 _ADD_EVENT: Final = insert(tables.events)
 _ADD_REVOCATION: Final = insert(tables.revocations)
@@ -115,6 +99,10 @@ class SqlTransaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def groups(self) -> SqlGroups:
+        return SqlGroups(self._connection)
 
     # Managers
 

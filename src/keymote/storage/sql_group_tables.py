@@ -1,0 +1,134 @@
+"""The coordinator's tables of groups, beside those of the register; how they came to be stands in `migrations/registry`."""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text, text
+
+from keymote.storage.sql_registry import metadata
+
+_ID = LargeBinary(8)
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+_GID = "key_group.gid"
+
+groups = Table(
+    "key_group",
+    metadata,
+    Column("gid", _ID, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("nm_id", _ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
+    Column("settings", Text, nullable=False),
+    Column("suite", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("rev", BigInteger, nullable=False),
+    Column("event", BigInteger, nullable=False),
+    Column("ra_kid", _ID, nullable=False),
+    Column("gw_kid", _ID, nullable=False),
+    Column("delegation", LargeBinary(256), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("roster", LargeBinary(2048), nullable=False),
+    Column("roster_ver", BigInteger, nullable=False),
+    Column("formed", Boolean, nullable=False),
+    Column("rekey", BigInteger, nullable=False),
+    Column("rekey_reason", Integer, nullable=False),
+    Column("ver", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("key_id", _ID, nullable=False),
+    Column("confirmed_ms", BigInteger, nullable=False),
+    Column("reported_ms", BigInteger, nullable=False),
+)
+
+members = Table(
+    "group_member",
+    metadata,
+    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("dev_id", _ID, primary_key=True, index=True),
+    Column("member", Boolean, nullable=False),
+    Column("allowed", Boolean, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+)
+
+kids = Table(
+    "group_kid",
+    metadata,
+    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("kid", _ID, primary_key=True),
+    Column("dev_id", _ID, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+removals = Table(
+    "group_removal",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("gid", _ID, ForeignKey(_GID), nullable=False, index=True),
+    Column("dev_id", _ID, nullable=False, index=True),
+    Column("cause", String(16), nullable=False),
+    Column("reason", Integer, nullable=False),
+    Column("kids", LargeBinary(1024), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("event", BigInteger, nullable=False),
+    Column("last_with", BigInteger, nullable=False),
+    Column("safe_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+rosters = Table(
+    "group_roster",
+    metadata,
+    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("ver", BigInteger, primary_key=True),
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("kid", _ID, nullable=False),
+    Column("nm_id", _ID, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("ts_ms", BigInteger, nullable=False),
+    Column("raw", LargeBinary(2048), nullable=False),
+)
+
+epochs = Table(
+    "group_epoch",
+    metadata,
+    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("nm_id", _ID, primary_key=True),
+    Column("key_id", _ID, primary_key=True),
+    Column("attempt", BigInteger, nullable=False),
+    Column("ver", BigInteger, nullable=False),
+    Column("reason", Integer, nullable=False),
+    Column("kids", LargeBinary(256), nullable=False),
+    Column("began_ms", BigInteger, nullable=False),
+    Column("confirmed_ms", BigInteger, nullable=False),
+)
+
+reporters = Table(
+    "group_reporter",
+    metadata,
+    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("nm_id", _ID, primary_key=True),
+    Column("upto", BigInteger, nullable=False),
+)
+
+leads = Table(
+    "group_lead",
+    metadata,
+    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("gw_kid", _ID, primary_key=True),
+    Column("nm_id", _ID, nullable=False),
+    Column("sig_pk", LargeBinary(33), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+)
+
+conflicts = Table(
+    "conflict",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("gid", LargeBinary(8), nullable=False, index=True),
+    Column("subject", LargeBinary(8), nullable=False, index=True),
+    Column("number", BigInteger),
+    Column("managers", LargeBinary(256), nullable=False),
+    Column("ts_ms", BigInteger, nullable=False),
+    Column("text", String(512), nullable=False),
+    Column("settled_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+_LIVE = text("settled_ms IS NULL")
+Index("live_conflicts", conflicts.c.kind, sqlite_where=_LIVE, postgresql_where=_LIVE)
