@@ -1,16 +1,18 @@
 """Who this coordinator is: its key, its credential, whom it trusts, and what it signs with them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 from keymote.crypto.kdf import sha256
-from keymote.crypto.suite import SigningKey
+from keymote.crypto.suite import SigningKey, VerifyKey
 from keymote.crypto.suites import SUITES
 from keymote.engine.audit import GENESIS, Link
 from keymote.engine.chain import CLOCK_SKEW_S, Pin, Trust
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire import signed
-from keymote.wire.credential import Credential, Role, SignedCredential, issue
+from keymote.wire.credential import Credential, Role, SignedCredential, issue, kid_of
+from keymote.wire.group import DelegationClaims, RosterClaims, write
 
 
 class FormerKey(NamedTuple):
@@ -99,6 +101,19 @@ class Identity:
     def lookup(self, to: bytes, dev_id: bytes, ts: int) -> bytes:
         """Return the question (type 242) to coordinator `to`."""
         return signed.write(self.key, signed.Lookup(self.nc_id, to, dev_id, ts), kid=self.credential.kid)
+
+    def group_word(self, claims: DelegationClaims | RosterClaims) -> bytes:
+        """Return the delegation (mt 11) or roster (mt 39) that this coordinator, as roster authority, states."""
+        return write(self.key, claims, kid=self.credential.kid)
+
+    @property
+    def authorities(self) -> Mapping[bytes, VerifyKey]:
+        """The keys under which this coordinator signed rosters, now and before, by the kids of their credentials."""
+        found: dict[bytes, VerifyKey] = {}
+        for raw in (self.credential.raw, *(each.credential for each in self.former)):
+            claims = SignedCredential.decode(raw).claims
+            found[kid_of(raw)] = self.trust.key(claims.suite, claims.sig_pk)
+        return found
 
     def asked_by(self, request: bytes, credential: bytes, now: int) -> tuple[Credential, bytes]:
         """Return who asks and for which dev_id, after checking the other coordinator's chain, signature and clock.

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from keymote.engine.policy.conflicts import ConflictKind
 from keymote.host.group_register import (
     Conflict,
-    ConflictKind,
     EpochLine,
     Group,
     GroupState,

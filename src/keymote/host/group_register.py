@@ -6,6 +6,8 @@ No key, and nothing that leads to one. Times that end in `_ms` are UTC milliseco
 from dataclasses import dataclass
 from enum import StrEnum
 
+from keymote.engine.policy.conflicts import ConflictKind
+
 
 class GroupState(StrEnum):
     """`paused`: fewer than two members, nobody leads it; `closed` for good."""
@@ -28,15 +30,6 @@ class Gone(StrEnum):
     LEFT = "left"
 
 
-class ConflictKind(StrEnum):
-    """Two things that cannot both be right."""
-
-    REVOKED_MEMBER = "revoked-member"
-    TWO_ROSTERS = "two-rosters"
-    TWO_EPOCHS = "two-epochs"
-    TAKEN_DEVICE = "taken-device"
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a group is led; `mode` is relay or edge. What the numbers mean stands at `admin_groups.GroupPolicy`."""
@@ -47,12 +40,12 @@ class Settings:
     compact: bool
     central: bool
     telemetry: tuple[str, ...]
-    lifetime_s: int
+    period_s: int
     least: int
     batch_s: int
-    absent_after: int
+    misses: int
     records: int
-    wake_s: tuple[int, ...]
+    wake: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from keymote.engine.policy.conflicts import ConflictKind
 from keymote.host.group_register import (
     Conflict,
-    ConflictKind,
     EpochLine,
     Gone,
     Group,
@@ -266,7 +266,7 @@ def _split(joined: bytes) -> tuple[bytes, ...]:
 def _group(row: Row[Any]) -> Group:
     values = {name: getattr(row, name) for name in Group.__slots__}
     held = json.loads(row.settings)
-    settings = Settings(**{**held, "telemetry": tuple(held["telemetry"]), "wake_s": tuple(held["wake_s"])})
+    settings = Settings(**{**held, "telemetry": tuple(held["telemetry"]), "wake": tuple(held["wake"])})
     return Group(**{**values, "settings": settings, "state": GroupState(row.state)})
 
 

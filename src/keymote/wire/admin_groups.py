@@ -35,18 +35,18 @@ By = Annotated[str, Meta(pattern="^(device|operator here)$")]
 class GroupPolicy(Body, frozen=True):
     """When a gateway rekeys by itself.
 
-    `lifetime_s` between planned runs (0: none), `least` members on the air before a run begins, `batch_s` over which
-    joins and leaves are collected (a revocation never waits), `absent_after` missed runs until a member is left out,
-    `records` sent in an epoch until it is replaced, `wake_s` seconds of the UTC day at which the members are awake
-    (empty: always).
+    The numbers are those of `engine.policy.group_faces.GroupPolicy`: `period_s` is the longest life of an epoch (0: no
+    limit), `least` members before the ring is formed, `batch_s` over which joins and leaves are collected (a revocation
+    never waits), `misses` runs without an answer until a member is left out, `records` of one sender until the epoch is used
+    up, `wake` seconds of the UTC day at which the members are awake and the key is changed.
     """
 
-    lifetime_s: Period = 86400
-    least: Annotated[int, Meta(ge=FEWEST, le=MOST)] = FEWEST
+    period_s: Period = 86400
+    least: Annotated[int, Meta(ge=1, le=MOST)] = FEWEST
     batch_s: Annotated[int, Meta(ge=0, le=86400)] = 0
-    absent_after: Annotated[int, Meta(ge=1, le=1000)] = 2
+    misses: Annotated[int, Meta(ge=1, le=1000)] = 3
     records: Annotated[int, Meta(ge=64, le=1 << 20)] = 1 << 20
-    wake_s: Annotated[list[Annotated[int, Meta(ge=0, lt=86400)]], Meta(max_length=24)] = field(default_factory=list)
+    wake: Annotated[list[Annotated[int, Meta(ge=0, lt=86400)]], Meta(max_length=24)] = field(default_factory=list)
 
 
 # ------------------------------------------------------------------ an operator's wishes
@@ -330,7 +330,7 @@ class GroupView(View, frozen=True):
     """A group as it is. `epoch` 0: none was reported yet; `waiting` are members without the newest epoch.
 
     `confirmed_ms` when the last member confirmed it, `reported_ms` when the gateway last reported, `acted`: whether the
-    gateway has acted on the last change. `lag`: how many changes (`rev`) it is behind.
+    gateway has acted on the last change. `n`: how many should be on the roster now.
     """
 
     gid: HexId
