@@ -6,7 +6,14 @@ import pytest
 
 from keymote.engine.base import MULTICAST, Refused, Report
 from keymote.engine.group.faces import Amend, Rekey
-from keymote.engine.group.payload_faces import GroupOpened, GroupProtected, RecordHeld, RecordRefused, SendToGroup
+from keymote.engine.group.payload_faces import (
+    GroupOpened,
+    GroupProtected,
+    RecordHeld,
+    RecordPassed,
+    RecordRefused,
+    SendToGroup,
+)
 from keymote.engine.group.relaying import RECORDS_PER_S
 from keymote.errors import ErrorCode
 from keymote.lab.simulator import Datagram
@@ -70,6 +77,23 @@ def test_GF02_by_unicast_each_other_member_gets_one_copy_unchanged_and_the_sende
     assert {(copy.source, copy.target) for copy in down} == {(GW, name) for name in ("m0", "m2", "m3")}
     assert len(down) == 3
     assert {copy.data for copy in down} == {up.data}
+
+
+@pytest.mark.parametrize("multicast", [True, False])
+def test_GF05_the_gateways_application_gets_every_members_record_as_it_came(multicast: bool) -> None:
+    made = agreed(4, multicast=multicast)
+    (protected,) = say(made, "m1", b"3.2 kW")
+    made.sim.run_for(1.0)
+    assert isinstance(protected, GroupProtected)
+    passed = RecordPassed(made.gid, made.people["m1"].kid, METER, protected.record)
+    assert made.sim.heard(GW, RecordPassed) == [passed]
+    made.sim.inject("nobody", GW, records(made)[0].data)
+    made.sim.run_for(1.0)
+    assert made.sim.heard(GW, RecordPassed) == [passed]
+    for at in range(2 * RECORDS_PER_S):
+        say(made, "m2", bytes((at,)))
+    made.sim.run_for(0.5)
+    assert len(made.sim.heard(GW, RecordPassed)) == 1 + RECORDS_PER_S
 
 
 def test_GF02_by_multicast_the_gateway_repeats_nothing() -> None:

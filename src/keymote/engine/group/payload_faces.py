@@ -82,6 +82,19 @@ class RecordHeld(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordPassed(Report):
+    """From a gateway: a record came from the address of the member `kid`. It is as sealed as it came: for a log, and to count.
+
+    Nobody has verified it here; a false one fails at whoever opens it.
+    """
+
+    gid: bytes
+    kid: bytes
+    resource: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RekeyWanted(Report):
     """The group needs a new epoch soon: a key in this one is nearly or wholly used up (Triad-1 1.8)."""
 

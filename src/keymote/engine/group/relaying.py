@@ -6,6 +6,7 @@ from typing import Final
 from keymote.engine.base import Now, Output, Peer, Send
 from keymote.engine.group.announcing import inside
 from keymote.engine.group.faces import HERE
+from keymote.engine.group.payload_faces import RecordPassed
 from keymote.engine.group.ring_states import RingCell
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.group_record import read
@@ -37,18 +38,24 @@ class Allowance:
 def relayed(cell: RingCell, peer: Peer, data: bytes, allowance: Allowance, now: Now) -> list[Output]:
     """Return what brings a member's record to all others (GF-02).
 
-    By multicast they have heard it; then it is for our own membership alone, as in unicast in edge mode.
+    By multicast they have heard it; then it is for our own membership alone, as in unicast in edge mode. The application hears
+    of every record of a member within its rate, by either way.
 
     Raises:
         PeerFault: E_UNKNOWN_ID for an address that no member spoke from, E_LIMIT above its rate: nothing is handed on.
     """
-    read(data)
-    ours = inside(cell, data) if peer != HERE else []
-    if cell.lasting.plan.multicast:
-        return ours
-    members = {member for kid, member in cell.peers.items() if cell.lasting.held.position(kid) is not None}
-    if peer != HERE and peer not in members:
+    carried = read(data)
+    ours: list[Output] = inside(cell, data) if peer != HERE else []
+    members = {kid: member for kid, member in cell.peers.items() if cell.lasting.held.position(kid) is not None}
+    sender = next((kid for kid, member in members.items() if member == peer), None)
+    if sender is None and peer != HERE and not cell.lasting.plan.multicast:
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "a record from an address that no member spoke from")
     if not allowance.allows(cell.gid, peer, now.mono):
+        if cell.lasting.plan.multicast:
+            return ours
         raise PeerFault(ErrorCode.E_LIMIT, f"more than {RECORDS_PER_S} records in a second from one member")
-    return [*ours, *(Send(member, data) for member in sorted(members - {peer, HERE}))]
+    if sender is not None:
+        ours.append(RecordPassed(cell.gid, sender, carried.resource, carried.record))
+    if cell.lasting.plan.multicast:
+        return ours
+    return [*ours, *(Send(member, data) for member in sorted({*members.values()} - {peer, HERE}))]
