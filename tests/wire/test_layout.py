@@ -134,12 +134,14 @@ def whole(kind: type[Message], sizes: Sizes) -> Message:
 CANDIDATES = [
     3,
     "telemetry/power",
+    1,
     [1, 17],
     [b"\xa1\x012", {4: bytes(8)}, b"payload", bytes(64)],
     [b"\xa1\x012", {}, b"payload", bytes(64)],
     [b"a message", bytes(300)],
     [b"", {4: b"\5", 6: b"\1\0", 10: b"\0\7", 12: bytes(64)}, bytes(24)],
-    *(bytes(length) for length in (*range(8, 400), 1168)),
+    [b"telemetry"],
+    *(bytes(length) for length in (*range(8, 400), 1168, 6)),
 ]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Body, Message
@@ -86,6 +86,9 @@ FORMS: dict[type[Message], str] = {
     masking.MaskPresent: "71 sign1",
     masking.MaskAgree: "72 bare",
     masking.MaskReveal: "73 bare",
+    invitation.Invite: "74 id level flags 0|6 resources 64..256 64..256 0|40",
+    invitation.Invited: "75 id verdict id",
+    invitation.Uninvite: "76 id",
     group_record.GroupRecord: "77 id path 1..1135",
 }
 """The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
@@ -96,6 +99,7 @@ COSE_Sign1 without kid, `?` may be left out at the end, `~` may be null.
 """
 
 NUMBERS = {"idx": (0, 31), "what": (1, 8), "step": (1, 2), "bit": (0, 1), "members": (2, 32), "few": (0, 32)}
+NUMBERS |= {"level": (0, 2), "flags": (0, 7), "verdict": (0, 25)}
 SIGN1_PAYLOAD = b"a payload of sixty bytes that no decoder of the envelope reads."
 CREDENTIAL_SIZE = {1: 233, 17: 236}
 
@@ -147,7 +151,7 @@ def fits(form: str, value: object, suite: int) -> bool:
                         and len(signature) == 64
                     )
             return False
-        case "idx" | "what" | "step" | "bit" | "members" | "few":
+        case "idx" | "what" | "step" | "bit" | "members" | "few" | "level" | "flags" | "verdict":
             least, most = NUMBERS[form]
             return type(value) is int and least <= value <= most
         case "idx|set":
@@ -156,6 +160,8 @@ def fits(form: str, value: object, suite: int) -> bool:
             return (
                 type(value) is list and len(value) <= 64 and all(type(m) is bytes and 0 < len(m) <= 2048 for m in value)
             )
+        case "resources":
+            return type(value) is list and len(value) <= 8 and all(type(r) is bytes and 0 < len(r) <= 48 for r in value)
         case "entries" | "added":
             return (
                 type(value) is list
@@ -208,12 +214,14 @@ def sample(form: str, suite: int, salt: int) -> Any:
             return [protected, {4: bytes(range(8))}, SIGN1_PAYLOAD, bytes(range(64))]
         case "bare":
             return [sample("sign1", suite, salt)[0], {}, SIGN1_PAYLOAD, bytes(range(64))]
-        case "idx" | "idx|set" | "bit" | "few" | "step":
+        case "idx" | "idx|set" | "bit" | "few" | "step" | "level" | "flags" | "verdict":
             return 1
         case "what" | "members":
             return 7
         case "messages":
             return [b"one message", b"another"]
+        case "resources":
+            return [b"telemetry", b"meter/1"]
         case "entries" | "added":
             return [[bytes([at]) * 8, bytes([salt]) * point_size(suite)] for at in (1, 2, 3)]
         case "path":
@@ -729,6 +737,10 @@ def values(form: str, suite: int) -> st.SearchStrategy[Any]:
             return st.integers(0, 31) | st.binary(min_size=4, max_size=4)
         case "messages":
             return st.lists(st.binary(min_size=1, max_size=300), max_size=20)
+        case "resources":
+            return st.lists(st.binary(min_size=1, max_size=48), max_size=8)
+        case "level" | "flags" | "verdict":
+            return st.integers(*NUMBERS[form])
         case "u2" | "u3" | "u8" | "u32":
             return st.integers(0, (1 << int(form[1:])) - 1)
         case "code":

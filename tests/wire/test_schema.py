@@ -16,7 +16,7 @@ import pytest
 
 from keymote.cli.schema import schema as command
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Message
@@ -158,6 +158,10 @@ def samples(suite: int) -> list[Message]:
         *(kind(i, bytes(37)) for kind in (pairwise.Edhoc1, pairwise.Edhoc2, pairwise.Edhoc3, pairwise.Edhoc4)),
         masking.MaskPresent(envelope),
         *(kind(replace(envelope, kid=None)) for kind in (masking.MaskReport, masking.MaskAgree, masking.MaskReveal)),
+        invitation.Invite(i, 2, 7, bytes(6), (b"telemetry",), bytes(200), cred, bytes(40)),
+        invitation.Invite(i, 0, 0, b"", (), bytes(200), cred, b""),
+        invitation.Invited(i, 25, i),
+        invitation.Uninvite(i),
         group_record.GroupRecord(i, "telemetry/power", bytes(40)),
         group_record.GroupRecord(i, "ä" * 50, bytes(1135)),
     ]

@@ -31,6 +31,7 @@ class Agent:
         return {
             "status": self._status,
             "enrolled": self._enrolled,
+            "group.list": self._groups,
             "pair.open": self._open,
             "pair.list": self._list,
             "pair.close": self._close,
@@ -56,6 +57,10 @@ class Agent:
         """`timeout_s`: wait that long."""
         membership = await self._device.enrolled(_seconds(request))
         return {"id": self._device.id, "enrolled": True, "credential_bytes": len(membership.credential)}
+
+    async def _groups(self, _request: Mapping[str, Any]) -> object:
+        """Every group that the device was invited to, and how it stands in it; never a key."""
+        return [group.view() for group in self._device.node.runtime.groups()]
 
     async def _open(self, request: Mapping[str, Any]) -> object:
         """`peer`, and if wanted `manager`, `at`, `fast`, `compact`, `timeout_s`."""

@@ -16,6 +16,7 @@ from keymote.crypto.suites import SUITES, suite_by_id
 from keymote.device.agent import Agent
 from keymote.device.config import DeviceConfig, read_config, read_secret_text, with_key_uri
 from keymote.device.doors import Doors
+from keymote.device.groups import GroupStanding, standing
 from keymote.device.node import DeviceNode, Settled
 from keymote.device.sdk import Device
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
@@ -35,6 +36,8 @@ from keymote.engine.faces import (
     SessionClosed,
     session_of,
 )
+from keymote.engine.group.faces import Resume, membership_of
+from keymote.engine.group.invitation import Invitation
 from keymote.engine.label import parse_code
 from keymote.engine.link_cell import LinkCell
 from keymote.engine.link_faces import OWN_LINK
@@ -108,10 +111,13 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
         await runtime.provide_code(again=rejoin)
         if not rejoin:
             runtime.command(OWN_LINK, Announce())
+        for invitation in runtime.invitations:
+            runtime.command(membership_of(invitation.gid), Resume())
     except BaseException:
         await runtime.close()
         raise
     node.attach(runtime)
+    runtime.attend()
     return node
 
 
@@ -125,6 +131,8 @@ class DeviceRuntime:
         self._doors = Doors()
         self._resources: CoapApplication | None = None
         self._dtls: DtlsServer | None = None
+        self._attended: tuple[str, int] | None = None
+        self._attending: set[asyncio.Task[None]] = set()
         self.endpoint: Final = endpoint
 
     @classmethod
@@ -246,6 +254,35 @@ class DeviceRuntime:
             self.endpoint.discover(self._config.manager)
         else:
             self.endpoint.solicit()
+
+    @property
+    def invitations(self) -> Sequence[Invitation]:
+        """The groups that this device was invited to, in the order of the invitations."""
+        match self.driver.peek(OWN_ENROLMENT):
+            case Registered(groups=groups):
+                return groups
+            case _:
+                return ()
+
+    def groups(self) -> Sequence[GroupStanding]:
+        return [standing(each.gid, self.driver.peek(membership_of(each.gid))) for each in self.invitations]
+
+    def attend(self) -> None:
+        places = [invitation.address for invitation in self.invitations]
+        wanted = next((place for place in reversed(places) if place is not None), None)
+        if wanted is None or wanted == self._attended:
+            return
+        self._attended = wanted
+        task = asyncio.get_running_loop().create_task(self._attend(Group(*wanted, self._config.interface)))
+        self._attending.add(task)
+        task.add_done_callback(self._attending.discard)
+
+    async def _attend(self, group: Group) -> None:
+        try:
+            await self.endpoint.attend(group)
+        except Unavailable as error:
+            self._attended = None
+            logger.error("cannot hear the groups of this device: %s", error)
 
     async def close(self) -> None:
         """Let commits finish, then let go of sockets and store."""

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from keymote.device.doors import Doors
 from keymote.device.faults import Exported, NotReady, Replayed, closed_because
+from keymote.device.groups import GroupStanding
 from keymote.device.session import End, Session
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.exports import PskForm
@@ -24,6 +25,7 @@ from keymote.engine.faces import (
     SessionClosed,
     session_of,
 )
+from keymote.engine.group.invitation import GroupInvited
 from keymote.errors import ErrorCode, PeerFault
 from keymote.host.resources import Answered, Resources
 
@@ -58,6 +60,11 @@ class Runtime(Protocol):
     def carries(self, peer: Peer) -> bool: ...
     def send(self, peer: Peer, data: bytes) -> None: ...
     def search(self) -> None: ...
+    def attend(self) -> None:
+        """Listen from now on where the groups that this device was invited to speak by multicast."""
+        ...
+
+    def groups(self) -> Sequence[GroupStanding]: ...
     def resources(self) -> Resources: ...
     async def close(self) -> None: ...
 
@@ -215,6 +222,8 @@ class DeviceNode:
                 self.membership = self.runtime.membership or self.membership
             case EnrolmentFailed():
                 self.last_failure = report
+            case GroupInvited() if self._runtime is not None:
+                self._runtime.attend()
         if self.observer is not None:
             self.observer(key, report)
 

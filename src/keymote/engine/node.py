@@ -53,6 +53,7 @@ from keymote.wire.group import (
     Start,
 )
 from keymote.wire.group_record import GroupRecord
+from keymote.wire.invitation import Invite, Invited, Uninvite
 from keymote.wire.pairwise import (
     Keyreq,
     Link,
@@ -166,7 +167,7 @@ def _manager_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
 
 def _device_body(_link: bytes, _peer_id: bytes, mt: int, body: bytes) -> CellKey:
     match mt:
-        case Peercred.mt | Newcred.mt:
+        case Peercred.mt | Newcred.mt | Invite.mt | Uninvite.mt:
             return OWN_ENROLMENT
         case Shresp.mt:
             return session_of(peek_id(body, mt))
@@ -179,7 +180,7 @@ def _device_body(_link: bytes, _peer_id: bytes, mt: int, body: bytes) -> CellKey
 def _registrar_body(link: bytes, peer_id: bytes, mt: int, body: bytes) -> CellKey:
     if link == peer_id:
         match mt:
-            case Sessreq.mt | Shreq.mt | Revoke.mt | Renew.mt:
+            case Sessreq.mt | Shreq.mt | Revoke.mt | Renew.mt | Invited.mt:
                 return enrolment_of(peer_id)
             case Error.mt:
                 return session_of(_session_in(mt, body))

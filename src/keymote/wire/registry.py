@@ -3,7 +3,7 @@
 from typing import Final
 
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise
 from keymote.wire.message import Message
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
@@ -67,10 +67,13 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     masking.MaskPresent,
     masking.MaskAgree,
     masking.MaskReveal,
+    invitation.Invite,
+    invitation.Invited,
+    invitation.Uninvite,
     group_record.GroupRecord,
 )
 """Every message of protocols A and B, in the order of Triad-1 1.12 but for the delegation, which comes before START; 61 and
-62 (docs/decisions/0121), 64 to 67, which carry EDHOC (0071), 70 to 73 (0152) and 77 (0166) are ours."""
+62 (docs/decisions/0121), 64 to 67, which carry EDHOC (0071), 70 to 73 (0152), 74 to 76 (0163) and 77 (0166) are ours."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})

@@ -55,6 +55,7 @@ from keymote.engine.faces import (
     SessionClosed,
     session_of,
 )
+from keymote.engine.group.invitation import concerns_groups, heard_invitation
 from keymote.engine.link_faces import OWN_LINK, Cut, Install, LinkBody, SealBody
 from keymote.engine.pairwise.invitation import Begin, Invited, WantRevocation
 from keymote.engine.renewal import again_s, due_at, same_keys
@@ -127,6 +128,9 @@ class _Steps:
                 return cell, [Tell(session_of(command.psid), Begin(cell.membership, command))]
             case Told(LinkBody() as heard), Registered() if peek(heard.body)[0] == Newcred.mt:
                 return self._newer(cell, heard, now)
+            case Told(LinkBody() as heard), Registered() if concerns_groups(heard.body):
+                groups, outputs = heard_invitation(cell.groups, heard, cell.membership, self.context, now)
+                return (cell if groups == cell.groups else replace(cell, groups=groups)), outputs
             case Told(LinkBody() as heard), Registered():
                 return self._invited(cell, heard)
             case RenewCredential(), Registered():

@@ -20,6 +20,7 @@ from keymote.engine.context import (
     Membership,
 )
 from keymote.engine.enrolment.schedule import Run
+from keymote.engine.group.invitation import Invitation
 from keymote.engine.renewal import due_at
 from keymote.errors import ErrorCode, Incompatible, PeerFault
 from keymote.wire.cose import Sign1
@@ -98,7 +99,7 @@ class AwaitCred:
 class Registered:
     """A member. `done` answers a repeated CRED; `revoke_ctr` counts this device's REVOKEs; `vouched` is the highest
     status epoch heard of each manager, by kid. `former` is the credential before the last renewal, which peers may still
-    be told; `ask_at` (UTC seconds) when to ask for a newer one.
+    be told; `ask_at` (UTC seconds) when to ask for a newer one. `groups`: those that it was invited to.
     """
 
     membership: Membership
@@ -109,6 +110,7 @@ class Registered:
     vouched: tuple[tuple[bytes, int], ...] = ()
     former: bytes = b""
     ask_at: int = 0
+    groups: tuple[Invitation, ...] = ()
 
     def known_as(self, kid: bytes | None) -> Membership:
         """Return what this device is under its credential `kid`; without one, under the oldest that it holds (RN-05).
@@ -159,7 +161,8 @@ def record_of(cell: NewcomerCell) -> bytes:
             own = cell.membership
             member: list[object] = [own.d.expose(), own.V, own.credential.raw, list(own.issuers)]
             rest = [cell.registrar, cell.cred_digest, cell.done, cell.revoke_ctr, cell.former, cell.ask_at]
-            return cbor.encode_array(1, 2, member, rest, [list(entry) for entry in cell.vouched])
+            groups = [list(invitation) for invitation in cell.groups]
+            return cbor.encode_array(1, 2, member, rest, [list(entry) for entry in cell.vouched], groups)
 
 
 def load(record: bytes, context: DeviceContext) -> NewcomerCell:
@@ -181,12 +184,13 @@ def load(record: bytes, context: DeviceContext) -> NewcomerCell:
                 E2,
                 Repeat(peer, data, 0.0),
             )
-        case [1, 2, [d, V, raw, issuers], [registrar, cred_digest, done, revoke_ctr, *renewal], vouched]:
+        case [1, 2, [d, V, raw, issuers], [registrar, cred_digest, done, revoke_ctr, *renewal], vouched, *rest]:
             credential = unverified(raw)
             membership = Membership(Secret(d), V, credential, tuple(issuers))
             known = tuple((kid, epoch) for kid, epoch in vouched)
             former, ask_at = renewal or (b"", due_at(credential.claims))  # rows of before renewal have neither
-            return Registered(membership, registrar, cred_digest, done, revoke_ctr, known, former, ask_at)
+            groups = tuple(Invitation(gid, place) for gid, place in (rest[0] if rest else ()))  # rows of before groups
+            return Registered(membership, registrar, cred_digest, done, revoke_ctr, known, former, ask_at, groups)
         case _:
             raise Incompatible(
                 "the stored enrolment is of another version", do="enrol the device again (device rejoin)"

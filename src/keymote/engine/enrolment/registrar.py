@@ -60,8 +60,9 @@ from keymote.engine.faces import (
     session_of,
 )
 from keymote.engine.gate import Admitted
+from keymote.engine.group.invitation import InviteDevice, UninviteDevice, answered
 from keymote.engine.hybrid import refuses
-from keymote.engine.link_faces import Install, LinkBody, link_to_device
+from keymote.engine.link_faces import Install, LinkBody, SealBody, link_to_device
 from keymote.engine.member import (
     ACTIVE,
     REVOKED,
@@ -92,6 +93,7 @@ from keymote.wire.enrolment import (
     VptBody,
 )
 from keymote.wire.fields import sizes_of
+from keymote.wire.invitation import Invited, Uninvite
 from keymote.wire.registry import peek
 
 SHARE_WITHIN_S: Final = 30.0
@@ -160,6 +162,8 @@ class _Steps:
             case Told(LinkBody() as heard), phase:
                 if isinstance(phase, AwaitDone):
                     cell = replace(cell, phase=None, code=None)
+                if peek(heard.body)[0] == Invited.mt:
+                    return cell, [answered(dev_id, heard)]
                 if peek(heard.body)[0] == Renew.mt:
                     kid = Renew.decode(heard.body, sizes_of(1)).kid  # its length does not depend on the suite
                     return self._renewal(cell, lambda member: renewal.heard(context, dev_id, member, kid, now, entropy))
@@ -372,6 +376,12 @@ class _Steps:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, "not enrolled")
         member = cell.member
         match command:
+            case InviteDevice(invite) if member.status == ACTIVE:
+                return cell, [Tell(link_to_device(cell.dev_id), SealBody(invite.encode()))]
+            case InviteDevice():
+                raise PeerFault(ErrorCode.E_CRED, "the device is suspended or revoked")
+            case UninviteDevice(gid):
+                return cell, [Tell(link_to_device(cell.dev_id), SealBody(Uninvite(gid).encode()))]
             case SuspendDevice() if member.status == ACTIVE:
                 return replace(cell, member=replace(member, status=SUSPENDED)), [Tell(OWN, RaiseStatusEpoch())]
             case ResumeDevice() if member.status == SUSPENDED:

@@ -42,7 +42,8 @@ def heard_roster(cell: MembershipCell, data: bytes, party: Party, now: Now) -> M
         pursuit = None if leaves else chase(cell, now)
         mute = payload.Payload(cell.gid, cell.payload.policy)
         outputs += erased(cell.payload, mute)
-        gone = replace(lasting, held=held, active=None)
+        place = replace(lasting.place, standby=lasting.place.standby or leaves)
+        gone = replace(lasting, held=held, active=None, place=place)
         return replace(cell, lasting=gone, phase=None, payload=mute, pursuit=pursuit), outputs
     rest = payload.expect(cell.payload, None)
     return replace(cell, lasting=replace(lasting, held=held), phase=None, payload=rest, pursuit=pursuit), outputs

@@ -54,8 +54,9 @@ class JoinGroup(Command):
 
     `gateway` MULTICAST: unknown yet, learnt from its START; HERE: this node leads the ring itself. `multicast`: R1 and R2
     go to everybody in range, else to the gateway alone. `compact`: R1 is sent unsigned at first. `policy`: which resources need no
-    signature. For a known gid this
-    changes these settings and keeps what was agreed; the charter then must be of the same authority.
+    signature. `standby`: it may join and does so only when told (`AskToJoin`). For a known gid this changes these settings
+    and keeps what was agreed; the charter then must be of the same authority, unless this node's own enrolment has verified
+    it (an INVITE). A known member that does not stand by is not made to.
     """
 
     charter: Charter
@@ -65,6 +66,7 @@ class JoinGroup(Command):
     multicast: bool = True
     compact: bool = False
     policy: ResourcePolicy = DEFAULT_POLICY
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class AskToJoin(Command):
 
 @dataclass(frozen=True, slots=True)
 class AskToLeave(Command):
-    """To membership_of(gid): send LEAVE until a roster without us arrives."""
+    """To membership_of(gid): send LEAVE until a roster without us arrives; stand by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,13 @@ class Locate(Command):
     """To ring_of(gid): kid -> where a member listens. Kept in memory only; say it again after a start of the node."""
 
     peers: Mapping[bytes, Peer]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePlan(Command):
+    """To ring_of(gid): lead it so from the next run on. CallerFault for another mode: that takes another roster."""
+
+    plan: RingPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from keymote.engine.group.enlisting import RingStep, enlisted, forgotten, readmi
 from keymote.engine.group.faces import (
     HERE,
     Amend,
+    ChangePlan,
     ForgetGroup,
     FormRing,
     FromMember,
@@ -209,6 +210,10 @@ class _Steps:
                 if not isinstance(cell.stage, Running | Resting) and cause.reason <= PERIODIC:
                     return cell, ()  # a fresh key is on its way
                 return wanted(cell, cause, party, now, entropy, urgent=cause.reason == COMPROMISED)
+            case ChangePlan(plan):
+                if plan.mode != cell.lasting.plan.mode:
+                    raise CallerFault("a ring does not change its mode", do="form another group")
+                return replace(cell, lasting=replace(cell.lasting, plan=plan)), ()
             case TakeDelegation(delegation):
                 charter = with_delegation(cell.lasting.charter, delegation, party.keys, party.wall(now))
                 signature = Delegation.decode(delegation, self.sizes).envelope.signature

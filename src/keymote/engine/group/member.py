@@ -146,6 +146,8 @@ class _Steps:
         match item, cell:
             case JoinGroup() as wish, _:
                 return self._provisioned(cell, wish), ()
+            case Told(JoinGroup() as wish), _:
+                return self._provisioned(cell, wish, invited=True), ()
             case Resume(), None:
                 return None, ()
             case _, None:
@@ -158,8 +160,10 @@ class _Steps:
                 return self._due(cell, now)
             case Failed(), _:
                 return cell, ()
-            case ForgetGroup(), _:
+            case ((ForgetGroup() | Told(ForgetGroup())), _):
                 return None, ()
+            case Told(HoldPsk() as hedge), _:
+                return self._told(cell, hedge, now)
             case Command() as command, _:
                 return self._told(cell, command, now)
             case _:
@@ -167,12 +171,13 @@ class _Steps:
 
     # ------------------------------------------------------------------ the application's word
 
-    def _provisioned(self, cell: MembershipCell | None, wish: JoinGroup) -> MembershipCell:
+    def _provisioned(self, cell: MembershipCell | None, wish: JoinGroup, *, invited: bool = False) -> MembershipCell:
         charter = wish.charter
         if charter.suite != self.party.signing.suite_id:
             raise CallerFault(f"a group of suite {charter.suite}, this node's key is of {self.party.signing.suite_id}")
         self.party.keys(charter.suite, charter.ra_pk)
-        place = Place(wish.kid, wish.gateway, wish.level, wish.multicast, wish.compact)
+        standby = wish.standby and (cell is None or cell.lasting.place.standby)
+        place = Place(wish.kid, wish.gateway, wish.level, wish.multicast, wish.compact, standby)
         if len(wish.gateway) > MOST_ADDRESS or sum(map(len, wish.policy.telemetry)) > MOST_TELEMETRY:
             raise CallerFault(
                 f"the gateway's address has more than {MOST_ADDRESS} characters, or the resources more than {MOST_TELEMETRY}"
@@ -180,9 +185,10 @@ class _Steps:
         if cell is None:
             return MembershipCell(Lasting(charter, place), wish.gateway, payload.Payload(charter.gid, wish.policy))
         known = cell.lasting.charter
-        if (known.ra_kid, known.ra_pk) != (charter.ra_kid, charter.ra_pk):
+        followed = (known.ra_kid, known.ra_pk) == (charter.ra_kid, charter.ra_pk)
+        if not followed and not invited:
             raise CallerFault("this group has another roster authority", do="forget the group first")
-        if charter.not_after < known.not_after:
+        if followed and charter.not_after < known.not_after:
             charter = known
         lasting = replace(cell.lasting, charter=charter, place=place)
         return replace(cell, lasting=lasting, gateway=wish.gateway, payload=replace(cell.payload, policy=wish.policy))
@@ -204,6 +210,8 @@ class _Steps:
                 wish = Wish.START if cell.lasting.held is not None else Wish.ROSTER
             case AskToJoin():
                 wish = Wish.JOIN
+                ready = replace(cell.lasting.place, standby=False)
+                cell = replace(cell, lasting=replace(cell.lasting, place=ready))
             case AskToLeave():
                 wish = Wish.LEAVE
             case _:

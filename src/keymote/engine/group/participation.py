@@ -358,8 +358,10 @@ def failed(cell: MembershipCell, code: ErrorCode, now: Now, guilty: tuple[int, .
     return replace(cell, phase=None, payload=payload, failed=run, pursuit=chase(cell, now)), outputs
 
 
-def chase(cell: MembershipCell, now: Now) -> Pursuit:
-    """Return the pursuit of a member that has missed a run: JOINREQ after a moment, unless it wants to leave."""
+def chase(cell: MembershipCell, now: Now) -> Pursuit | None:
+    """Return the pursuit of a member that has missed a run: JOINREQ after a moment, unless it stands by or wants to leave."""
+    if cell.lasting.place.standby:
+        return None
     if cell.pursuit is not None and cell.pursuit.wish == Wish.LEAVE:
         return cell.pursuit
     return Pursuit(Wish.JOIN, now.mono + ASK_EVERY_S)

@@ -66,6 +66,7 @@ class Place:
     level: Level
     multicast: bool
     compact: bool
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def record(cell: MembershipCell, generation: int) -> bytes:
     return cbor.encode_array(
         1,
         charter_items(lasting.charter),
-        [place.kid, place.gateway, int(place.level), place.multicast, place.compact],
+        [place.kid, place.gateway, int(place.level), place.multicast, place.compact, place.standby],
         list(cell.payload.policy.telemetry),
         [*lasting.seen, lasting.seen_sid8],
         None if held is None else held_items(held),
@@ -206,12 +207,12 @@ def load(gid: bytes, data: bytes, suite: Suite, generation: int) -> MembershipCe
     """Return the cell of a record; it asks at once what it has missed."""
     row: Any = cbor.decode(data, max_size=2048)
     _, charter, place, telemetry, (epoch, attempt, seen_sid8), held_row, active_row, saved, psks = row
-    kid, gateway, level, multicast, compact = place
+    kid, gateway, level, multicast, compact, standby = (*place, False)[:6]
     held = None if held_row is None else held_of(gid, charter[0], held_row)
     active = None if active_row is None or held is None else _epoch_of(active_row, held, suite, kid)
     lasting = Lasting(
         charter_of(gid, charter),
-        Place(kid, gateway, Level(level), multicast, compact),
+        Place(kid, gateway, Level(level), multicast, compact, standby),
         (epoch, attempt),
         seen_sid8,
         held,
@@ -221,7 +222,7 @@ def load(gid: bytes, data: bytes, suite: Suite, generation: int) -> MembershipCe
     payload = Payload(gid, ResourcePolicy(tuple(telemetry)))
     if active is not None:
         payload = resume(payload, active.group, saved, generation)
-    wish = Wish.JOIN if lasting.is_behind else Wish.START
+    wish = Wish.JOIN if lasting.is_behind and not standby else Wish.START
     return MembershipCell(lasting, gateway, payload, pursuit=Pursuit(wish, 0.0), newest=seen_sid8)
 
 
