@@ -69,10 +69,9 @@ class Person:
         return Entry(self.credential.kid, self.signing.public)
 
 
-def person(name: Peer, suite: Suite, entropy: Entropy, root: SigningKey | None = None) -> Person:
-    """Return somebody with a fresh key; whoever has no `root` above signs for itself."""
+def person(name: Peer, suite: Suite, entropy: Entropy, now: int, root: SigningKey | None = None) -> Person:
+    """Return somebody with a fresh key; whoever has no `root` above signs for itself. `now` in UTC seconds."""
     signing = suite.generate_signing_key(entropy)
-    now = int(time.time())
     claims = Claims(
         iss=identity("root"),
         sub=identity(name),
@@ -127,13 +126,17 @@ class Host:
 
 
 class Cast:
-    """The people of a ring and what the authority has signed for them: everything but the nodes."""
+    """The people of a ring and what the authority has signed for them: everything but the nodes.
 
-    def __init__(self, terms: Terms, suite_of: Callable[[Peer], Suite], entropy: Entropy) -> None:
+    The same entropy at the same time `now` (UTC seconds) gives the same people.
+    """
+
+    def __init__(self, terms: Terms, suite_of: Callable[[Peer], Suite], entropy: Entropy, now: int) -> None:
         self.terms = terms
         self.suite_of = suite_of
-        self.root = person("root", suite_of("root"), entropy)
-        self.people = {name: person(name, suite_of(name), entropy, self.root.signing) for name in (GW, *terms.names)}
+        self.root = root = person("root", suite_of("root"), entropy, now)
+        everybody = (GW, *terms.names)
+        self.people = {name: person(name, suite_of(name), entropy, now, root.signing) for name in everybody}
         gw = self.people[GW]
         ra = self.root.entry
         self.charter: Final = Charter(GID, terms.suite, ra.kid, ra.sig_pk, gw.entry.kid, gw.entry.sig_pk)
@@ -173,7 +176,7 @@ class Ring:
     def __init__(self, terms: Terms, suite_of: Callable[[Peer], Suite], entropy: Entropy | None = None) -> None:
         self.terms = terms
         self.entropy = entropy or SystemEntropy()
-        self.cast = Cast(terms, suite_of, self.entropy)
+        self.cast = Cast(terms, suite_of, self.entropy, int(time.time()))
         self.network = MemoryNetwork()
         self.hosts = {name: self._host(name) for name in (GW, *terms.names)}
         for name in terms.names:
@@ -200,7 +203,7 @@ class Ring:
             link,
             SystemClock,
             self.entropy.fork(name),
-            _unanswered,
+            unanswered,
             listen,
         )
         host = Host(name, driver, heard)
@@ -223,5 +226,6 @@ class Ring:
             raise CallerFault("a run of the bench did not end with one key at all members")
 
 
-def _unanswered(_cell: CellKey, query: object, _answer: Callable[[object], None]) -> None:
+def unanswered(_cell: CellKey, query: object, _answer: Callable[[object], None]) -> None:
+    """Stand for the services that a node may ask: a ring needs none."""
     raise CallerFault(f"nobody in a ring asks for {type(query).__name__}")
