@@ -126,7 +126,8 @@ class CharterView(View, frozen=True):
     version is installed. Otherwise the gateway signs what turns its roster into `members` itself.
     `members` and `allowed` are active devices; `gone` those that it must not let in by itself, with why they went.
     `rekey` counts the wishes for a new epoch, `rekey_reason` is that of the last. `reported` is the highest `seq` of the
-    caller's reports on this group that was taken.
+    caller's reports on this group that was taken. `epoch` is the highest that any gateway reported: a ring that is formed
+    anew numbers its epochs far above it.
     """
 
     gid: HexId
@@ -152,6 +153,7 @@ class CharterView(View, frozen=True):
     rekey: int
     rekey_reason: int
     reported: int
+    epoch: int = 0
 
 
 # ------------------------------------------------------------------ what a gateway reports
