@@ -53,7 +53,7 @@ test-peers: $(STAMPS)/dev  ## run the tests against the real third-party program
 lock: $(STAMPS)/setup  ## renew the locks after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --group setup -o requirements-setup.lock
 	$(LOCK) -o requirements.lock pyproject.toml
-	$(LOCK) --group dev --extra dtls --extra lab --extra pkcs11 --extra postgresql -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(LOCK) --group dev --extra dtls --extra fast --extra lab --extra pkcs11 --extra postgresql -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean:  ## remove what tools left behind; .venv stays
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov

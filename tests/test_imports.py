@@ -64,6 +64,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "litestar": ("transports/http", "coordinator/api", "coordinator/dashboard", "manager/api"),
     "mbedtls": ("transports/dtls",),
     "msgspec": ("wire/admin", "transports/http", "coordinator/api", "manager/api"),
+    "numba": ("crypto/lightweight/compiled.py",),
+    "numpy": ("crypto/lightweight/compiled.py",),
     "nacl": ("crypto/ed25519.py", "crypto/x25519.py"),
     "pkcs11": ("storage/seal_pkcs11/token.py",),
     "platformdirs": ("cli/",),

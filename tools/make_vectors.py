@@ -35,6 +35,7 @@ DATA: Final = Path(__file__).parents[1] / "src" / "keymote" / "selftest" / "data
 CODES: Final[Mapping[int, tuple[bytes, bytes]]] = {
     1: (b"4711081547", b"gateway 7"),
     2: (bytes(range(16)), b""),
+    3: (b"0815471100", b"gateway 3"),
     17: (bytes(range(16, 48)), b"gateway 17"),
 }
 """Suite -> one-time code and the manager's own: digits where CPace protects them, 16 and 32 raw bytes elsewhere."""

@@ -129,7 +129,7 @@ async def test_a_retired_dev_id_is_free_for_another_manager(office: Office) -> N
         ({"iss": b"manager2"}, ErrorCode.E_CRED),
         ({"sig_pk": bytes(32)}, ErrorCode.E_POINT),
         ({"E1": bytes(32)}, ErrorCode.E_POINT),
-        ({"suite": 3}, ErrorCode.E_SUITE),
+        ({"suite": 4}, ErrorCode.E_SUITE),
     ],
     ids=["role", "coordinator", "expired", "not yet", "issuer", "signature key", "identity", "suite"],
 )

@@ -1,13 +1,18 @@
-"""The three AEADs against published answers, and the rules of nonces and keys."""
+"""The AEADs against published answers, and the rules of nonces and keys."""
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
 
-from keymote.crypto.aead import AES_CCM_16_64_128, AES_CCM_16_128_128, CHACHA20_POLY1305, Aead
+from keymote.crypto.aead import AES_CCM_16_64_128, AES_CCM_16_128_128, ASCON_AEAD128, CHACHA20_POLY1305, Aead
 from keymote.crypto.secret import Secret
 from keymote.errors import PeerFault
 
-ALL = {"ChaCha20-Poly1305": CHACHA20_POLY1305, "CCM-128": AES_CCM_16_128_128, "CCM-64": AES_CCM_16_64_128}
+ALL = {
+    "ChaCha20-Poly1305": CHACHA20_POLY1305,
+    "CCM-128": AES_CCM_16_128_128,
+    "CCM-64": AES_CCM_16_64_128,
+    "Ascon": ASCON_AEAD128,
+}
 every = pytest.mark.parametrize("aead", ALL.values(), ids=ALL)
 
 

@@ -40,7 +40,7 @@ def test_columns_may_stand_in_any_order_with_others_between_and_suite_absent() -
         ("00000000000000," + CODE + ",1", "dev_id"),
         (GOOD.dev_id.hex() + "," + CODE[:-1] + ",1", "code of"),
         (GOOD.dev_id.hex() + "," + CODE[:-1] + ("A" if CODE[-1] != "A" else "B") + ",1", "check character"),
-        (GOOD.dev_id.hex() + "," + CODE + ",3", "suite"),
+        (GOOD.dev_id.hex() + "," + CODE + ",4", "suite"),
         (GOOD.dev_id.hex() + "," + CODE + ",one", "suite"),
         (GOOD.dev_id.hex() + ",12345678,17", "128 bits"),
         (GOOD.dev_id.hex() + "," + CODE, "columns"),

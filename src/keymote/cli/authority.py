@@ -27,7 +27,7 @@ _FILE = "authority.json"
 
 @app.command()
 def init(
-    suite: Annotated[int, typer.Option(help="1 or 2 (Ed25519) or 17 (P-256).")] = 1,
+    suite: Annotated[int, typer.Option(help="1, 2 or 3 (Ed25519) or 17 (P-256).")] = 1,
     key_uri: KeyOption = "",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,

@@ -24,7 +24,7 @@ def bench() -> None:
 
 @app.command()
 def pairwise(
-    suite: Annotated[int, typer.Option(help="1, 2 or 17; goals are those of suite 1.")] = 1,
+    suite: Annotated[int, typer.Option(help="1, 2, 3 or 17; goals are those of suite 1.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Everything is measured once a round.")] = 21,
     output: OutputOption = Output.TABLE,
 ) -> None:

@@ -34,7 +34,7 @@ def init(
     host: Annotated[
         list[str] | None, typer.Option(help="Name or address in the server certificate; may be repeated.")
     ] = None,
-    suite: Annotated[int, typer.Option(help="1 or 2 (Ed25519) or 17 (P-256).")] = 1,
+    suite: Annotated[int, typer.Option(help="1, 2 or 3 (Ed25519) or 17 (P-256).")] = 1,
     key_uri: KeyOption = "",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,

@@ -20,7 +20,7 @@ app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
 @app.command()
 def init(
     label: Annotated[Path, typer.Option(metavar="FILE", help="From `keymote coordinator manager add`; mode 0600.")],
-    suite: Annotated[int, typer.Option(help="Of the manager's own keys: 1, 2 or 17.")] = 1,
+    suite: Annotated[int, typer.Option(help="Of the manager's own keys: 1, 2, 3 or 17.")] = 1,
     key_uri: KeyOption = "",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,

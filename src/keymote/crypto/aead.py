@@ -1,4 +1,4 @@
-"""Authenticated encryption by OpenSSL; the home of `cryptography`'s AEADs.
+"""Authenticated encryption by OpenSSL and, for Ascon, by our own code; the home of `cryptography`'s AEADs.
 
 Three ways to use a key, and no fourth: once with the zero nonce (a key-establishment key, Triad-1 1.1), once with a nonce
 derived beside the key (EDHOC, RFC 9528 5.4.2), or for records whose nonce is their sequence number (Triad-1 1.7, 2.8). The
@@ -7,11 +7,12 @@ caller proves that a key is used once, or a number once.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
 
+from keymote.crypto.lightweight.ascon import AsconAead128
 from keymote.crypto.secret import Secret
 from keymote.errors import ErrorCode, PeerFault
 
@@ -19,14 +20,22 @@ KEY_SIZE: Final = 32
 """Bytes of every derived AEAD key; a 128-bit cipher uses the first 16 (Triad-1 1.1)."""
 
 
+class Cipher(Protocol):
+    """One key of an algorithm, as `cryptography` shapes it; `decrypt` raises InvalidTag."""
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes: ...
+
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Aead:
-    """One algorithm with its nonce and tag lengths, in bytes."""
+    """One algorithm with its nonce and tag lengths, in bytes; a `cose_alg` below -65536 is for private use."""
 
     cose_alg: int
     nonce_size: int
     tag_size: int
-    _cipher: Callable[[bytes], ChaCha20Poly1305 | AESCCM] = field(repr=False)
+    _cipher: Callable[[bytes], Cipher] = field(repr=False)
     _zero_nonce: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,7 +78,7 @@ class Aead:
             raise ValueError(f"a base IV of {self.nonce_size} bytes is due, not of {len(base_iv)}")
         return (int.from_bytes(base_iv, "big") ^ number).to_bytes(self.nonce_size, "big")
 
-    def _open(self, cipher: ChaCha20Poly1305 | AESCCM, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+    def _open(self, cipher: Cipher, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         if len(ciphertext) < self.tag_size:
             raise PeerFault(ErrorCode.E_AUTH, f"no room for a tag of {self.tag_size} bytes")
         try:
@@ -90,9 +99,15 @@ def _aes_ccm_8(key: bytes) -> AESCCM:
     return AESCCM(key[:16], tag_length=8)
 
 
+def _ascon(key: bytes) -> AsconAead128:
+    return AsconAead128(key[:16])
+
+
 CHACHA20_POLY1305: Final = Aead(24, 12, 16, _chacha20_poly1305)
 """RFC 8439."""
 AES_CCM_16_128_128: Final = Aead(30, 13, 16, _aes_ccm_16)
 """RFC 9053 4.2: 13-byte nonce, 128-bit tag, 128-bit key."""
 AES_CCM_16_64_128: Final = Aead(10, 13, 8, _aes_ccm_8)
 """RFC 9053 4.2: 13-byte nonce, 64-bit tag, 128-bit key."""
+ASCON_AEAD128: Final = Aead(-65601, 16, 16, _ascon)
+"""NIST SP 800-232: 128-bit key; no COSE algorithm is registered yet (Triad-1 1.1)."""

@@ -6,7 +6,7 @@ A suite is built when it is first asked for: its libraries take 50 to 100 ms to 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from keymote.crypto.aead import AES_CCM_16_64_128, AES_CCM_16_128_128, CHACHA20_POLY1305, Aead
+from keymote.crypto.aead import AES_CCM_16_64_128, AES_CCM_16_128_128, ASCON_AEAD128, CHACHA20_POLY1305, Aead
 from keymote.crypto.suite import Suite
 from keymote.errors import ErrorCode, PeerFault
 
@@ -35,6 +35,7 @@ class _Suites(Mapping[int, Suite]):
     _rows: Final[dict[int, Callable[[], Suite]]] = {
         1: lambda: _ristretto255(1, "R255-CP", CHACHA20_POLY1305, CHACHA20_POLY1305),
         2: lambda: _ristretto255(2, "R255-CCM", AES_CCM_16_128_128, AES_CCM_16_64_128),
+        3: lambda: _ristretto255(3, "R255-ASCON", ASCON_AEAD128, ASCON_AEAD128),
         17: lambda: _p256(17, "P256-CCM", AES_CCM_16_128_128, AES_CCM_16_64_128),
     }
 
@@ -66,3 +67,15 @@ def suite_by_id(suite_id: int) -> Suite:
     if suite_id not in SUITES:
         raise PeerFault(ErrorCode.E_SUITE, f"suite {suite_id} is not among {', '.join(map(str, SUITES))}")
     return SUITES[suite_id]
+
+
+def prepare(suite_id: int) -> None:
+    """Compile what a node's own suite computes in Python, where there is a compiler; at a start, for it takes seconds.
+
+    Raises:
+        Incompatible: the compiler makes something else of a cipher.
+    """
+    if suite_id == 3:
+        from keymote.crypto.lightweight.compiled import compile_all
+
+        compile_all(blocks=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
-from keymote.crypto.suites import SUITES, suite_by_id
+from keymote.crypto.suites import SUITES, prepare, suite_by_id
 from keymote.device.agent import Agent
 from keymote.device.config import DeviceConfig, read_config, read_secret_text, with_key_uri
 from keymote.device.doors import Doors
@@ -85,6 +85,7 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
     entropy = SystemEntropy()
     suite = _suite(config.suite)
     startup_once((suite.id,))
+    prepare(suite.id)
     trust = Trust((root_pin(config.root),), SUITES)
     config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_unfinished(config.state)

@@ -10,7 +10,7 @@ from keymote.engine.label import Code, new_code, parse_code
 from keymote.errors import CallerFault
 
 COLUMNS: Final = ("dev_id", "code", "suite")
-SUITES: Final = frozenset({1, 2, 17})
+SUITES: Final = frozenset({1, 2, 3, 17})
 """Suites that run today; those from 16 up need a code of 128 bits (EN-07)."""
 _FIRST_WITHOUT_PAKE: Final = 16
 QR_SCHEME: Final = "KEYMOTE"

@@ -1,29 +1,24 @@
 """Published answers of the algorithms under our suites, computed through the product's own doors."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from keymote.crypto.aead import AES_CCM_16_64_128, AES_CCM_16_128_128, CHACHA20_POLY1305
 from keymote.crypto.kdf import expand, extract
+from keymote.crypto.lightweight.block import BLOCK_CIPHERS
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
 from keymote.crypto.suites import suite_by_id
 from keymote.errors import CallerFault
 from keymote.selftest.checks import Checks
+from keymote.selftest.ciphers import AEADS
 from keymote.selftest.document import Document, hexes, listing, mapping, number, octets, section, text
-
-_AEADS: Final = {
-    "chacha20-poly1305": CHACHA20_POLY1305,
-    "aes-ccm-16-128-128": AES_CCM_16_128_128,
-    "aes-ccm-16-64-128": AES_CCM_16_64_128,
-}
 
 
 def aead(document: Document, checks: Checks, _suites: Mapping[int, Suite]) -> None:
-    """RFC 8439, RFC 3610, NIST: a published nonce is, read as a number, a sequence number like any other."""
+    """RFC 8439, RFC 3610, NIST, SP 800-232: a published nonce is, read as a number, a sequence number like any other."""
     for case in _cases(document, "aead", ("alg", "source", "key", "nonce", "aad", "pt", "ct")):
         alg, name = text(case.pop("alg"), "alg"), case.pop("source")
-        cipher = _AEADS.get(alg)
+        cipher = AEADS.get(alg)
         if cipher is None:
             raise CallerFault(f"no AEAD is called {alg!r}")
         v = hexes(case, "aead", case)
@@ -32,6 +27,16 @@ def aead(document: Document, checks: Checks, _suites: Mapping[int, Suite]) -> No
         checks.equal(f"{name}: plaintext", cipher.open_record(key, seq, v["aad"], v["ct"]), v["pt"])
         with checks.refused(f"{name}: a changed tag", "E_AUTH"):
             cipher.open_record(key, seq, v["aad"], v["ct"][:-1] + bytes([v["ct"][-1] ^ 1]))
+
+
+def block(document: Document, checks: Checks, _suites: Mapping[int, Suite]) -> None:
+    """What the papers of HIGHT, TWINE and RECTANGLE print."""
+    for case in _cases(document, "block", ("alg", "source", "key", "pt", "ct")):
+        alg, name = text(case.pop("alg"), "alg"), case.pop("source")
+        if alg not in BLOCK_CIPHERS:
+            raise CallerFault(f"no block cipher is called {alg!r}")
+        v = hexes(case, "block", case)
+        checks.equal(f"{name}: ciphertext", BLOCK_CIPHERS[alg].encrypt(v["key"], v["pt"]), v["ct"])
 
 
 def hkdf(document: Document, checks: Checks, _suites: Mapping[int, Suite]) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from keymote.crypto.suite import Suite
 from keymote.crypto.suites import SUITES
 from keymote.errors import KeymoteError
-from keymote.selftest import derivation, known_answers
+from keymote.selftest import ciphers, derivation, known_answers
 from keymote.selftest.checks import Checks
 from keymote.selftest.document import Document, load, parse
 from keymote.selftest.enrolment import enrolment
@@ -37,9 +37,11 @@ EXAMINERS: Final[Mapping[str, Mapping[str, Examiner]]] = {
         "cpace": known_answers.cpace,
         "p256": known_answers.p256,
         "esp256": known_answers.esp256,
+        "block": known_answers.block,
     },
 }
-"""Format -> part -> who recomputes it; every other part of any format is named as unknown."""
+"""Format -> part -> who recomputes it; every other part of any format but `cipher` is named as unknown."""
+_CIPHER: Final = "cipher"
 
 _DATA: Final = resources.files("keymote.selftest") / "data"
 _ANSWERS: Final = "known-answers.json"
@@ -117,9 +119,8 @@ def published_answers() -> Document:
 
 def examine(document: Document, suites: Mapping[int, Suite] = SUITES) -> Iterator[PartReport]:
     """Recompute every part of `document` that we know."""
-    for part, examiner in EXAMINERS.get(document.format, {}).items():
-        if part in document.parts:
-            yield examine_part(document, part, examiner, suites)
+    for part, examiner in _examiners(document).items():
+        yield examine_part(document, part, examiner, suites)
 
 
 def examine_part(document: Document, part: str, examiner: Examiner, suites: Mapping[int, Suite]) -> PartReport:
@@ -140,7 +141,16 @@ def examine_traps(suite: Suite) -> PartReport:
 
 def unknown_parts(document: Document) -> list[str]:
     """Return `file: part` for everything that we cannot recompute."""
-    known = EXAMINERS.get(document.format, {})
-    if document.format == "cipher":
-        return [f"{document.name}: {document.parts.get('alg', 'cipher')}"]
+    known = _examiners(document)
+    if document.format == _CIPHER:
+        return [] if known else [f"{document.name}: {document.parts.get('alg', _CIPHER)}"]
     return [f"{document.name}: {part}" for part in document.parts if part not in known]
+
+
+def _examiners(document: Document) -> Mapping[str, Examiner]:
+    """Return what we can recompute of a file; one about a cipher is a part by its algorithm's name."""
+    if document.format == _CIPHER:
+        alg = document.parts.get("alg")
+        return {alg: ciphers.cipher} if isinstance(alg, str) and alg in ciphers.KNOWN else {}
+    known = EXAMINERS.get(document.format, {})
+    return {part: known[part] for part in known if part in document.parts}

@@ -38,7 +38,7 @@ from keymote.wire.pairwise import Edhoc1, Edhoc2, Edhoc3, Edhoc4, Shreq
 Waiting = TypeVar("Waiting", AwaitMessage2, AwaitMessage3, AwaitMessage4)
 
 METHOD: Final = 0
-SUITES: Final = {1: 0, 2: 0, 17: 2}
+SUITES: Final = {1: 0, 2: 0, 3: 0, 17: 2}
 """Suite of Triad-1 -> the suite of EDHOC whose signatures are the same: Ed25519 with X25519, or P-256 for both."""
 KID_I: Final = id_cred_by_kid(b"\x01")
 KID_R: Final = id_cred_by_kid(b"\x02")

@@ -28,7 +28,7 @@ class Witness:
     def saw_seal(self, aead: Aead, key: Secret, nonce: int, aad: bytes, plaintext: bytes) -> None:
         """Note an encryption; one (key, nonce) that meets two messages breaks the cipher (attack I-05)."""
         used = key.expose() if aead.nonce_size == 12 else key.expose()[:16]
-        slot = sha256(aead.cose_alg.to_bytes(4, "big") + nonce.to_bytes(16, "big") + used)
+        slot = sha256(aead.cose_alg.to_bytes(4, "big", signed=True) + nonce.to_bytes(16, "big") + used)
         message = sha256(sha256(aad) + plaintext)
         if slot not in self.sealed:
             self.sealed[slot] = message

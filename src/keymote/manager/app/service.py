@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keymote.crypto.entropy import SystemEntropy
-from keymote.crypto.suites import SUITES
+from keymote.crypto.suites import SUITES, prepare
 from keymote.engine import hybrid
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.context import Membership, PostQuantum, RegistrarContext, RegistrarPolicy
@@ -85,6 +85,7 @@ class ManagerProcess:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         startup_once(SUITES)
         directory, options, entropy = self.directory, self.options, SystemEntropy()
+        prepare(directory.suite.id)
         own = OwnStore(directory.folder / OWN_CELLS, directory.kek, entropy)
         stack.callback(own.close)
         signing = own.signing_key(directory.suite)
