@@ -674,6 +674,45 @@ def test_GR48_a_stranger_is_shown_to_the_application_and_joins_when_it_is_enlist
     assert_no_two_keys(made)
 
 
+def test_GR54_who_is_refused_asks_less_and_less() -> None:
+    made = running(4)
+    made.ring(Amend(remove=(made.people["m3"].kid,), reason=3))
+    assert made.run(30.0)
+    for _ in range(2):
+        before = made.sim.messages["m3", JOINREQ]
+        made.sim.run_for(86400.0)
+        asked = made.sim.messages["m3", JOINREQ] - before
+        assert 86400 / 900 <= asked <= 86400 / 900 + 50
+    made.ring(Rekey())
+    before = made.sim.messages["m3", JOINREQ]
+    made.sim.run_for(30.0)
+    assert made.sim.messages["m3", JOINREQ] - before >= 20
+
+
+def test_GR54_GR51_who_was_not_heard_for_hours_is_back_within_a_minute() -> None:
+    made = running(4)
+    mute = {"m3"}
+    made.sim.adversary = lambda sent: [] if sent.source in mute else [sent]
+    made.ring(Rekey())
+    assert made.run(60.0) and made.members() == ["m0", "m1", "m2"]
+    made.sim.run_for(2 * 3600.0)
+    mute.clear()
+    assert made.sim.run_until(lambda: made.agreed(*made.names), 60.0)
+
+
+def test_GR54_a_start_that_is_repeated_nudges_less_and_less() -> None:
+    made = running(4)
+    made.ring(Amend(remove=(made.people["m3"].kid,), reason=3))
+    assert made.run(30.0)
+    made.sim.run_for(3600.0)
+    start, before = last(made, START), made.sim.messages["m3", JOINREQ]
+    for _ in range(100):
+        made.sim.inject(GW, "m3", start)
+        made.sim.run_for(5.0)
+    quick, slow = 32, (500 - 32 * 5) // 30
+    assert quick + slow - 2 <= made.sim.messages["m3", JOINREQ] - before <= quick + slow + 2
+
+
 def test_GR49_who_lost_its_state_in_a_run_is_in_the_next_attempt() -> None:
     made = street(3, formed=False)
     made.form()

@@ -278,7 +278,8 @@ class _Steps:
             return replace(asked, gateway=cell.gateway), [unheard_of, *outputs]
         authentic_start(cell, claimed, self.party, now)
         gateway = HERE if cell.lasting.place.gateway == HERE else peer
-        cell = replace(cell, gateway=gateway, newest=sid_of(claimed.payload)[:8])
+        known, newest = cell.newest, sid_of(claimed.payload)[:8]
+        cell = replace(cell, gateway=gateway, newest=newest)
         try:
             part = part_in(cell, claimed, self.party)
         except PeerFault as fault:
@@ -287,8 +288,8 @@ class _Steps:
             if held is None or held.digest != claimed.claims.roster_hash:
                 cell, said = roster_asked(cell, now)
                 outputs = [*outputs, *said]
-            elif held.position(cell.lasting.place.kid) is None and cell.pursuit is None:
-                cell = replace(cell, pursuit=chase(cell, now))
+            elif held.position(cell.lasting.place.kid) is None:
+                cell = replace(cell, pursuit=_outside(cell, now, news=newest != known))
             return cell, outputs
         return begin(cell, part, self.party, now, entropy)
 
@@ -388,6 +389,13 @@ class _Steps:
                 claims = JoinClaims(cell.gid, wish, cell.newest, self.party.timestamp(now))
                 said = write(self.party.signing, claims, kid=cell.lasting.place.kid)
         return replace(cell, pursuit=pursuit.again(now)), to_gateway(cell, said)
+
+
+def _outside(cell: MembershipCell, now: Now, *, news: bool) -> Pursuit | None:
+    """Return what a member wants that an authentic START does not name: the first one of its kind, or once more."""
+    if cell.pursuit is None:
+        return chase(cell, now)
+    return cell.pursuit.afresh(now) if news else cell.pursuit.nudged(now)
 
 
 def _round_of(data: bytes) -> int | bytes:

@@ -16,6 +16,12 @@ BEACON_S: Final = 5.0
 LATER_S: Final = 5.0
 LATEST_S: Final = 30.0
 """First and longest pause of a member that has asked 20 times and goes on asking."""
+MOST_LATE: Final = 24
+"""Questions after such pauses, which is ten minutes."""
+SELDOM_S: Final = 900.0
+"""Pause of a member that nobody answers: it is refused, or there is nobody."""
+MOST_NUDGES: Final = 32
+"""Repetitions of one START that make a member ask at once; further ones, every 30 s."""
 MOST_SKEW_S: Final = 300
 """Difference of clocks that a timestamp may show (Triad-1 1.13)."""
 
@@ -65,19 +71,36 @@ class Asking(NamedTuple):
 
 
 class Pursuit(NamedTuple):
-    """A wish that is repeated until it comes true: every second at first, then after longer and longer pauses."""
+    """A wish that is repeated until it comes true: every second at first, then after longer and longer pauses (0177).
+
+    `said`: how often; `nudges`: how often a START that does not name us has shortened a long pause.
+    """
 
     wish: int
     at: float
     said: int = 0
+    nudges: int = 0
 
     def due(self, now: Now) -> bool:
         return now.mono >= self.at
 
     def again(self, now: Now) -> "Pursuit":
-        said = self.said + 1
-        pause = ASK_EVERY_S if said < MOST_ASKS else min(LATER_S * 2 ** min(said - MOST_ASKS, 8), LATEST_S)
-        return Pursuit(self.wish, now.mono + pause, said)
+        """Return the wish after it was said once more."""
+        late = self.said + 1 - MOST_ASKS
+        slower = min(LATER_S * 2 ** max(0, min(late, 8)), LATEST_S)
+        pause = ASK_EVERY_S if late < 0 else slower if late < MOST_LATE else SELDOM_S
+        return self._replace(at=now.mono + pause, said=self.said + 1)
+
+    def afresh(self, now: Now) -> "Pursuit":
+        """Return the wish as it is when something new has happened."""
+        return Pursuit(self.wish, now.mono + ASK_EVERY_S)
+
+    def nudged(self, now: Now) -> "Pursuit":
+        """Return the wish when the newest START is heard once more: said soon, or after a while if that has not helped."""
+        soon = now.mono + (ASK_EVERY_S if self.nudges < MOST_NUDGES else LATEST_S)
+        if self.at <= soon:
+            return self
+        return self._replace(at=soon, nudges=self.nudges + 1)
 
 
 def is_fresh(ts: int, wall: int | None) -> bool:
