@@ -28,9 +28,9 @@ def test_every_open_path_is_named() -> None:
 
 def test_every_kind_of_event_is_named() -> None:
     text = (DOCS / "rest.md").read_text()
-    source = "".join(path.read_text() for path in (SOURCES / "revocation.py", SOURCES / "registry.py"))
-    kinds = set(re.findall(r'announce\(\s*tx, "([a-z.]+)"', source))
+    source = "".join(path.read_text() for path in SOURCES.glob("*.py"))
+    kinds = set(re.findall(r'announce\(\s*(?:self\._)?tx, "([a-z.]+)"', source))
     kinds |= {"device.suspend", "device.resume", "device.retire"}
     kinds |= {f"{kind}.revoke" for kind in ("device", "manager", "credential")}
-    assert {"session.revoke", "alarm.clone", "credential.superseded"} <= kinds
+    assert {"session.revoke", "alarm.clone", "credential.superseded", "group.change", "alarm.conflict"} <= kinds
     assert {kind for kind in kinds if f"`{kind}`" not in text} == set()

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from keymote.coordinator import rules
+from keymote.coordinator import group_changes, rules
 from keymote.coordinator.desk import COORDINATOR, Desk, by_manager
+from keymote.coordinator.group_conflicts import Conflicts
 from keymote.engine.chain import Trust
 from keymote.engine.queries import DeviceFound, ManagerFound
 from keymote.errors import ErrorCode, PeerFault, Unavailable
@@ -111,6 +112,8 @@ class Registry:
         except Taken as taken:
             self._desk.note(tx, by_manager(caller), "alarm.clone", claims.sub, serial=claims.serial)
             self._desk.announce(tx, "alarm.clone", claims.sub, manager=caller.hex(), serial=claims.serial.hex())
+            if held is not None and held.nm_id != caller:
+                Conflicts(self._desk, tx).of_device(claims.sub, held.nm_id, caller)
             return taken
         if isinstance(verdict, rules.Again):
             return Outcome(verdict.registered, created=False)
@@ -118,6 +121,9 @@ class Registry:
             self._replace(tx, by_manager(caller), verdict.supersedes, claims)
         entered = self._enter(tx, by_manager(caller), "device.register", raw, claims)
         tx.put_device(Device(claims.sub, claims.iss, verdict.state, claims.serial))
+        if verdict.supersedes is not None:
+            same_keys = rules.renews(claims, verdict.supersedes)
+            group_changes.credential_changed(self._desk, tx, claims.sub, same_keys=same_keys)
         return Outcome(entered, created=True)
 
     def _enter_manager(self, tx: Transaction, raw: bytes, claims: Claims) -> Outcome:
@@ -130,6 +136,7 @@ class Registry:
             self._replace(tx, COORDINATOR, active, claims)
         entered = self._enter(tx, COORDINATOR, "manager.register", raw, claims)
         tx.put_manager(verdict)
+        group_changes.gateway_changed(self._desk, tx, claims.sub)
         return Outcome(entered, created=True)
 
     def _enter(self, tx: Transaction, actor: str, action: str, raw: bytes, claims: Claims) -> Registered:

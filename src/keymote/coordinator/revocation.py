@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
-from keymote.coordinator import rules
+from keymote.coordinator import group_changes, rules
 from keymote.coordinator.desk import OPERATOR, Desk, by_manager
+from keymote.coordinator.group_conflicts import Conflicts
 from keymote.errors import ErrorCode, PeerFault
+from keymote.host.group_register import Gone
 from keymote.host.ledger import Transaction
 from keymote.host.register import (
     CredentialState,
@@ -86,6 +88,14 @@ class Revocations:
         verb = {DeviceState.SUSPENDED: "suspend", DeviceState.ACTIVE: "resume", DeviceState.RETIRED: "retire"}[to]
         self._desk.announce(tx, f"device.{verb}", dev_id, **data)
         self._desk.note(tx, OPERATOR, f"device.{verb}", dev_id)
+        match to:
+            case DeviceState.ACTIVE:
+                group_changes.device_back(self._desk, tx, dev_id)
+            case DeviceState.SUSPENDED:
+                group_changes.device_gone(self._desk, tx, dev_id, Gone.SUSPENDED)
+            case DeviceState.RETIRED:
+                group_changes.device_gone(self._desk, tx, dev_id, Gone.RETIRED)
+                Conflicts(self._desk, tx).device_free(dev_id)
         return after
 
     def _revoke(self, tx: Transaction, kind: RevocationKind, subject: bytes, reason: int) -> Revocation:
@@ -106,7 +116,10 @@ class Revocations:
             return known
         tx.put_device(after)
         tx.set_credential(device.serial, rules.credential_state(DeviceState.REVOKED))
-        return self._list(tx, RevocationKind.DEVICE, device.dev_id, reason, manager=device.nm_id, serial=device.serial)
+        ids = {"manager": device.nm_id, "serial": device.serial}
+        line = self._list(tx, RevocationKind.DEVICE, device.dev_id, reason, **ids)
+        group_changes.device_gone(self._desk, tx, device.dev_id, Gone.REVOKED)
+        return line
 
     def _revoke_manager(self, tx: Transaction, manager: Manager, reason: int) -> Revocation:
         known = tx.revocation_of(RevocationKind.MANAGER, manager.nm_id)

@@ -122,6 +122,10 @@ class GroupRows(Protocol):
 
     def unsettled(self) -> Mapping[ConflictKind, int]: ...
 
+    def unsafe_groups(self) -> Sequence[Group]:
+        """Return the groups with a removal that is not known to be safe yet."""
+        ...
+
     def unsafe(self) -> int:
         """Return how many removals are not known to be safe yet."""
         ...

@@ -134,6 +134,11 @@ class SqlGroups:
         still_open = delete(t).where(t.c.gid == gid, t.c.dev_id == dev_id, t.c.safe_ms.is_(None))
         self._connection.execute(still_open)
 
+    def unsafe_groups(self) -> Sequence[Group]:
+        t, r = tables.groups, tables.removals
+        unsafe = select(r.c.gid).where(r.c.safe_ms.is_(None))
+        return [_group(row) for row in self._all(select(t).where(t.c.gid.in_(unsafe)).order_by(t.c.gid))]
+
     def unsafe(self) -> int:
         t = tables.removals
         still_open = select(func.count()).select_from(t).where(t.c.safe_ms.is_(None))

@@ -282,12 +282,12 @@ def batches(items: Iterable[GroupReport]) -> Iterator[list[GroupReport]]:
 class MemberView(View, frozen=True):
     """A member and the newest epoch that it confirmed (0: none yet); `lag` is how many epochs it is behind.
 
-    `state`: in (it has the newest epoch), waiting (it has not), suspended, or leaving (no member any more, and the newest
-    epoch still holds it).
+    `state`: in (it has the newest epoch), waiting (it has not), suspended, or leaving (no member any more, and not yet
+    safe to say so). `kid` is null for one without a credential in force.
     """
 
     dev_id: HexId
-    kid: HexId
+    kid: HexId | None
     state: str
     epoch: int
     lag: int

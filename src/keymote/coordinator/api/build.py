@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from keymote.coordinator.api import change_routes, open_routes, registry_routes
+from keymote.coordinator.api import change_routes, group_routes, open_routes, registry_routes
 from keymote.coordinator.api.callers import services_of
 from keymote.coordinator.api.gate import Gate
 from keymote.coordinator.api.problems import on_bug, on_fault, on_http
@@ -27,7 +27,7 @@ def build(services: Services) -> Application:
     """Return the ASGI application of a coordinator."""
     inner = Litestar(
         route_handlers=[
-            Router(API, route_handlers=[*registry_routes.ROUTES, *change_routes.ROUTES]),
+            Router(API, route_handlers=[*registry_routes.ROUTES, *change_routes.ROUTES, *group_routes.ROUTES]),
             *open_routes.ROUTES,
         ],
         dependencies={"services": Provide(services_of, sync_to_thread=False)},

@@ -6,12 +6,17 @@ from typing import Final
 from keymote.coordinator.auditing import Auditing
 from keymote.coordinator.desk import Desk
 from keymote.coordinator.federation import Federation
+from keymote.coordinator.group_pictures import Pictures
+from keymote.coordinator.groups import Groups
+from keymote.coordinator.groups_reports import GroupReports
 from keymote.coordinator.managers import Managers
 from keymote.coordinator.outbox import Outbox
 from keymote.coordinator.ports import DatagramPort
 from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
 from keymote.crypto.secret import Secret
+from keymote.engine.policy.conflicts import ConflictKind
+from keymote.host.group_register import GroupState
 from keymote.host.register import DeviceState, ManagerState
 from keymote.transports.metrics import Metrics
 from keymote.transports.tls import Authority
@@ -36,6 +41,12 @@ class Counted:
         self.lag = self.metrics.gauge(
             "events_unacknowledged", "Events that the slowest active manager has not acted on."
         )
+        self.group_reports = self.metrics.counter("groups_reports", "Reports of gateways by result.", ["result"])
+        self.groups = self.metrics.gauge("groups", "Groups by state.", ["state"])
+        self.group_conflicts = self.metrics.gauge("groups_conflicts", "Conflicts that last, by kind.", ["kind"])
+        self.group_unsafe = self.metrics.gauge(
+            "groups_removals_unsafe", "Devices put out of a group that still know its newest key."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,9 @@ class Services:
     outbox: Outbox
     auditing: Auditing
     federation: Federation
+    groups: Groups
+    reports: GroupReports
+    pictures: Pictures
     enrolment: DatagramPort
     authority: Authority
     binding: bytes
@@ -69,4 +83,15 @@ class Services:
         self.counted.audit_entries.set(0 if audit is None else audit.seq)
         active = [manager.acknowledged for manager in managers if manager.state is ManagerState.ACTIVE]
         self.counted.lag.set(last - min(active, default=last))
+        await self._measure_groups()
         return self.counted.metrics.render()
+
+    async def _measure_groups(self) -> None:
+        groups, conflicts, unsafe = await self.desk.ledger.read(
+            lambda tx: (tx.groups.counts(), tx.groups.unsettled(), tx.groups.unsafe())
+        )
+        for state in GroupState:
+            self.counted.groups.labels(state.value).set(groups.get(state, 0))
+        for kind in ConflictKind:
+            self.counted.group_conflicts.labels(kind.value).set(conflicts.get(kind, 0))
+        self.counted.group_unsafe.set(unsafe)

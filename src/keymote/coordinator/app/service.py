@@ -18,6 +18,9 @@ from keymote.coordinator.app.enrolment import POLICY, EngineEnrolment
 from keymote.coordinator.auditing import Auditing
 from keymote.coordinator.desk import Desk
 from keymote.coordinator.federation import Federation
+from keymote.coordinator.group_pictures import Pictures
+from keymote.coordinator.groups import Groups
+from keymote.coordinator.groups_reports import GroupReports
 from keymote.coordinator.managers import Managers
 from keymote.coordinator.outbox import Outbox
 from keymote.coordinator.registry import Registry
@@ -41,6 +44,8 @@ CERTIFICATE_EVERY_S: Final = 12 * 3600.0
 """How often the server certificate is looked at."""
 PRUNED_EVERY_S: Final = 3600.0
 """How often the outbox is pruned."""
+PAPERS_EVERY_S: Final = 3600.0
+"""How often it is asked which groups need a new delegation."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +106,9 @@ class CoordinatorProcess:
             Outbox(self._desk),
             self._auditing,
             Federation(self._desk, registry, self._links),
+            Groups(self._desk, entropy),
+            GroupReports(self._desk),
+            Pictures(self._desk),
             self._enrolment,
             authority,
             identity.binding(authority.der, authority.not_after),
@@ -118,6 +126,8 @@ class CoordinatorProcess:
         self._chores = [
             asyncio.create_task(_regularly(self._auditing.sign_daily, HEADS_EVERY_S, "audit head not signed")),
             asyncio.create_task(_regularly(services.outbox.prune, PRUNED_EVERY_S, "outbox not pruned")),
+            asyncio.create_task(_regularly(services.groups.keep_papers, PAPERS_EVERY_S, "groups' papers not renewed")),
+            asyncio.create_task(_regularly(services.groups.prune, PRUNED_EVERY_S, "groups' history not pruned")),
             asyncio.create_task(
                 _regularly(lambda: self._renew(context, authority), CERTIFICATE_EVERY_S, "certificate not renewed")
             ),
