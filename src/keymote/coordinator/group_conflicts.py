@@ -75,11 +75,10 @@ class Conflicts:
                 text = self._text(each.kind, group, subject, each.number, each.parties)
                 number = each.number if each.gid else None
                 made = Conflict(each.kind, each.gid, subject, number, each.parties, self._desk.now_ms(), text)
-                if self._tx.groups.add_conflict(made):
-                    about = each.gid or subject
+                if self._tx.groups.add_conflict(made) and each.gid:  # a taken device has an alarm of its own already
                     data = {"conflict": each.kind.value, "number": each.number}
-                    self._desk.note(self._tx, COORDINATOR, "alarm.conflict", about, **data, device=subject)
-                    self._desk.announce(self._tx, "alarm.conflict", about, **data, device=subject.hex())
+                    self._desk.note(self._tx, COORDINATOR, "alarm.conflict", each.gid, **data, device=subject)
+                    self._desk.announce(self._tx, "alarm.conflict", each.gid, **data, device=subject.hex())
 
     def _text(
         self, kind: ConflictKind, group: Group | None, subject: bytes, number: int, parties: Iterable[bytes]
