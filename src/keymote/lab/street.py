@@ -157,8 +157,12 @@ class Street:
 
     def add(self, name: str) -> None:
         """Put one more meter into the street; it is not provisioned yet."""
-        self.people[name] = _person(name, self.suite, self.people[GW], self.entropy.fork(name))
+        self.seat(name, _person(name, self.suite, self.people[GW], self.entropy.fork(name)))
         self.names.append(name)
+
+    def seat(self, name: str, person: Person) -> None:
+        """Put a node into the street that holds somebody's key and credential."""
+        self.people[name] = person
         _add_meter(self, name)
 
     # ------------------------------------------------------------------ looking

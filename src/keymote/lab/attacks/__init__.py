@@ -16,6 +16,12 @@ from keymote.lab.attacks import (
     randomness,
     recordings,
     revocation,
+    ring_gateways,
+    ring_insiders,
+    ring_keys,
+    ring_masks,
+    ring_outsiders,
+    ring_payload,
     shares,
     signatures,
 )
@@ -41,6 +47,12 @@ CATALOGUE = Catalogue.of(
         randomness,
         observation,
         ciphers,
+        ring_keys,
+        ring_outsiders,
+        ring_insiders,
+        ring_gateways,
+        ring_payload,
+        ring_masks,
     )
 )
 """Every attack of this version."""
