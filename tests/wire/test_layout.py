@@ -1,18 +1,23 @@
 """Reading by layout and reading by items are one decoder: what one accepts, the other accepts with the same values."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keymote import cbor
-from keymote.errors import PeerFault
+from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.cose import PROTECTED, Sign1
 from keymote.wire.fields import SIZES, Sizes
+from keymote.wire.group import FORMS, read
 from keymote.wire.layout import Exactly, octets, reader, uint
-from keymote.wire.message import Message
+from keymote.wire.message import Body, Message
 from keymote.wire.registry import MESSAGES
 
+B = TypeVar("B", bound=Body)
+NOTHING: Final[Mapping[Any, Any]] = {}
 INTEGERS = [0, 1, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1]
 LENGTHS = [0, 1, 16, 23, 24, 32, 255, 256, 1040, 1041]
 
@@ -116,11 +121,11 @@ def test_CM02_both_ways_of_reading_agree_on_damaged_messages(
     assert slow is None or slow.encode() == damaged
 
 
-def whole(kind: type[Message], sizes: Sizes) -> Message:
-    """Return a message of this kind with every field in place."""
+def whole(kind: type[B], sizes: Sizes, preferred: Mapping[Any, Any] = NOTHING) -> B:
+    """Return a message of this kind with every field in place; `preferred` values go where they fit."""
     values: list[Any] = []
     for field in kind._types:  # noqa: SLF001
-        for candidate in CANDIDATES:
+        for candidate in [*([preferred[field]] if field in preferred else []), *CANDIDATES]:
             try:
                 values.append(field.accept(candidate, sizes))
                 break
@@ -141,6 +146,10 @@ CANDIDATES = [
     [b"a message", bytes(300)],
     [b"", {4: b"\5", 6: b"\1\0", 10: b"\0\7", 12: bytes(64)}, bytes(24)],
     [b"telemetry"],
+    [[bytes(8), bytes(32)], [b"\1" * 8, bytes(32)]],
+    [[bytes(8), bytes(33)], [b"\1" * 8, bytes(33)]],
+    [bytes(8)],
+    bytes(4),
     *(bytes(length) for length in (*range(8, 400), 1168, 6)),
 ]
 
@@ -152,3 +161,44 @@ def test_CM05_writing_is_the_encoding_of_the_items(kind: type[Message]) -> None:
         assert message.encode() == cbor.encode(message.items())
         assert message.encode(without=1) == cbor.encode(message.items()[:-1])
         assert quickly(kind, message.encode(), sizes) == message
+
+
+def signed(claims: type[Body], sizes: Sizes, payload: bytes) -> bytes:
+    """Return a message with these claims, whose signature is nobody's."""
+    kid = bytes(8) if FORMS[claims].kid else None
+    message: Message = FORMS[claims].message(Sign1(PROTECTED[1 if sizes.point == 32 else 17], kid, payload, bytes(64)))
+    return message.encode()
+
+
+def slowly_signed(claims: type[Body], data: bytes, sizes: Sizes) -> tuple[Any, Body] | None:
+    message: type[Any] = FORMS[claims].message
+    try:
+        envelope = message.from_items(cbor.decode_array(data, max_size=message.max_size), sizes).envelope
+        return envelope, claims.from_items(cbor.decode_array(envelope.payload, max_size=claims.max_size), sizes)
+    except PeerFault:
+        return None
+
+
+@given(
+    claims=st.sampled_from(sorted(FORMS, key=lambda kind: kind.__name__)),
+    sizes=st.sampled_from([SIZES[1], SIZES[17]]),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=2),
+    data=st.data(),
+)
+def test_CM02_a_signed_message_is_read_in_one_step_as_in_two(
+    claims: type[Body], sizes: Sizes, changes: list[tuple[int, int]], data: Any
+) -> None:
+    numbers = {kind: data.draw(st.sampled_from([1, 2, 23, 24, 31])) for kind in claims._types if not kind.octets}  # noqa: SLF001
+    wire = signed(claims, sizes, whole(claims, sizes, numbers).encode())
+    assert tuple(read(wire, claims, sizes)) == slowly_signed(claims, wire, sizes), "at first sight, or as learned"
+    assert tuple(read(wire, claims, sizes)) == slowly_signed(claims, wire, sizes), "as learned"
+    damaged = bytearray(wire)
+    for at, value in changes:
+        damaged[at % len(wire)] ^= value
+    slow = slowly_signed(claims, bytes(damaged), sizes)
+    if slow is not None:
+        assert tuple(read(bytes(damaged), claims, sizes)) == slow
+        return
+    with pytest.raises(PeerFault) as refused:
+        read(bytes(damaged), claims, sizes)
+    assert refused.value.code is ErrorCode.E_FORMAT

@@ -1,13 +1,15 @@
 """COSE_Sign1 by hand (RFC 9052 section 4), exactly as Triad-1 1.4 binds it: one protected header per suite, nothing else."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol, Self
 
 from keymote import cbor
 from keymote.cbor import bstr, uint
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import Sizes
-from keymote.wire.layout import MISMATCH, Part, octets
+from keymote.wire.layout import MISMATCH, Like, Part, likewise, octets
 
 PROTECTED: Final = {
     1: bytes.fromhex("a10132"),
@@ -19,6 +21,8 @@ PROTECTED: Final = {
 
 _KID: Final = 4
 _KID_HEADER: Final = b"\xa1\x04\x48"
+_SIGNATURE_HEAD: Final = b"\x58\x40"
+_SIGNATURE_SIZE: Final = 64
 _KID_AT: Final = 5
 """Where the unprotected header lies: behind `84 43 protected`."""
 _ANY_PROTECTED: Final = frozenset(PROTECTED.values())
@@ -138,7 +142,7 @@ def _take(data: bytes, at: int, kid: bytes | None, rest: int, values: list[Any])
         return MISMATCH
     found: list[Any] = []
     end = _take_payload(data, rest, found)
-    if end < 0 or data[end : end + 2] != b"\x58\x40":
+    if end < 0 or data[end : end + 2] != _SIGNATURE_HEAD:
         return MISMATCH
     values.append(Sign1(protected, kid, found[0], data[end + 2 : end + 66]))
     return end + 66
@@ -153,5 +157,43 @@ def sign1(signer: Signer, mt: int, payload: bytes, *, ctx: bytes = b"", kid: byt
 
 def _to_be_signed(protected: bytes, suite: int, mt: int, ctx: bytes, payload: bytes) -> bytes:
     """Return Sig_structure (RFC 9052 4.4) with external_aad = CBOR["TRIAD1", mt, suite, ctx] (Triad-1 1.4)."""
+    return _before_payload(protected, suite, mt, ctx) + bstr(payload)
+
+
+@lru_cache(maxsize=64)
+def _before_payload(protected: bytes, suite: int, mt: int, ctx: bytes) -> bytes:
+    """Return all but the payload: the same for every signature in one context, such as a ring's second round."""
     external_aad = _TRIAD1 + uint(mt) + uint(suite) + bstr(ctx)
-    return _SIGNATURE1 + bstr(protected) + bstr(external_aad) + bstr(payload)
+    return _SIGNATURE1 + bstr(protected) + bstr(external_aad)
+
+
+# ------------------------------------------------------------------ a message that is one COSE_Sign1, read as its like was
+
+SignedReader = Callable[[bytes], tuple[Sign1, Sequence[Any]] | None]
+"""Returns a COSE_Sign1 and the fields of the array that is its payload; None unless the bytes lie as those did."""
+
+
+def signed_likewise(opening: bytes, envelope: Sign1, claims: tuple[bytes, Sequence[Like]]) -> SignedReader:
+    """Return the reader of messages that lie as one did: `opening`, then this envelope around an array laid as `claims`.
+
+    Envelope and payload are read in one step where each takes a few.
+    """
+    protected, kid, payload = envelope.protected, envelope.kid, envelope.payload
+    inner, fields = claims
+    head = bstr(payload)[: -len(payload)]
+    first = Like(head + inner + fields[0].head, fields[0].length, fields[0].take)
+    unprotected = b"\xa0" if kid is None else _KID_HEADER
+    named = () if kid is None else (Like(b"", len(kid), None),)
+    lie = (*named, first, *fields[1:], Like(_SIGNATURE_HEAD, _SIGNATURE_SIZE, None))
+    read = likewise(opening + b"\x84\x43" + protected + unprotected, lie)
+    start = len(opening) + _KID_AT + len(unprotected) + len(kid or b"") + len(head)
+    stop, names = start + len(payload), len(named)
+
+    def read_signed(data: bytes) -> tuple[Sign1, Sequence[Any]] | None:
+        values = read(data)
+        if values is None:
+            return None
+        envelope = Sign1(protected, values[0] if names else None, data[start:stop], values[-1])
+        return envelope, values[names:-1]
+
+    return read_signed

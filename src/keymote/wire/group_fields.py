@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 from keymote import cbor
 from keymote.wire import layout
 from keymote.wire.fields import FieldType, Sizes, refuse
-from keymote.wire.layout import MISMATCH, Part, Take
+from keymote.wire.layout import MISMATCH, Nullable, Part, Take
 
-_NULL: Final = 0xF6
 _ID_SIZE: Final = 8
 MOST_CAUSES: Final = 4
 
@@ -42,15 +41,7 @@ class OrNull:
         return None if value is None else self.inner.emit(value)
 
     def part(self, sizes: Sizes) -> Part:
-        inner = layout.take_of(self.inner.part(sizes))
-
-        def take(data: bytes, at: int, values: list[Any]) -> int:
-            if data[at] == _NULL:
-                values.append(None)
-                return at + 1
-            return inner(data, at, values)
-
-        return take
+        return Nullable(self.inner.part(sizes))
 
     def write(self, value: Any) -> bytes:
         return b"\xf6" if value is None else self.inner.write(value)

@@ -7,9 +7,9 @@ A `reader` accepts exactly the one encoding of one array and returns its values,
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from keymote.cbor import BSTR_HEADS, UINTS
+from keymote.cbor import BSTR_HEADS
 
 Take = Callable[[bytes, int, list[Any]], int]
 """`(data, position, values)`: append the field's value and return the position behind it, or MISMATCH.
@@ -19,8 +19,7 @@ May raise IndexError for data that end too soon, and return a position beyond th
 Write = Callable[[Any], bytes]
 
 MISMATCH: Final = -1
-_SMALL: Final = {encoded: value for value, encoded in enumerate(UINTS)}
-"""Encoding of a number below 256 -> the number."""
+_NULL: Final = 0xF6
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,14 @@ class Unsigned:
     bits: int
 
 
-Part = Exactly | Between | Unsigned | Take
+@dataclass(frozen=True, slots=True)
+class Nullable:
+    """A field of another form, or null, which is None."""
+
+    inner: "Part"
+
+
+Part = Exactly | Between | Unsigned | Nullable | Take
 
 
 def uint(bits: int) -> Take:
@@ -122,8 +128,20 @@ def take_of(part: Part) -> Take:
             return octets(least, most)
         case Unsigned(bits):
             return uint(bits)
+        case Nullable(inner):
+            return _or_null(take_of(inner))
         case _:
             return part
+
+
+def _or_null(inner: Take) -> Take:
+    def take(data: bytes, at: int, values: list[Any]) -> int:
+        if data[at] == _NULL:
+            values.append(None)
+            return at + 1
+        return inner(data, at, values)
+
+    return take
 
 
 def listed(take: Take, least: int, most: int) -> Take:
@@ -157,17 +175,10 @@ def reader(opening: bytes, parts: Sequence[Part]) -> Reader:
     """Return the reader of one array: the constant `opening` (its head and message type), then `parts` in order."""
     runs: list[tuple[bytes, list[int], Take | None]] = [(opening, [], None)]
     for part in parts:
-        match part:
-            case Exactly(length):
-                runs[-1][1].append(length)
-                continue
-            case Between(least, most):
-                take = octets(least, most)
-            case Unsigned(bits):
-                take = uint(bits)
-            case _:
-                take = part
-        runs[-1] = (*runs[-1][:2], take)
+        if isinstance(part, Exactly):
+            runs[-1][1].append(part.length)
+            continue
+        runs[-1] = (*runs[-1][:2], take_of(part))
         runs.append((b"", [], None))
     takes: list[Take] = []
     for constant, lengths, then in runs:
@@ -191,26 +202,35 @@ def reader(opening: bytes, parts: Sequence[Part]) -> Reader:
     return read
 
 
-def likewise(opening: bytes, parts: Sequence[Part], values: Sequence[Any]) -> Reader | None:
-    """Return the reader of the arrays whose fields are as long as those of `values`, which `reader` has accepted.
-
-    It takes one step where `reader` takes one for each field. None where such a reader could accept anything else.
+class Like(NamedTuple):
+    """How one field of a message that was read lay: a constant `head`, then `length` bytes that are the value or, with a
+    `take`, its whole encoding.
     """
-    heads: list[bytes] = []
-    lengths: list[int] = []
-    numbers: list[tuple[int, int]] = []
-    for place, (part, value) in enumerate(zip(parts, values, strict=True)):
-        if isinstance(part, (Exactly, Between)):
-            heads.append(BSTR_HEADS[len(value)])
-            lengths.append(len(value))
-        elif isinstance(part, Unsigned) and value < 256:
-            heads.append(b"")
-            lengths.append(len(UINTS[value]))
-            numbers.append((place, 1 << part.bits))
-        else:
-            return None
-    layout, due = _packed(opening, heads, lengths)
+
+    head: bytes
+    length: int
+    take: Take | None
+
+
+def like(part: Part, value: Any, write: Write) -> Like:
+    """Return how the field lies whose value `part` has read; `write` is what writes it."""
+    match part:
+        case Exactly() | Between():
+            return Like(BSTR_HEADS[len(value)], len(value), None)
+        case Nullable(inner) if value is not None:
+            return like(inner, value, write)
+        case _:
+            return Like(b"", len(write(value)), take_of(part))
+
+
+def likewise(opening: bytes, fields: Sequence[Like]) -> Reader:
+    """Return the reader of the arrays whose fields lie as these, which `reader` has accepted.
+
+    It takes one step where `reader` takes one for each field.
+    """
+    layout, due = _packed(opening, [field.head for field in fields], [field.length for field in fields])
     size, unpack = layout.size, layout.unpack
+    taken = [(place, _remembering(field.take, field.length)) for place, field in enumerate(fields) if field.take]
 
     def read(data: bytes) -> Sequence[Any] | None:
         if len(data) != size:
@@ -218,17 +238,47 @@ def likewise(opening: bytes, parts: Sequence[Part], values: Sequence[Any]) -> Re
         found = unpack(data)
         if found[::2] != due:
             return None
-        if not numbers:
+        if not taken:
             return found[1::2]
         values = list(found[1::2])
-        for place, limit in numbers:
-            value = _SMALL.get(values[place], limit)
-            if value >= limit:
+        for place, value_of in taken:
+            value = value_of(values[place])
+            if value is _NONE:
                 return None
             values[place] = value
         return values
 
     return read
+
+
+_NONE: Final = object()
+_MOST_REMEMBERED: Final = 64
+_LONGEST_REMEMBERED: Final = 9
+"""Bytes of the longest integer: indices, numbers of epochs and timestamps come again and again."""
+
+
+def _remembering(take: Take, length: int) -> Callable[[bytes], Any]:
+    """Return what reads one whole encoding by `take`, `_NONE` for any other; short ones are read once."""
+    known: dict[bytes, Any] = {}
+
+    def value_of(encoding: bytes) -> Any:
+        value = known.get(encoding, _NONE)
+        if value is not _NONE:
+            return value
+        values: list[Any] = []
+        try:
+            end = take(encoding, 0, values)
+        except IndexError:
+            return _NONE
+        if end != length:
+            return _NONE
+        if length <= _LONGEST_REMEMBERED:
+            if len(known) >= _MOST_REMEMBERED:
+                known.clear()
+            known[encoding] = values[0]
+        return values[0]
+
+    return value_of
 
 
 def _packed(opening: bytes, heads: Sequence[bytes], lengths: Sequence[int]) -> tuple[Struct, tuple[bytes, ...]]:

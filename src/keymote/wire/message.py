@@ -24,7 +24,7 @@ from typing import (
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import FieldType, Sizes
-from keymote.wire.layout import Part, Reader, Write, likewise, reader
+from keymote.wire.layout import Like, Part, Reader, Write, like, likewise, reader
 
 MOST_KNOWN: Final = 1024
 """Layouts kept of a message: more than the lengths that its own senders give it."""
@@ -95,13 +95,25 @@ class Body:
         count = data[0] - 0x80 - len(cls._head) if data else -1
         if not cls._required <= count <= len(cls._types) or len(data) > cls.max_size:
             return None
-        parts, read = cls._readers.get((count, sizes.point)) or cls._reader(count, sizes)
+        _, read = cls._readers.get((count, sizes.point)) or cls._reader(count, sizes)
         values = read(data)
         if values is not None:
             if len(cls._known) >= MOST_KNOWN:
                 cls._known.clear()
-            cls._known[len(data), data[:1], sizes.point] = likewise(cls._openings[count], parts, values) or read
+            cls._known[len(data), data[:1], sizes.point] = likewise(*cls._laid(values, sizes))
         return values
+
+    def laid(self, sizes: Sizes) -> tuple[bytes, Sequence[Like]]:
+        """Return how this message, which was read and has no optional field, lies: its opening and its fields."""
+        return self._laid(self._values(self), sizes)
+
+    @classmethod
+    def _laid(cls, values: Sequence[Any], sizes: Sizes) -> tuple[bytes, Sequence[Like]]:
+        count = len(values)
+        parts, _ = cls._readers.get((count, sizes.point)) or cls._reader(count, sizes)
+        kinds = cls._types[:count]
+        fields = [like(part, value, kind.write) for part, value, kind in zip(parts, values, kinds, strict=True)]
+        return cls._openings[count], fields
 
     @classmethod
     def _reader(cls, count: int, sizes: Sizes) -> tuple[Sequence[Part], Reader]:
@@ -127,6 +139,11 @@ class Message(Body):
 
     __slots__ = ()
     mt: ClassVar[int]
+
+    @classmethod
+    def opening(cls, fields: int) -> bytes:
+        """Return what stands before the first of so many fields: the head of the array and the message type."""
+        return cls._openings[fields]
 
 
 @dataclass_transform(frozen_default=True)
