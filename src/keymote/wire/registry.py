@@ -1,10 +1,11 @@
 """Message type -> declarations, and the clear header by which routes find a cell."""
 
+import re
 from typing import Final
 
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise
-from keymote.wire.message import Message
+from keymote.wire.message import Body, Message
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     enrolment.Hello,
@@ -78,6 +79,11 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})
 }
+
+
+def name_of(kind: type[Body]) -> str:
+    """Return a declaration's name as CDDL and JSON say it: PeercredCompact is PEERCRED-COMPACT."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).upper()
 
 
 def peek(data: bytes) -> tuple[int, int]:

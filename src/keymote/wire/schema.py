@@ -1,6 +1,5 @@
 """The messages as CDDL (RFC 8610), printed from the very declarations that encode and decode them."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -12,7 +11,7 @@ from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, S
 from keymote.wire.group_fields import MOST_CAUSES, Datagrams, Kids, OrNull, Reason, RosterEntries, Which
 from keymote.wire.gsec import InlineEncrypt0
 from keymote.wire.message import Body
-from keymote.wire.registry import MESSAGES
+from keymote.wire.registry import MESSAGES, name_of
 
 BODIES: Final[tuple[tuple[type[Body], str], ...]] = (
     (enrolment.HelloClaims, "payload of the signed HELLO"),
@@ -36,7 +35,7 @@ def cddl(suites: Sequence[int]) -> str:
         "; Triad-1, protocols A and B, in the deterministic encoding of RFC 8949 section 4.2.1.",
         f"; Lengths are those of {'suites' if len(suites) > 1 else 'suite'} {', '.join(map(str, suites))}.",
         "",
-        "message = " + " /\n          ".join(map(_rule, MESSAGES)),
+        "message = " + " /\n          ".join(map(name_of, MESSAGES)),
         "",
     ]
     for message in MESSAGES:
@@ -83,7 +82,7 @@ def _algorithm(suite: int) -> object:
 def _array(kind: type[Body], comment: str, head: list[str], sizes: Sequence[Sizes]) -> list[str]:
     """Return the rule of one array and an empty line."""
     fields = [f"{'? ' if optional else ''}{name}: {_form(form, sizes)}" for name, form, optional in _declared(kind)]
-    return [*([f"; {comment}"] if comment else []), f"{_rule(kind)} = [{', '.join(head + fields)}]", ""]
+    return [*([f"; {comment}"] if comment else []), f"{name_of(kind)} = [{', '.join(head + fields)}]", ""]
 
 
 def _said(kind: type[Body]) -> str:
@@ -97,11 +96,6 @@ def _declared(kind: type[Body]) -> Iterator[tuple[str, FieldType, bool]]:
     names, types, required = kind._names, kind._types, kind._required  # noqa: SLF001  # message.py's other reader
     for at, (name, form) in enumerate(zip(names, types, strict=True)):
         yield name, form, at >= required
-
-
-def _rule(kind: type[Body]) -> str:
-    """Return the rule's name: PeercredCompact becomes PEERCRED-COMPACT."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).upper()
 
 
 def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
