@@ -63,6 +63,9 @@ class Runtime:
     def resources(self) -> Resources:
         return self.served
 
+    def groups(self) -> tuple[()]:
+        return ()
+
     def peer_of(self, _session) -> str:
         return self.peer
 

@@ -1,4 +1,4 @@
-"""What the owner of a running device may ask of it over its control socket: open, list, close, revoke, export sessions."""
+"""What the owner of a running device may ask of it over its control socket: its sessions here, its groups in `group_agent`."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keymote.device import export
+from keymote.device.group_agent import GroupAgent
 from keymote.device.sdk import Device
 from keymote.device.session import Session, State
 from keymote.engine.exports import PskForm
@@ -31,12 +32,12 @@ class Agent:
         return {
             "status": self._status,
             "enrolled": self._enrolled,
-            "group.list": self._groups,
             "pair.open": self._open,
             "pair.list": self._list,
             "pair.close": self._close,
             "pair.revoke": self._revoke,
             "pair.export": self._export,
+            **GroupAgent(self._device).handlers(),
         }
 
     async def _status(self, _request: Mapping[str, Any]) -> object:
@@ -57,10 +58,6 @@ class Agent:
         """`timeout_s`: wait that long."""
         membership = await self._device.enrolled(_seconds(request))
         return {"id": self._device.id, "enrolled": True, "credential_bytes": len(membership.credential)}
-
-    async def _groups(self, _request: Mapping[str, Any]) -> object:
-        """Every group that the device was invited to, and how it stands in it; never a key."""
-        return [group.view() for group in self._device.node.runtime.groups()]
 
     async def _open(self, request: Mapping[str, Any]) -> object:
         """`peer`, and if wanted `manager`, `at`, `fast`, `compact`, `timeout_s`."""

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from keymote.device.doors import Doors
 from keymote.device.faults import Exported, NotReady, Replayed, closed_because
+from keymote.device.group import Group
 from keymote.device.groups import GroupStanding
 from keymote.device.session import End, Session
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
@@ -25,8 +26,10 @@ from keymote.engine.faces import (
     SessionClosed,
     session_of,
 )
-from keymote.engine.group.invitation import GroupInvited
-from keymote.errors import ErrorCode, PeerFault
+from keymote.engine.group.faces import GroupReady, RosterAccepted, membership_of
+from keymote.engine.group.invitation import GroupInvited, GroupUninvited
+from keymote.engine.group.payload_faces import GroupOpened, RecordHeld, RecordRefused
+from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.host.resources import Answered, Resources
 
 MAX_INCOMING: Final = 64
@@ -77,6 +80,8 @@ class DeviceNode:
         self.sessions: Final[dict[bytes, Session]] = {}
         self.incoming: Final[asyncio.Queue[Session | None]] = asyncio.Queue()
         self.enrolled: Final = asyncio.Event()
+        self.groups: Final[dict[bytes, Group]] = {}
+        self.invited: Final = asyncio.Event()
         self.membership: Enrolled | None = None
         self.last_failure: EnrolmentFailed | None = None
         self.observer: Callable[[CellKey, Report], None] | None = None
@@ -90,6 +95,8 @@ class DeviceNode:
         if runtime.membership is not None and self.membership is None:
             self.membership = runtime.membership
             self.enrolled.set()
+        for standing in runtime.groups():
+            self.group(standing.gid)
 
     @property
     def runtime(self) -> Runtime:
@@ -104,6 +111,8 @@ class DeviceNode:
         for waiting in self._opening.values():
             waiting.cancel()
         self.incoming.put_nowait(None)
+        for group in self.groups.values():
+            group.close()
         if self._runtime is not None:
             runtime, self._runtime = self._runtime, None
             await runtime.close()
@@ -182,14 +191,14 @@ class DeviceNode:
         self.doors.shut(psid)
 
     async def close_session(self, psid: bytes) -> None:
-        await self._order(psid, CloseSession())
+        await self._order(session_of(psid), CloseSession())
 
     async def revoke_session(self, psid: bytes, reason: int) -> None:
-        await self._order(psid, RevokeSession(reason))
+        await self._order(session_of(psid), RevokeSession(reason))
 
-    async def _order(self, psid: bytes, command: Command) -> None:
-        """Return when what the command changed is durable; Unavailable when it cannot be made so now."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _order(self, key: CellKey, command: Command) -> Sequence[Report]:
+        """Return what is reported when what the command changed is durable; Unavailable when it cannot be made so now."""
+        done: asyncio.Future[Sequence[Report]] = asyncio.get_running_loop().create_future()
 
         def settled(outcome: Sequence[Any] | Exception) -> None:
             if done.done():
@@ -197,10 +206,30 @@ class DeviceNode:
             if isinstance(outcome, Exception):
                 done.set_exception(outcome)
             else:
-                done.set_result(None)
+                done.set_result(outcome)
 
-        self.runtime.command(session_of(psid), command, settled)
-        await done
+        self.runtime.command(key, command, settled)
+        return await done
+
+    # ------------------------------------------------------------------ groups
+
+    def group(self, gid: bytes) -> Group:
+        """Return the face of a group, the same one each time."""
+        group = self.groups.get(gid)
+        if group is None:
+            group = self.groups[gid] = Group(self, gid)
+            self.invited.set()
+        return group
+
+    def standing(self, gid: bytes) -> GroupStanding:
+        """Return how this device stands in a group now; CallerFault when it was invited to it no more."""
+        for standing in self.runtime.groups():
+            if standing.gid == gid:
+                return standing
+        raise CallerFault(f"this device does not belong to the group {gid.hex()} any more")
+
+    async def order_group(self, gid: bytes, command: Command) -> Sequence[Report]:
+        return await self._order(membership_of(gid), command)
 
     # ------------------------------------------------------------------ what the cells report
 
@@ -222,8 +251,19 @@ class DeviceNode:
                 self.membership = self.runtime.membership or self.membership
             case EnrolmentFailed():
                 self.last_failure = report
-            case GroupInvited() if self._runtime is not None:
-                self._runtime.attend()
+            case GroupInvited(invitation):
+                self.group(invitation.gid).changed()
+                if self._runtime is not None:
+                    self._runtime.attend()
+            case GroupUninvited(gid):
+                self.group(gid).close()
+                del self.groups[gid]
+            case GroupOpened():
+                self.group(report.gid).heard(report)
+            case RecordRefused() | RecordHeld():
+                self.group(report.gid).turned_away(report)
+            case GroupReady() | RosterAccepted():
+                self.group(report.gid).changed()
         if self.observer is not None:
             self.observer(key, report)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from keymote.device.config import DeviceConfig, read_config
 from keymote.device.faults import Expired, Exported, NotReady, Replayed, Revoked
+from keymote.device.group import READY_S, Group, Sent, SyncGroup
 from keymote.device.session import Session, State
 from keymote.errors import CallerFault
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from keymote.engine.faces import Enrolled
     from keymote.host.resources import Answered, Handler
 
-__all__ = ["Device", "Expired", "Exported", "NotReady", "Replayed", "Revoked", "Session", "State", "SyncDevice"]
+__all__ = [
+    "Device", "Expired", "Exported", "Group", "NotReady", "Replayed", "Revoked", "Sent", "Session", "State", "SyncDevice",
+    "SyncGroup", "SyncSession",
+]  # fmt: skip
 
 PAIR_S: Final = 30.0
 ENROL_S: Final = 60.0
@@ -156,6 +160,33 @@ class Device:
             yield session
         queue.put_nowait(None)  # for whoever else iterates
 
+    def groups(self) -> tuple[Group, ...]:
+        """Return the groups that this device was invited to, in the order of the invitations."""
+        return tuple(self.node.group(standing.gid) for standing in self.node.runtime.groups())
+
+    def group(self, gid: str | None = None) -> Group:
+        """Return the group of this id (16 hex digits, or as many of the first as are its alone), or the only one.
+
+        Raises:
+            NotReady: this device was not invited to it yet.
+            CallerFault: several groups are meant.
+        """
+        found = [group for group in self.groups() if group.id.startswith(gid or "")]
+        if not found:
+            raise NotReady(f"not invited to {f'the group {gid}' if gid else 'any group'} yet", do="ask the operator")
+        if len(found) > 1:
+            raise CallerFault(f"{len(found)} groups: {', '.join(each.id for each in found)}", do="name one")
+        return found[0]
+
+    async def invited(self, timeout_s: float = READY_S) -> Group:
+        """Return the group of this device as soon as it was invited to one; errors as `group`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.node.invited.wait()
+        except TimeoutError:
+            pass  # what `group` says of it is better
+        return self.group()
+
     def serve(self, path: str, handler: "Handler", *, unprotected: bool = False, observable: bool = False) -> None:
         """Answer CoAP requests for `path`: those that a session's key protects, unless declared `unprotected`.
 
@@ -250,6 +281,18 @@ class SyncDevice:
             return self._device.sessions()
 
         return tuple(SyncSession(session, self._run) for session in self._run(listed()))
+
+    def group(self, gid: str | None = None) -> SyncGroup:
+        """As `Device.group`."""
+
+        async def looked() -> Group:
+            return self._device.group(gid)
+
+        return SyncGroup(self._run(looked()), self._run)
+
+    def invited(self, timeout_s: float = READY_S) -> SyncGroup:
+        """As `Device.invited`."""
+        return SyncGroup(self._run(self._device.invited(timeout_s)), self._run)
 
     def serve(self, path: str, handler: "Handler", *, unprotected: bool = False, observable: bool = False) -> None:
         """As `Device.serve`; the handler runs on the device's own thread."""

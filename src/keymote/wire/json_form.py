@@ -6,13 +6,13 @@ signatures cover the CBOR, which follows from the JSON because each value has on
 """
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire import group, group_record, gsec, masking
+from keymote.wire.admin import from_base64url, to_base64url
 from keymote.wire.cose import PROTECTED, InlineSign1, Sign1
 from keymote.wire.fields import FieldType, Number, Octets, OneOf, Sized, Sizes, Text, Uint
 from keymote.wire.group_fields import Cause, Datagrams, Entry, Kids, OrNull, Reason, RosterEntries, Which
@@ -137,26 +137,26 @@ def _value(owner: Body, form: FieldType, value: Any, sizes: Sizes) -> object:
         case (Uint() | Number() | Text(), _):
             return value
         case (Octets() | Sized() | OneOf(), _):
-            return _text(value)
+            return to_base64url(value)
         case (Reason(), Cause(reason, psk_id)):
-            return [reason, _text(psk_id)] if psk_id else reason
+            return [reason, to_base64url(psk_id)] if psk_id else reason
         case (RosterEntries(), _):
-            return [{"kid": _text(kid), "sig_pk": _text(sig_pk)} for kid, sig_pk in value]
+            return [{"kid": to_base64url(kid), "sig_pk": to_base64url(sig_pk)} for kid, sig_pk in value]
         case (Kids(), _):
-            return [_text(kid) for kid in value]
+            return [to_base64url(kid) for kid in value]
         case (Which(), _):
-            return value if isinstance(value, int) else _text(value)
+            return value if isinstance(value, int) else to_base64url(value)
         case (Datagrams(), _):
             return [_carried(data, sizes) for data in value]
         case (InlineSign1(kid=named), Sign1(protected, kid, _, signature)):
             assert isinstance(owner, Message)
-            signer = {"kid": _text(kid)} if named and kid is not None else {}
+            signer = {"kid": to_base64url(kid)} if named and kid is not None else {}
             claims = _fields(_claims(owner, value, sizes), sizes)
-            return {"alg": _ALG[protected], **signer, "claims": claims, "signature": _text(signature)}
+            return {"alg": _ALG[protected], **signer, "claims": claims, "signature": to_base64url(signature)}
         case (InlineEncrypt0(), Encrypt0(sender, seq, epoch16, countersignature, ciphertext)):
-            tag = None if countersignature is None else _text(countersignature)
-            numbers = {"sender": _text(sender), "seq": seq, "epoch16": epoch16}
-            return {**numbers, "countersignature": tag, "ciphertext": _text(ciphertext)}
+            tag = None if countersignature is None else to_base64url(countersignature)
+            numbers = {"sender": to_base64url(sender), "seq": seq, "epoch16": epoch16}
+            return {**numbers, "countersignature": tag, "ciphertext": to_base64url(ciphertext)}
         case _:
             raise TypeError(f"{type(form).__name__} has no JSON form yet")
 
@@ -164,11 +164,7 @@ def _value(owner: Body, form: FieldType, value: Any, sizes: Sizes) -> object:
 def _carried(data: bytes, sizes: Sizes) -> object:
     """Return what a bundle carries: a message, or bytes that are none. Bundles in bundles are none."""
     found = _declared_as(data, sizes)
-    return _text(data) if found is None or isinstance(found, group.Bundle) else _object(found, sizes)
-
-
-def _text(value: bytes) -> str:
-    return urlsafe_b64encode(value).rstrip(b"=").decode()
+    return to_base64url(data) if found is None or isinstance(found, group.Bundle) else _object(found, sizes)
 
 
 # ------------------------------------------------------------------ from JSON
@@ -277,14 +273,9 @@ def _read_encrypt0(value: dict[str, object]) -> list[object]:
 
 def _octets(value: object) -> bytes:
     """Return the bytes of base64url without padding, in its one form."""
-    if isinstance(value, str) and value.isascii():
-        try:
-            data = urlsafe_b64decode(value + "=" * (-len(value) % 4))
-        except ValueError:
-            data = b""
-        if _text(data) == value:
-            return data
-    raise _wrong("base64url without padding is due")
+    if not isinstance(value, str):
+        raise _wrong("base64url is due")
+    return from_base64url(value)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
