@@ -182,8 +182,27 @@ class StatusView(View, frozen=True):
     status_epoch: int
 
 
+class GroupGap(View, frozen=True):
+    """A device that was taken away from a group at `ts_ms` (UTC milliseconds).
+
+    `cause`: revoked, retired, suspended, superseded, evicted, blamed or left. `safe_after_ms` until everybody on a roster
+    without it had confirmed an epoch; null while not. `waiting` are members that still hold an epoch which the device knows.
+    """
+
+    gid: HexId
+    group: str
+    dev_id: HexId
+    cause: str
+    ts_ms: int
+    safe_after_ms: int | None
+    waiting: list[HexId]
+
+
 class RevocationView(View, frozen=True):
-    """`waiting` are managers that have not acknowledged; `safe_after_ms` is null while there are any."""
+    """`waiting` are managers that have not acknowledged; `safe_after_ms` is null while there are any.
+
+    `groups` says how far a device's revocation has come in each of its groups.
+    """
 
     id: int
     kind: str
@@ -194,6 +213,7 @@ class RevocationView(View, frozen=True):
     status_epoch: int
     waiting: list[str] = field(default_factory=list)
     safe_after_ms: int | None = None
+    groups: list[GroupGap] = field(default_factory=list)
 
 
 class EventView(View, frozen=True):

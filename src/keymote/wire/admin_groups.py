@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, field
 
-from keymote.wire.admin import Base64Url, Body, HexId, Name, View, encode
+from keymote.wire.admin import Base64Url, Body, GroupGap, HexId, Name, View, encode
 
 FEWEST: Final = 2
 MOST: Final = 32
@@ -293,22 +293,6 @@ class MemberView(View, frozen=True):
     lag: int
 
 
-class RemovalView(View, frozen=True):
-    """A device that was taken away from a group at `ts_ms`. `cause`: revoked, retired, suspended, superseded, evicted, left.
-
-    `safe_after_ms` until an epoch without it was confirmed by everybody on its roster; null while there is none. `waiting`
-    are members that still hold an epoch which the device knows.
-    """
-
-    gid: HexId
-    group: str
-    dev_id: HexId
-    cause: str
-    ts_ms: int
-    safe_after_ms: int | None
-    waiting: list[HexId]
-
-
 class ConflictView(View, frozen=True):
     """Two things that cannot both be right. `kind`: revoked-member, two-rosters, two-epochs or taken-device.
 
@@ -360,7 +344,7 @@ class GroupView(View, frozen=True):
     members: list[MemberView]
     allowed: list[HexId]
     waiting: list[HexId]
-    removals: list[RemovalView]
+    removals: list[GroupGap]
     conflicts: list[ConflictView]
 
 

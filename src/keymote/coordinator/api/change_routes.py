@@ -54,7 +54,7 @@ async def revoke(request: Call, services: Services, data: Revoke) -> RevocationV
         if line.kind is RevocationKind.MANAGER:
             await services.enrolment.revoke(line.subject, data.reason)
     services.counted.revocations.labels(kind.value).inc()
-    return revocation_view(line, await services.outbox.safety_of(line))
+    return revocation_view(line, await services.outbox.safety_of(line), await services.pictures.gaps_of(line))
 
 
 @get("/revocations", tags=["revocation"])
@@ -64,7 +64,7 @@ async def list_revocations(
     """List what was revoked, who has not acted on it yet and how long the others took."""
     demand_reader(request)
     lines, epoch = await services.outbox.revocations(after, limit)
-    found = [revocation_view(line, safety) for line, safety in lines]
+    found = [revocation_view(line, safety, await services.pictures.gaps_of(line)) for line, safety in lines]
     return RevocationPage(found, found[-1].id if len(found) == limit else None, epoch)
 
 

@@ -6,7 +6,7 @@ from keymote.coordinator.group_pictures import Gap, Named, Picture
 from keymote.coordinator.groups import Charter
 from keymote.coordinator.groups_rules import Seat
 from keymote.host.group_register import EpochLine, RosterLine, Settings
-from keymote.wire.admin import to_base64url
+from keymote.wire.admin import GroupGap, to_base64url
 from keymote.wire.admin_groups import (
     CharterView,
     ConflictView,
@@ -17,7 +17,6 @@ from keymote.wire.admin_groups import (
     GroupView,
     MemberEntry,
     MemberView,
-    RemovalView,
     RosterView,
 )
 
@@ -117,7 +116,7 @@ def group_view(picture: Picture) -> GroupView:
         ],
         allowed=[dev_id.hex() for dev_id in picture.allowed],
         waiting=[dev_id.hex() for dev_id in picture.waiting],
-        removals=[removal_view(gap) for gap in picture.gaps],
+        removals=[gap_view(gap) for gap in picture.gaps],
         conflicts=[conflict_view(each) for each in picture.conflicts],
     )
 
@@ -138,9 +137,9 @@ def group_line(picture: Picture) -> GroupLine:
     )
 
 
-def removal_view(gap: Gap) -> RemovalView:
+def gap_view(gap: Gap) -> GroupGap:
     removal = gap.removal
-    return RemovalView(
+    return GroupGap(
         removal.gid.hex(),
         gap.group.name,
         removal.dev_id.hex(),

@@ -1,5 +1,9 @@
 """The one projection from the coordinator's records to what its REST interface shows."""
 
+from collections.abc import Sequence
+
+from keymote.coordinator.api.group_views import gap_view
+from keymote.coordinator.group_pictures import Gap
 from keymote.coordinator.rules import Safety
 from keymote.engine.audit import Entry, Link
 from keymote.engine.queries import DeviceFound, ManagerFound
@@ -41,7 +45,7 @@ def device_view(device: Device, credential: Registered) -> DeviceView:
     )
 
 
-def revocation_view(line: Revocation, safety: Safety) -> RevocationView:
+def revocation_view(line: Revocation, safety: Safety, gaps: Sequence[Gap] = ()) -> RevocationView:
     return RevocationView(
         line.id,
         line.kind.value,
@@ -52,6 +56,7 @@ def revocation_view(line: Revocation, safety: Safety) -> RevocationView:
         line.status_epoch,
         [nm_id.hex() for nm_id in safety.waiting],
         safety.safe_after_ms,
+        [gap_view(gap) for gap in gaps],
     )
 
 
