@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from street import DEADLINE_S, Street
 
 from keymote.device import Device, Group
-from keymote.engine.base import CellKey, Report
+from keymote.engine.faces import Enrolled
 from keymote.engine.group.charter import Charter
 from keymote.engine.group.faces import Amend, FormRing, RingPlan, ring_of
-from keymote.engine.group.invitation import GroupInvited, InviteDevice, place_of
+from keymote.engine.group.invitation import InvitationAnswered, InviteDevice, place_of
 from keymote.lab.scenes import Operator
 from keymote.lab.simulator import EPOCH
 from keymote.transports.coap.multicast import Group as MulticastGroup
@@ -20,6 +21,15 @@ from keymote.wire.invitation import MULTICAST, Invite
 
 GID = b"\x67\xa0" + bytes(6)
 DAY = 86400
+
+
+class Member(Protocol):
+    """A device in this process or in another one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def address(self) -> str: ...
 
 
 class Ring:
@@ -34,48 +44,50 @@ class Ring:
         claims = DelegationClaims(gid, *gateway, EPOCH + 30 * DAY, 32)
         self.delegation = write(nc.signing, claims, kid=self.ra[0])
 
-    async def invite(self, device: Device) -> Group:
+    def entry(self, member: Member) -> Entry:
+        """Return how the roster names an enrolled device."""
+        (credential,) = {
+            report.credential
+            for report in self.street.reports
+            if isinstance(report, Enrolled) and report.dev_id.hex() == member.id
+        }
+        return Entry(kid_of(credential), SignedCredential.decode(credential).claims.sig_pk)
+
+    async def invite(self, member: Member) -> None:
         place = place_of("224.0.1.187", self.port) if self.port else b""
         flags = MULTICAST if self.port else 0
         said = Invite(self.gid, 1, flags, place, (b"telemetry",), self.delegation, self.nc.credential, b"")
-        heard, loop = asyncio.Event(), asyncio.get_running_loop()
+        since = len(self.street.reports)
+        answered = asyncio.ensure_future(
+            self.street.told(InvitationAnswered, lambda one: one.dev_id.hex() == member.id, since)
+        )
+        while not answered.done():  # as a manager does: until it is answered
+            await self.street.order(member.id, InviteDevice(said))
+            await asyncio.wait([answered], timeout=0.5)
+        assert answered.result().code is None
 
-        def reported(_key: CellKey, report: Report) -> None:
-            if isinstance(report, GroupInvited):
-                loop.call_soon_threadsafe(heard.set)  # the device may live in another thread
-
-        device.node.observer = reported
-        await self.street.order(device.id, InviteDevice(said))
-        async with asyncio.timeout(DEADLINE_S):
-            await heard.wait()
-        return device.group(self.gid.hex())
-
-    async def form(self, *devices: Device, mode: int = RELAY) -> list[Group]:
-        """Invite these, lead them, and return their faces when all have the key."""
-        groups = [await self.invite(device) for device in devices]
-        await self.lead(*devices, mode=mode)
-        await ready(groups)
-        return groups
-
-    async def lead(self, *devices: Device, mode: int = RELAY) -> None:
+    async def lead(self, *members: Member, mode: int = RELAY) -> None:
         """Let the gateway lead these, who are invited."""
         if self.port:
             await self.street.endpoint.attend(MulticastGroup(port=self.port))
-        claims = RosterClaims(self.gid, 1, tuple(sorted(map(entry, devices))), None, None)
-        roster = write(self.nc.signing, claims, kid=self.ra[0])
+        entries = tuple(sorted(map(self.entry, members)))
+        roster = write(self.nc.signing, RosterClaims(self.gid, 1, entries, None, None), kid=self.ra[0])
         charter = Charter(self.gid, 1, *self.ra)
-        peers = {entry(device).kid: device.address for device in devices}
+        peers = {self.entry(member).kid: member.address for member in members}
         plan = RingPlan(mode, multicast=bool(self.port))
         await self.street.host.command(ring_of(self.gid), FormRing(charter, roster, plan, self.delegation, peers))
 
-    async def remove(self, device: Device, reason: int = 4) -> None:
-        await self.street.host.command(ring_of(self.gid), Amend(remove=(entry(device).kid,), reason=reason))
+    async def form(self, *devices: Device) -> list[Group]:
+        """Invite these, lead them, and return their faces when all have the key."""
+        for device in devices:
+            await self.invite(device)
+        await self.lead(*devices)
+        groups = [device.group(self.gid.hex()) for device in devices]
+        await ready(groups)
+        return groups
 
-
-def entry(device: Device) -> Entry:
-    held = device.node.membership
-    assert held is not None
-    return Entry(kid_of(held.credential), SignedCredential.decode(held.credential).claims.sig_pk)
+    async def remove(self, member: Member, reason: int = 4) -> None:
+        await self.street.host.command(ring_of(self.gid), Amend(remove=(self.entry(member).kid,), reason=reason))
 
 
 async def ready(groups: Sequence[Group], epoch: int = 1) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from keymote.crypto.entropy import SeededEntropy, SystemEntropy
 from keymote.device import Device
@@ -27,6 +28,7 @@ from keymote.transports.coap.requests import Timing
 from keymote.wire import admin
 
 DEADLINE_S = 10.0
+R = TypeVar("R", bound=Report)
 
 
 class LabClock:
@@ -50,6 +52,7 @@ class Street:
         self.folder = folder
         self.context = context
         self.reports: list[Report] = []
+        self.news = asyncio.Event()
         self.entropy = SeededEntropy(b"street")
         self.stack = AsyncExitStack()
 
@@ -64,7 +67,7 @@ class Street:
         clock = LabClock()
         driver = Driver(
             registrar_node(self.context), MemoryStore(), self.endpoint, clock, SystemEntropy(), answer,
-            lambda _key, report: self.reports.append(report),
+            lambda _key, report: self.heard(report),
         )  # fmt: skip
         held.append(driver)
         self.host = AsyncHost(driver, clock)
@@ -75,6 +78,20 @@ class Street:
         root = admin.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))
         (self.folder / "root.pin").write_bytes(admin.write_file(root))
         return self
+
+    def heard(self, report: Report) -> None:
+        self.reports.append(report)
+        self.news.set()
+
+    async def told(self, kind: type[R], holds: Callable[[R], bool], since: int = 0) -> R:
+        """Return the first report of this kind at the manager, from number `since` on, for which `holds`."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                self.news.clear()
+                for report in self.reports[since:]:
+                    if isinstance(report, kind) and holds(report):
+                        return report
+                await self.news.wait()
 
     async def order(self, dev_id: str, command: Command) -> None:
         await self.host.command(enrolment_of(bytes.fromhex(dev_id)), command)
