@@ -12,6 +12,8 @@ from keymote.engine.faces import (
     peer_manager,
 )
 
+GROUP_CHANGED = "group.change"
+"""Event of a group that this manager leads, or led: its charter is to be fetched."""
 RETIRED = 4
 """Reason of a revocation (Triad-1 section 8)."""
 

@@ -137,6 +137,12 @@ class SqlStore:
             record = self._data_key.open(row.record, "cell", *key, row.version)
             yield Write(key, record, tuple(each.alias for each in named), row.wake_at)
 
+    def of_kind(self, kind: str) -> Iterator[Write]:
+        """Yield the rows of one kind, opened, without their aliases."""
+        for row in self._read(select(cells).where(cells.c.kind == kind)):
+            key = CellKey(row.kind, row.id)
+            yield Write(key, self._data_key.open(row.record, "cell", *key, row.version), (), row.wake_at)
+
     def _read(self, query: Any, **parameters: object) -> Sequence[Any]:
         try:
             return self._reader.execute(query, parameters).all()

@@ -7,7 +7,7 @@ where a name ends in `_ms`.
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Final
 
-from msgspec import Meta, field
+from msgspec import Meta, field, structs
 
 from keymote.wire.admin import Base64Url, Body, GroupGap, HexId, Name, View, encode
 
@@ -259,6 +259,11 @@ class ReportsTaken(View, frozen=True):
 
     upto: int
     refused: list[RefusedItem] = field(default_factory=list)
+
+
+def renumbered(report: GroupReport, seq: int) -> GroupReport:
+    """Return the same report under another number."""
+    return structs.replace(report, seq=seq)
 
 
 def batches(items: Iterable[GroupReport]) -> Iterator[list[GroupReport]]:

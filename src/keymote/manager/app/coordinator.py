@@ -18,7 +18,7 @@ from keymote.manager.app.directory import Directory
 from keymote.manager.app.enrol import certify
 from keymote.manager.app.own import OwnStore, quietly
 from keymote.manager.app.renewal import pause_s, renew, rolled
-from keymote.manager.rules import command_for
+from keymote.manager.rules import GROUP_CHANGED, command_for
 from keymote.storage.private_files import read_file
 from keymote.transports import tls
 from keymote.transports.http_client import CoordinatorClient
@@ -46,12 +46,14 @@ class CoordinatorLink:
         address: Peer,
         hybrid_key: bytes = b"",
         adopt: Callable[[Membership], None] = lambda _membership: None,
+        group_changed: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._directory = directory
         self._own = own
         self._signing = signing
         self._membership = membership
         self._adopt = adopt
+        self._group_changed = group_changed
         self._address = address
         self._hybrid_key = hybrid_key
         self._client = self._connected()
@@ -64,6 +66,11 @@ class CoordinatorLink:
     @property
     def is_connected(self) -> bool:
         return self._client.connected
+
+    @property
+    def client(self) -> CoordinatorClient:
+        """The connection in use now; another one after the next certificate."""
+        return self._client
 
     def start(self, host: AsyncHost) -> None:
         """Begin to announce, to listen for events, to hand in notes and to renew the certificate."""
@@ -162,12 +169,23 @@ class CoordinatorLink:
         logger.info("event", extra={"event": event.kind, "number": event.id, "acted_on": wanted is not None})
         if event.kind == "manager.revoke" and event.subject == self._directory.identity.nm_id:
             self.refused = "revoked"
-        while wanted is not None:
+        if event.kind == GROUP_CHANGED and self._group_changed is not None:
+            await self._until_done(event.id, partial(self._group_changed, bytes.fromhex(event.subject)))
+        if wanted is not None:
+            await self._until_done(event.id, partial(host.command, *wanted))
+
+    @staticmethod
+    async def _until_done(event: int, act: Callable[[], Awaitable[object]]) -> None:
+        """Act on an event, again if need be: what comes behind it waits, and it is acknowledged only then."""
+        while True:
             try:
-                await host.command(*wanted)
+                await act()
             except Unavailable as error:
-                logger.warning("event %s cannot be acted on yet: %s", event.id, error)
+                logger.warning("event %s cannot be acted on yet: %s", event, error)
                 await asyncio.sleep(ASK_AGAIN_S)
+            except KeymoteError as fault:
+                logger.error("event %s cannot be acted on: %s", event, fault)
+                return
             else:
                 return
 

@@ -16,6 +16,7 @@ from keymote.engine import hybrid
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.context import Membership, PostQuantum, RegistrarContext, RegistrarPolicy
 from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor, Revive
+from keymote.engine.group.invitation import place_of
 from keymote.engine.node import registrar_node
 from keymote.errors import KeymoteError, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
@@ -24,8 +25,10 @@ from keymote.host.driver import Driver
 from keymote.manager.app.coordinator import CoordinatorLink
 from keymote.manager.app.directory import DATABASE, OWN_CELLS, Directory
 from keymote.manager.app.enrol import newcomer_context
+from keymote.manager.app.groups import GroupService
 from keymote.manager.app.own import OwnStore
 from keymote.manager.desk import Desk
+from keymote.manager.group_desk import GroupDesk
 from keymote.selftest.startup import startup_once
 from keymote.storage.sql import open_database
 from keymote.storage.sql_store import SqlStore
@@ -69,6 +72,7 @@ class ManagerProcess:
         self._reports: Counter[str] = Counter()
         self._alarms: Counter[str] = Counter()
         self._closing = contextlib.AsyncExitStack()
+        self.groups: GroupService | None = None
 
     async def start(self) -> None:
         """Open the stores, bind the sockets, load who we are, and serve.
@@ -113,7 +117,7 @@ class ManagerProcess:
         address = options.announce or self.endpoint.address
         self._context = context
         self.coordinator = CoordinatorLink(
-            directory, own, signing, membership, address, hybrid.statement(context), self._adopt
+            directory, own, signing, membership, address, hybrid.statement(context), self._adopt, self._group_changed
         )
         stack.push_async_callback(self.coordinator.close)
         clock = SystemClock()
@@ -135,12 +139,37 @@ class ManagerProcess:
         if directory.identity.generation:
             await _revive(host, [row.key for row in store.rows if row.key.kind == "link"])
         await host.command(GATE, OpenDoor())
-        desk = Desk(_Cells(host), self._status)
-        stack.push_async_callback((await ControlServer.open(directory.control, desk.handlers())).close)
+        cells = _Cells(host)
+        self.groups = self._group_service(cells, store)
+        self.groups.start()
+        stack.push_async_callback(self.groups.close)
+        handlers = {**Desk(cells, self._status).handlers(), **GroupDesk(self.groups).handlers()}
+        stack.push_async_callback((await ControlServer.open(directory.control, handlers)).close)
         self.status = await StatusServer.open(options.status, self._health, self._metrics())
         stack.push_async_callback(self.status.close)
         self.coordinator.start(host)
         logger.info("serving", extra={"address": self.endpoint.address, "nm_id": directory.identity.nm_id})
+
+    def _group_service(self, cells: "_Cells", store: SqlStore) -> GroupService:
+        group, identity = self.options.group, self.directory.identity
+        return GroupService(
+            cells,
+            store,
+            lambda: self.coordinator.client,
+            self._membership,
+            self.directory.trust.key,
+            nm_id=identity.nm_id,
+            place=b"" if group is None else place_of(group.address, group.port),
+            generation=identity.generation,
+        )
+
+    def _membership(self) -> Membership:
+        assert self._context.membership is not None
+        return self._context.membership
+
+    async def _group_changed(self, gid: bytes) -> None:
+        assert self.groups is not None
+        await self.groups.changed(gid)
 
     def _adopt(self, membership: Membership) -> None:
         """Be known by a renewed credential from the next unit of work on."""
@@ -186,6 +215,8 @@ class ManagerProcess:
             case _:
                 self._reports[type(report).__name__] += 1
                 logger.info(type(report).__name__, extra={"cell": key.kind, "subject": key.id})
+        if self.groups is not None:
+            self.groups.heard(report)
 
     # ------------------------------------------------------------------ what operators see
 

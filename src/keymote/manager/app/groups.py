@@ -1,0 +1,327 @@
+"""The groups that this manager leads, at work: charters come in, reports go out, and one worker does one thing after the other."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from math import inf
+from typing import Final, Protocol
+
+from keymote.engine.base import CellKey, Report
+from keymote.engine.context import Membership
+from keymote.engine.faces import CredentialRenewed, DeviceRevoked, LinkSeen
+from keymote.engine.group.charter import Keys
+from keymote.engine.group.faces import (
+    JoinAsked,
+    LeaveAsked,
+    MemberBlamed,
+    MembersAbsent,
+    RingCommitted,
+    RosterIssued,
+    RunStarted,
+)
+from keymote.engine.group.invitation import InvitationAnswered
+from keymote.engine.group.payload_faces import RecordPassed
+from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
+from keymote.host.ports import Done, Write
+from keymote.manager.app.own import quietly
+from keymote.manager.group_invitations import Cells
+from keymote.manager.group_log import GroupLog
+from keymote.manager.group_record import GROUP, GroupRecord
+from keymote.manager.group_rules import unreadable
+from keymote.manager.groups import GroupSteward, Surroundings
+from keymote.wire.admin_groups import CharterView, GroupReport, ReportsTaken
+
+SYNC_S: Final = 5.0
+"""Pause before a coordinator that did not answer is asked again, and before something that failed here is done again."""
+LONGEST_SLEEP_S: Final = 60.0
+"""The wall clock may be set meanwhile."""
+
+logger = logging.getLogger(__name__)
+
+Job = Callable[[], Awaitable[None]]
+
+
+def group_of(report: Report) -> bytes | None:
+    """Return the gid of a report that a group's service must hear of; None for every other."""
+    match report:
+        case (
+            RunStarted(gid=gid)
+            | RingCommitted(gid=gid)
+            | RosterIssued(gid=gid)
+            | MembersAbsent(gid=gid)
+            | MemberBlamed(gid=gid)
+            | LeaveAsked(gid=gid)
+            | JoinAsked(gid=gid)
+            | RecordPassed(gid=gid)
+            | InvitationAnswered(gid=gid)
+        ):
+            return gid
+    return None
+
+
+class Coordinator(Protocol):
+    """What is asked of the coordinator; Unavailable while it is away."""
+
+    async def charter(self, gid: bytes) -> CharterView: ...
+
+    async def report_groups(self, gid: bytes, items: Sequence[GroupReport]) -> ReportsTaken: ...
+
+
+class Rows(Protocol):
+    """The database of the cells."""
+
+    def of_kind(self, kind: str) -> Iterable[Write]: ...
+
+    def load(self, key: CellKey) -> bytes | None: ...
+
+    def commit(self, writes: Sequence[Write], done: Done) -> None: ...
+
+
+class StoreShelf:
+    """Rows beside the cells, in the same database and the same order of commits."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def of_kind(self, kind: str) -> Iterable[Write]:
+        return self._rows.of_kind(kind)
+
+    def load(self, key: CellKey) -> bytes | None:
+        return self._rows.load(key)
+
+    async def keep(self, writes: Sequence[Write]) -> None:
+        """Return when these are on disk; Unavailable when they cannot be."""
+        if not writes:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def finished(error: Exception | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self._rows.commit(writes, finished)
+        await done
+
+
+class GroupService:
+    """All groups of one manager. Every method belongs to the thread of the running loop."""
+
+    def __init__(
+        self,
+        cells: Cells,
+        rows: Rows,
+        coordinator: Callable[[], Coordinator],
+        membership: Callable[[], Membership],
+        keys: Keys,
+        *,
+        nm_id: str,
+        place: bytes,
+        generation: int = 0,
+    ) -> None:
+        shelf = StoreShelf(rows)
+        self._cells = cells
+        self._coordinator = coordinator
+        self._keep_rows = shelf.keep
+        self._log = GroupLog(shelf, generation)
+        self._around = Surroundings(nm_id, place, membership, keys, lambda: int(time.time()), self._keep)
+        records = [GroupRecord.decode(row.key.id, row.record or b"") for row in shelf.of_kind(GROUP)]
+        self._stewards = {record.gid: self._steward(record) for record in records}
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._retry_at = inf
+        self._sync_wanted = asyncio.Event()
+        self._syncing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.faults = 0
+
+    def start(self) -> None:
+        """Go on where the manager stopped."""
+        for steward in self._stewards.values():
+            self._jobs.put_nowait(steward.resume)
+        for work in (self._work(), self._sync()):
+            self._tasks.append(asyncio.get_running_loop().create_task(work))
+        self._sync_wanted.set()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            await quietly(task)
+
+    @property
+    def waiting(self) -> int:
+        """How many reports the coordinator has not taken yet."""
+        return len(self._log)
+
+    def stewards(self) -> Sequence[GroupSteward]:
+        """Return every group that this manager leads or has led last."""
+        return tuple(self._stewards.values())
+
+    # ------------------------------------------------------------------ what happens
+
+    def heard(self, report: Report) -> None:
+        """Take in a report of the cells; it is worked off after those before it."""
+        now_ms = int(time.time() * 1000)
+        match report:
+            case LinkSeen(dev_id, _) | CredentialRenewed(dev_id, _, _) | DeviceRevoked(dev_id, _):
+                concerned = [each for each in self._stewards.values() if dev_id in each.record.said]
+            case _:
+                steward = self._stewards.get(group_of(report) or b"")
+                concerned = [] if steward is None else [steward]
+        for each in concerned:
+            self._jobs.put_nowait(partial(self._told, each, report, now_ms))
+
+    async def _told(self, steward: GroupSteward, report: Report, now_ms: int) -> None:
+        match report:
+            case CredentialRenewed() | DeviceRevoked():
+                await steward.reconcile()
+            case _:
+                await steward.heard(report, now_ms)
+        if self._log:
+            self._sync_wanted.set()
+
+    async def changed(self, gid: bytes) -> None:
+        """The coordinator has changed something about this group; return when it was acted on.
+
+        Raises:
+            Unavailable: it cannot be asked now, or the store cannot keep what it says.
+        """
+        await self._exchange(gid)
+
+    async def do(self, job: Job) -> None:
+        """Do this after what happened before it; raises what it raises."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def tell() -> None:
+            try:
+                await job()
+            except Exception as error:  # noqa: BLE001  whoever asked for it hears of it
+                if not done.done():
+                    done.set_exception(error)
+            else:
+                if not done.done():
+                    done.set_result(None)
+
+        self._jobs.put_nowait(tell)
+        await done
+        if self._log:
+            self._sync_wanted.set()
+
+    # ------------------------------------------------------------------ one thing after the other
+
+    async def _work(self) -> None:
+        """Work off what happens, and wake groups when they want to be."""
+        while True:
+            try:
+                async with asyncio.timeout(self._sleep_s()):
+                    job = await self._jobs.get()
+            except TimeoutError:
+                job = self._tick
+            try:
+                await job()
+            except Unavailable as error:
+                logger.warning("a group waits for the store: %s", error)
+                self._retry_at = time.monotonic() + SYNC_S
+            except KeymoteError as fault:
+                logger.error("a group's wish was not fulfilled: %s", fault)
+            except Exception as error:  # a bug with one group must not stop the others
+                self.faults += 1
+                logger.error("bug in the service of groups", exc_info=error)
+
+    def _sleep_s(self) -> float:
+        due = min((at for each in self._stewards.values() if (at := each.due_at()) is not None), default=None)
+        longest = min(LONGEST_SLEEP_S, max(0.0, self._retry_at - time.monotonic()))
+        return longest if due is None else min(longest, max(0.0, due - time.time()) + 0.01)
+
+    async def _tick(self) -> None:
+        again, self._retry_at = time.monotonic() >= self._retry_at, inf
+        for steward in self.stewards():
+            await (steward.resume() if again else steward.tick())
+        if self._log:
+            self._sync_wanted.set()
+
+    # ------------------------------------------------------------------ the coordinator
+
+    async def _sync(self) -> None:
+        """Hand in what waits, oldest first, whenever there is something and the coordinator answers."""
+        while True:
+            await self._sync_wanted.wait()
+            self._sync_wanted.clear()
+            try:
+                await self._exchange()
+            except Unavailable:
+                await asyncio.sleep(SYNC_S)
+                self._sync_wanted.set()
+            except KeymoteError as fault:
+                logger.error("reports on groups were not taken: %s", fault)
+
+    async def _exchange(self, changed: bytes | None = None) -> None:
+        """Hand in reports, and only then fetch the charter of a group that has changed: it covers what was handed in (GS-13)."""
+        async with self._syncing:
+            for gid, batch in self._log.batches():
+                await self._hand_in(gid, batch)
+            if changed is not None:
+                await self._fetch(changed)
+
+    async def _hand_in(self, gid: bytes, batch: Sequence[GroupReport]) -> None:
+        try:
+            taken = await self._coordinator().report_groups(gid, batch)
+        except Unavailable:
+            raise
+        except KeymoteError as fault:
+            logger.error("reports on a group are refused for good: %s", fault, extra={"gid": gid})
+        else:
+            for item in taken.refused:
+                logger.warning("a report is not believed", extra={"gid": gid, "seq": item.seq, "what": item.why})
+            if taken.upto > max(report.seq for report in batch):
+                await self.do(lambda: self._go_on_above(taken.upto))
+                return
+        await self._log.settle(batch)
+
+    async def _go_on_above(self, upto: int) -> None:
+        """The coordinator knows higher numbers: a backup of this manager was put back."""
+        offset = await self._log.go_on_above(upto)
+        for steward in self.stewards():
+            steward.record = steward.record.renumbered(offset)
+            await self._keep(steward.record)
+        self._sync_wanted.set()
+
+    async def _fetch(self, gid: bytes) -> None:
+        try:
+            charter = await self._coordinator().charter(gid)
+        except PeerFault as fault:
+            if fault.code in (ErrorCode.E_NOSHARE, ErrorCode.E_UNKNOWN_ID):
+                await self.do(lambda: self._hand_over(gid))
+                return
+            raise
+        why = unreadable(charter)
+        if why:
+            raise CallerFault(
+                f"the charter of group {charter.name} cannot be read: {why}", do="see the coordinator's log"
+            )
+
+        async def adopt() -> None:
+            steward = self._stewards.get(gid)
+            if steward is None:
+                steward = self._stewards[gid] = self._steward(GroupRecord(gid))
+            await steward.adopt(charter)
+
+        await self.do(adopt)
+
+    async def _hand_over(self, gid: bytes) -> None:
+        """The group is another manager's, or nobody's."""
+        steward = self._stewards.pop(gid, None)
+        if steward is not None:
+            await steward.handed_over()
+            await self._keep_rows([Write(CellKey(GROUP, gid), None)])
+
+    # ------------------------------------------------------------------ rows
+
+    def _steward(self, record: GroupRecord) -> GroupSteward:
+        return GroupSteward(record, self._cells, self._log, self._around)
+
+    async def _keep(self, record: GroupRecord) -> None:
+        await self._keep_rows([record.row])

@@ -1,0 +1,209 @@
+"""The engine's ring of one group, as the manager's service commands it: formed, changed, given a new key, forgotten."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from keymote.engine.base import Command, Peer, Refused, Report
+from keymote.engine.context import Membership
+from keymote.engine.group.faces import (
+    HERE,
+    Amend,
+    ChangePlan,
+    ForgetGroup,
+    FormRing,
+    InstallRoster,
+    JoinGroup,
+    Level,
+    Locate,
+    Rekey,
+    Resume,
+    RingCommitted,
+    TakeDelegation,
+    membership_of,
+    ring_of,
+)
+from keymote.engine.group.payload import ResourcePolicy
+from keymote.engine.group.ring_states import RingCell
+from keymote.engine.link_cell import LinkCell
+from keymote.engine.link_faces import link_to_device
+from keymote.engine.policy.group_faces import Member, Members
+from keymote.errors import CallerFault, PeerFault
+from keymote.manager import group_rules as rules
+from keymote.manager.group_invitations import Cells
+from keymote.wire import admin
+from keymote.wire.admin_groups import CharterView
+from keymote.wire.fields import sizes_of
+from keymote.wire.group import EDGE, CommitClaims, read
+from keymote.wire.group_fields import Cause, Entry
+
+JOIN: Final = 2
+_KEY_ID: Final = 8
+
+
+class RingRefused(CallerFault):
+    """The ring cannot do this: by its rules, or because it lacks the right (a delegation that has ended)."""
+
+
+class RingAtHand:
+    """`ver` is the version of the roster that the newest START was for; `gw` what this manager is now."""
+
+    def __init__(self, gid: bytes, cells: Cells, place: bytes, gw: Callable[[], Membership]) -> None:
+        self._gid = gid
+        self._cells = cells
+        self._place = place
+        self._gw = gw
+        self._after_epoch = 0
+        self.ver = 0
+
+    # ------------------------------------------------------------------ looking
+
+    def held(self) -> RingCell | None:
+        """Return the ring; None while we lead none."""
+        cell = self._cells.peek(ring_of(self._gid))
+        return cell if isinstance(cell, RingCell) else None
+
+    def committed(self) -> RingCommitted | None:
+        """Return the newest epoch if everybody has confirmed it, as it was reported then."""
+        held = self.held()
+        if held is None or not held.lasting.commit:
+            return None
+        lasting = held.lasting
+        claims = read(lasting.commit, CommitClaims, sizes_of(lasting.charter.suite)).claims
+        return RingCommitted(self._gid, *lasting.number, b"", claims.xor_tag[:_KEY_ID], lasting.held.kids)
+
+    def peers(self, kids: Mapping[Member, bytes]) -> dict[bytes, Peer]:
+        """Return where those of `kids` (dev_id -> kid) listen that have a link to us."""
+        found: dict[bytes, Peer] = {}
+        for dev_id, kid in kids.items():
+            link = self._cells.peek(link_to_device(dev_id))
+            if isinstance(link, LinkCell):
+                found[kid] = link.peer
+        return found
+
+    # ------------------------------------------------------------------ leading
+
+    async def resume(self, peers: Mapping[bytes, Peer]) -> None:
+        """Go on after a start of the manager."""
+        held = self.held()
+        if held is None:
+            return
+        self.ver = held.lasting.held.ver
+        if held.lasting.plan.mode == EDGE:
+            await self._cells.command(membership_of(self._gid), Resume())
+        await self._order(Locate(peers))
+        await self._order(Resume())
+
+    async def form(self, charter: CharterView, peers: Mapping[bytes, Peer]) -> None:
+        """Begin to lead the group under the coordinator's roster; in edge mode this manager becomes a member."""
+        plan = rules.plan_of(charter, self._place)
+        above = self._after_epoch or (charter.epoch + rules.ABOVE if charter.epoch else 0)
+        if plan.mode == EDGE:
+            await self._join(charter)
+        roster, delegation = admin.from_base64url(charter.roster), admin.from_base64url(charter.delegation)
+        await self._order(FormRing(rules.authority_of(charter), roster, plan, delegation, peers, above))
+        self._after_epoch = 0
+
+    async def adapt(self, charter: CharterView) -> None:
+        """Take over what a charter changes of a ring that is led: authority, delegation, plan, a roster of the coordinator."""
+        held = self.held()
+        if held is None:
+            return
+        authority, plan = rules.authority_of(charter), rules.plan_of(charter, self._place)
+        lasting = held.lasting
+        known = lasting.charter
+        if (known.ra_kid, known.ra_pk, lasting.plan.mode) != (authority.ra_kid, authority.ra_pk, plan.mode):
+            await self.forget()  # to be formed anew under the coordinator's roster, and its epochs go on
+            return
+        delegation = admin.from_base64url(charter.delegation)
+        if lasting.delegation_message != delegation:
+            before = known.gw_kid
+            await self._order(TakeDelegation(delegation))
+            if plan.mode == EDGE:
+                await self._succeed(charter, before)
+        if lasting.plan != plan:
+            await self._order(ChangePlan(plan))
+        if charter.central and charter.roster_ver > lasting.held.ver:
+            await self._order(InstallRoster(admin.from_base64url(charter.roster), b"", _reason(charter, held)))
+            self.ver = charter.roster_ver
+
+    async def amend(
+        self, entries: Mapping[Member, Entry], named: Mapping[bytes, Member], add: Members, remove: Members, reason: int
+    ) -> None:
+        """Sign the next roster; `entries` say how it names those who come, `named` whom a kid stands for."""
+        held = self.held()
+        if held is None:
+            return
+        present = (*held.lasting.held.kids, *(entry.kid for entry in held.lasting.absent))
+        gone = tuple(kid for kid in present if named.get(kid, kid) in remove)
+        come = tuple(entries[member] for member in sorted(add) if member in entries)
+        come = tuple(entry for entry in come if held.lasting.held.position(entry.kid) is None)
+        await self._order(Locate(self.peers({member: entries[member].kid for member in add if member in entries})))
+        await self._order(Amend(come, gone, reason))
+
+    async def rename(self, entries: Mapping[Member, Entry], named: Mapping[bytes, Member]) -> None:
+        """Sign a roster on which those stand under their newest credentials whose present one was renewed."""
+        held = self.held()
+        if held is None:
+            return
+        kids = held.lasting.held.kids
+        stale = [(kid, named[kid]) for kid in kids if kid in named and named[kid] in entries]
+        stale = [
+            (kid, member) for kid, member in stale if entries[member].kid != kid and entries[member].kid not in kids
+        ]
+        if stale:
+            come = tuple(entries[member] for _, member in stale)
+            await self._order(Locate(self.peers({member: entries[member].kid for _, member in stale})))
+            await self._order(Amend(come, tuple(kid for kid, _ in stale), JOIN))
+
+    async def rekey(self, reason: int) -> None:
+        """Begin a run of a new epoch; RingRefused while no ring is led here."""
+        if self.held() is None:
+            raise RingRefused("no ring is led here", do="see keymote group show")
+        await self._order(Rekey(Cause(reason)))
+
+    async def locate(self, peers: Mapping[bytes, Peer]) -> None:
+        if self.held() is not None:
+            await self._order(Locate(peers))
+
+    async def forget(self) -> None:
+        """Lead no more; in edge mode this manager forgets the key, too."""
+        held = self.held()
+        if held is None:
+            return
+        self._after_epoch = held.lasting.number[0]
+        await self._order(ForgetGroup())
+        if held.lasting.plan.mode == EDGE:
+            await self._cells.command(membership_of(self._gid), ForgetGroup())
+
+    # ------------------------------------------------------------------ edge mode
+
+    async def _join(self, charter: CharterView) -> None:
+        own = self._gw().credential
+        policy = ResourcePolicy(tuple(charter.telemetry))
+        multicast = rules.plan_of(charter, self._place).multicast
+        wish = JoinGroup(rules.authority_of(charter), own.kid, HERE, Level.V0, multicast, policy=policy)
+        await self._cells.command(membership_of(self._gid), wish)
+
+    async def _succeed(self, charter: CharterView, before: bytes) -> None:
+        """Stand on the roster under a renewed credential of our own."""
+        own = self._gw().credential
+        held = self.held()
+        if held is None or own.kid == before or held.lasting.held.position(own.kid) is not None:
+            return
+        await self._join(charter)
+        await self._order(Amend((Entry(own.kid, own.claims.sig_pk),), (before,), JOIN))
+
+    async def _order(self, command: Command) -> None:
+        try:
+            reports: Sequence[Report] = tuple(await self._cells.command(ring_of(self._gid), command))
+        except (PeerFault, CallerFault) as fault:
+            raise RingRefused(fault.what, do=fault.do) from fault
+        for report in reports:
+            if isinstance(report, Refused):
+                raise RingRefused(report.what)
+
+
+def _reason(charter: CharterView, held: RingCell) -> int:
+    """Return why the coordinator's next roster differs: the gravest of those who went, else a join."""
+    gone = {bytes.fromhex(kid): each.reason for each in charter.gone for kid in each.kids}
+    return max((gone[kid] for kid in held.lasting.held.kids if kid in gone), default=JOIN)

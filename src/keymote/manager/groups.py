@@ -1,0 +1,488 @@
+"""One group at the manager that leads it: the coordinator's charter is made so, and what happens is told (decision 0164).
+
+What happens becomes happenings for `engine/policy/groups`, what that decides becomes commands for the engine's ring. It works
+on with the last charter for as long as the coordinator is away.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from keymote.engine.base import Peer, Report, replace
+from keymote.engine.context import Membership
+from keymote.engine.faces import LinkSeen
+from keymote.engine.group.charter import Keys
+from keymote.engine.group.faces import (
+    JoinAsked,
+    LeaveAsked,
+    MemberBlamed,
+    MembersAbsent,
+    RingCommitted,
+    RosterIssued,
+    RunStarted,
+)
+from keymote.engine.group.invitation import InvitationAnswered
+from keymote.engine.group.payload_faces import RecordPassed
+from keymote.engine.group.ring_states import RingCell
+from keymote.engine.member import REVOKED
+from keymote.engine.policy.group_faces import (
+    Allowed,
+    Asked,
+    Change,
+    Confirmed,
+    Counted,
+    Decision,
+    Dismissed,
+    Dissolve,
+    Enlisted,
+    Evicted,
+    Form,
+    Happening,
+    Left,
+    Members,
+    Missed,
+    Passed,
+    Refusal,
+    Refuse,
+    Renew,
+    Revoked,
+    Rostered,
+)
+from keymote.engine.policy.groups import GroupState, decide, due_at
+from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
+from keymote.host.ports import Write
+from keymote.manager import group_reports as says
+from keymote.manager import group_rules as rules
+from keymote.manager.group_invitations import Cells, Invitations, active_member, member_of
+from keymote.manager.group_log import GroupLog, Make
+from keymote.manager.group_record import GroupRecord, Here, What
+from keymote.manager.group_ring import RingAtHand, RingRefused
+from keymote.wire.admin_groups import CharterView
+from keymote.wire.credential import kid_of
+from keymote.wire.fields import sizes_of
+from keymote.wire.group import JoinClaims, read
+from keymote.wire.group_fields import Entry
+from keymote.wire.invitation import STANDBY, Invite
+
+READY_S: Final = 10
+"""How long a change waits for devices that have not answered their invitation; who answers later comes in later."""
+REFUSALS_S: Final = 3600
+"""Between two reports that the same device was refused."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a group has around it. `place`: our multicast group as an INVITE says it, empty without one; `now` in UTC seconds.
+
+    `membership` is what this manager is now, `keys` examines signature keys, `keep` puts a group's record on disk.
+    """
+
+    nm_id: str
+    place: bytes
+    membership: Callable[[], Membership]
+    keys: Keys
+    now: Callable[[], int]
+    keep: Callable[[GroupRecord], Awaitable[None]]
+
+
+class GroupSteward:
+    """Not for two tasks at once: whoever hosts it says one thing after the other."""
+
+    def __init__(self, record: GroupRecord, cells: Cells, log: GroupLog, around: Surroundings) -> None:
+        self.record = record
+        self.state: GroupState | None = None
+        self._cells = cells
+        self._log = log
+        self._around = around
+        self._ring = RingAtHand(record.gid, cells, around.place, around.membership)
+        self._invitations = Invitations(record.gid, cells, around.now)
+        self._began: dict[tuple[int, int], tuple[int, int]] = {}
+        """(epoch, attempt) -> (when its START left in UTC ms, reason)."""
+        self._sent: Counter[bytes] = Counter()
+        self._refused: dict[bytes, int] = {}
+        self._ready_by = 0
+        self._stuck = -1
+        """`rev` of a charter that no ring can be formed by."""
+
+    @property
+    def gid(self) -> bytes:
+        return self.record.gid
+
+    # ------------------------------------------------------------------ what the coordinator states
+
+    async def resume(self) -> None:
+        """Go on after a start of the manager: with what the ring holds, and what it may not have reported."""
+        held = self._ring.held()
+        if held is not None:
+            await self._ring.resume(self._peers())
+            if held.lasting.held.ver > self.record.ver:
+                await self._rostered(held.lasting.held.ver, held.lasting.roster)
+            committed = self._ring.committed()
+            if committed is not None and committed.epoch > self.record.epoch:
+                await self._confirmed(committed, self._around.now() * 1000)
+        await self.reconcile()
+
+    async def adopt(self, charter: CharterView) -> None:
+        """Make this so from now on."""
+        self._ready_by = self._around.now() + READY_S
+        self.record = self.record.adopting(charter)
+        await self._around.keep(self.record)
+        self.state = None
+        await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """Do what differs between what should be and what is; again is once."""
+        charter = self.record.charter
+        if charter is None or self._stuck == charter.rev:
+            return
+        if not rules.is_ours(charter, self._around.nm_id):
+            await self._lead_no_more(charter)
+            return
+        await self._ring.adapt(charter)
+        await self._invite(charter)
+        if self.state is None:
+            await self._begin(charter)
+        await self._enlist(charter)
+        if charter.rekey > self.record.rekeyed:
+            await self._keep(replace(self.record, rekeyed=charter.rekey))
+            if self._ring.held() is not None:
+                await self._ring.rekey(charter.rekey_reason)
+
+    async def _lead_no_more(self, charter: CharterView) -> None:
+        """Paused, closed, or another manager's: nobody leads it here, and where nobody does at all, members forget its key."""
+        self.state = None
+        await self._ring.forget()
+        if charter.nm_id == self._around.nm_id:
+            await self._keep(self._invitations.want(self.record, {}))
+            await self._invitations.say()
+
+    async def handed_over(self) -> None:
+        """Another manager leads the group now: the ring is forgotten, and the members go on with their key."""
+        self.state = None
+        await self._ring.forget()
+
+    @property
+    def belongs(self) -> rules.Belonging:
+        """Who should be in, may ask, and must not be in, by what is known here now."""
+        charter = self.record.charter
+        assert charter is not None
+        named = frozenset(rules.entries_of(charter)) | {event.dev_id for event in self.record.here}
+        gone = frozenset(each for each in named if (m := member_of(self._cells, each)) and m.status == REVOKED)
+        return rules.belonging(self.record, gone)
+
+    async def _begin(self, charter: CharterView) -> None:
+        """Tell the policy everything that it must know."""
+        belongs = self.belongs
+        self.state = GroupState(rules.policy_of(charter), self._around.now())
+        for happening in (Allowed(belongs.allowed), Revoked(belongs.revoked), Evicted(belongs.evicted)):
+            await self._say(happening)
+        await self._say_roster()
+
+    async def _invite(self, charter: CharterView) -> None:
+        belongs = self.belongs
+        invite = rules.invitation(charter, self._around.place, standby=False)
+        standby = replace(invite, flags=invite.flags | STANDBY)
+        invited: dict[bytes, Invite] = dict.fromkeys(belongs.allowed - belongs.evicted, standby)
+        invited |= dict.fromkeys(belongs.members, invite)
+        ours = {dev_id: said for dev_id, said in invited.items() if active_member(self._cells, dev_id) is not None}
+        await self._keep(self._invitations.want(self.record, ours))
+        await self._invitations.say()
+
+    async def _enlist(self, charter: CharterView) -> None:
+        """Let the policy know who is to be in and out now; who was invited a moment ago is given time to answer."""
+        belongs, state = self.belongs, self.state
+        if state is None:
+            return
+        out = state.wanted - belongs.members
+        if out - belongs.evicted - belongs.revoked:
+            await self._say(Dismissed(out - belongs.evicted - belongs.revoked))
+        for reason, members in ((Evicted, belongs.evicted), (Revoked, belongs.revoked)):
+            if out & members:
+                await self._say(reason(out & members))
+        into = belongs.members - state.wanted - state.absent
+        pending = frozenset(dev_id for dev_id in into if not self._is_ready(dev_id))
+        if pending and self._around.now() < self._ready_by:
+            return
+        if into - pending:
+            await self._say(Enlisted(into - pending))
+        if not charter.central:
+            await self._ring.rename(self._entries(), self._named())
+
+    def _is_ready(self, dev_id: bytes) -> bool:
+        """Return whether a device knows of the group; one that is enrolled elsewhere was invited there."""
+        at_home = member_of(self._cells, dev_id) is not None
+        return not at_home or self._invitations.ready(self.record, dev_id)
+
+    # ------------------------------------------------------------------ names
+
+    def _entries(self) -> Mapping[bytes, Entry]:
+        """Return how a roster names everybody who may be on it, by dev_id: the device's own word before the coordinator's."""
+        charter = self.record.charter
+        assert charter is not None
+        entries = dict(rules.entries_of(charter))
+        for dev_id in {*entries, *self.record.said}:
+            member, said = member_of(self._cells, dev_id), self.record.said.get(dev_id)
+            if member is not None:
+                kid = said.kid if said is not None and said.kid else kid_of(member.credential)
+                entries[dev_id] = Entry(kid, member.claims.sig_pk)
+        return entries
+
+    def _named(self) -> Mapping[bytes, bytes]:
+        """Return kid -> dev_id of everybody who was ever named here."""
+        charter = self.record.charter
+        assert charter is not None
+        named = dict(rules.named_by(charter))
+        for dev_id, said in self.record.said.items():
+            named |= {kid: dev_id for kid in (said.kid, said.former) if kid}
+        return named | {entry.kid: dev_id for dev_id, entry in self._entries().items()}
+
+    def _devices(self, kids: tuple[bytes, ...]) -> Members:
+        """Return whom these kids name, but for this gateway; a kid that is nobody's stands for itself."""
+        named = self._named()
+        return frozenset(named.get(kid, kid) for kid in kids if kid != self._around.membership().credential.kid)
+
+    # ------------------------------------------------------------------ the policy
+
+    async def _say(self, happening: Happening) -> None:
+        """Tell the policy, and carry out what it decides."""
+        if self.state is None:
+            return
+        self.state, decisions = decide(self.state, happening, self._around.now())
+        for decision in decisions:
+            try:
+                await self._carry_out(decision)
+            except RingRefused as fault:
+                logger.warning("not done: %s", fault, extra={"gid": self.gid, "decision": type(decision).__name__})
+                await self._refuse(None, fault.what)
+                await self._say_roster()
+
+    async def _carry_out(self, decision: Decision) -> None:
+        charter = self.record.charter
+        assert charter is not None
+        match decision:
+            case Form(members):
+                await self._form(charter, members)
+            case Change() if charter.central:
+                return  # the coordinator signs the next roster, when it has heard
+            case Change(add, remove, reason):
+                await self._ring.amend(self._entries(), self._named(), add, remove, int(reason))
+            case Renew(reason):
+                await self._ring.rekey(int(reason))
+            case Dissolve():
+                await self._ring.forget()
+            case Refuse(member, why):
+                await self._refuse(member, str(why))
+
+    async def _form(self, charter: CharterView, members: Members) -> None:
+        try:
+            await self._ring.form(charter, self._peers())
+        except RingRefused:
+            self._stuck = charter.rev
+            raise
+        await self._keep(replace(self.record, rekeyed=charter.rekey))
+        held = self._ring.held()
+        if held is None:
+            return
+        await self._rostered(held.lasting.held.ver, held.lasting.roster)
+        late = self._devices(held.lasting.held.kids) - members
+        if late and not charter.central:
+            await self._say(Dismissed(late))
+
+    async def _say_roster(self) -> None:
+        """Tell the policy what the ring holds."""
+        held = self._ring.held()
+        if held is not None:
+            absent = tuple(entry.kid for entry in held.lasting.absent)
+            await self._say(Rostered(self._devices(held.lasting.held.kids), self._devices(absent)))
+
+    # ------------------------------------------------------------------ what the cells report
+
+    async def heard(self, report: Report, now_ms: int) -> None:
+        """Take in a report of the engine that concerns this group."""
+        match report:
+            case RunStarted(_, epoch, attempt, _, cause):
+                self._began[epoch, attempt] = now_ms, cause.reason
+            case RingCommitted():
+                await self._confirmed(report, now_ms)
+            case RosterIssued(_, ver, roster):
+                await self._rostered(ver, roster)
+            case MembersAbsent(_, _, kids, excluded):
+                await self._tell(says.absent(report))
+                await self._say(Missed(self._devices(kids), excluded))
+            case MemberBlamed(_, _, kid, _, _, out):
+                (member,) = self._devices((kid,))
+                await self._happened(What.EVICTED, member, rules.COMPROMISE, says.blame(report))
+                await self._say(Left(member, granted=out))
+                await self.reconcile()
+            case LeaveAsked(_, kid, granted):
+                (member,) = self._devices((kid,))
+                if member in self.belongs.members:
+                    await self._happened(What.LEFT, member, 0, says.left(member))
+                await self._say(Left(member, granted))
+                await self.reconcile()
+            case JoinAsked(_, kid, peer, request):
+                await self._asked(kid, peer, request)
+            case InvitationAnswered(dev_id, _, code, kid):
+                await self._answered(dev_id, code is None, kid, "" if code is None else code.name)
+            case RecordPassed(_, kid):
+                self._sent[kid] += 1
+                await self._say(Counted(self._sent[kid]))
+            case LinkSeen(dev_id, peer):
+                await self._met(dev_id, peer)
+
+    async def _confirmed(self, report: RingCommitted, now_ms: int) -> None:
+        began_ms, reason = self._began.pop((report.epoch, report.attempt), (now_ms, 0))
+        self._began = {number: at for number, at in self._began.items() if number > (report.epoch, report.attempt)}
+        self._sent.clear()
+        record = replace(self.record, epoch=max(self.record.epoch, report.epoch))
+        await self._tell(says.epoch(report, self._ring.ver, reason, began_ms), record)
+        await self._say(Confirmed(self._devices(report.kids)))
+
+    async def _rostered(self, ver: int, roster: bytes) -> None:
+        """A roster came into force; who is on it and was not named by the coordinator was let in here."""
+        self._ring.ver = ver
+        record = replace(self.record, ver=max(ver, self.record.ver))
+        await self._tell(says.roster(roster), record)
+        held = self._ring.held()
+        if held is None or held.lasting.held.ver != ver:
+            return  # a later one is in force already, and reported behind this one
+        belongs = self.belongs
+        for member in sorted(self._devices(held.lasting.held.kids) & belongs.allowed - belongs.members):
+            await self._happened(What.JOINED, member, 0, says.joined(member, says.DEVICE))
+        await self._say_roster()
+
+    async def _asked(self, kid: bytes, peer: Peer, request: bytes) -> None:
+        """Let the policy judge who can be told by its signature (GS-12)."""
+        charter, dev_id = self.record.charter, self._named().get(kid)
+        if charter is None or dev_id is None:
+            await self._refuse(kid, str(Refusal.STRANGER))
+            return
+        entry = self._entries().get(dev_id)
+        try:
+            if entry is None or entry.kid != kid:
+                raise PeerFault(ErrorCode.E_UNKNOWN_ID, "it asks by another credential than the one that was invited")
+            read(request, JoinClaims, sizes_of(charter.suite)).verified_by(
+                self._around.keys(charter.suite, entry.sig_pk)
+            )
+        except PeerFault as fault:
+            await self._refuse(dev_id, fault.what)
+            return
+        await self._ring.locate({kid: peer})
+        await self._say(Asked(dev_id))
+
+    async def _answered(self, dev_id: bytes, taken: bool, kid: bytes, code: str) -> None:
+        if not taken:
+            await self._refuse(dev_id, f"the device refuses the invitation: {code}")
+        await self._keep(self._invitations.answered(self.record, dev_id, kid, taken=taken))
+        await self.reconcile()
+
+    async def _met(self, dev_id: bytes, peer: Peer) -> None:
+        """A device spoke from another address."""
+        if dev_id not in self.record.said:
+            return
+        entry = self._entries().get(dev_id)
+        if entry is not None:
+            await self._ring.locate({entry.kid: peer})
+        self._invitations.met(dev_id)
+        await self._invitations.say()
+
+    # ------------------------------------------------------------------ what an operator here sees and says
+
+    @property
+    def ring(self) -> RingCell | None:
+        """The ring as it is; None while none is led."""
+        return self._ring.held()
+
+    def members(self) -> Iterator[Mapping[str, object]]:
+        """Yield everybody who should be in, is in, or may ask: how it stands here."""
+        if self.record.charter is None:
+            return
+        cell, belongs, entries = self.ring, self.belongs, self._entries()
+        on = self._devices(cell.lasting.held.kids) if cell is not None else frozenset()
+        absent = self._devices(tuple(entry.kid for entry in cell.lasting.absent)) if cell is not None else frozenset()
+        for dev_id in sorted(belongs.members | belongs.allowed | on):
+            state = "in" if dev_id in on else "absent" if dev_id in absent else "allowed"
+            if dev_id in belongs.members and state == "allowed":
+                state = "joining" if self._is_ready(dev_id) else "invited"
+            kid = entries[dev_id].kid.hex() if dev_id in entries else dev_id.hex()
+            yield {"dev_id": dev_id.hex(), "kid": kid, "state": state}
+
+    async def evict(self, dev_id: bytes, reason: int) -> None:
+        """Put a device out now; it comes back when somebody enlists it again."""
+        if dev_id not in self.belongs.members | self.belongs.allowed:
+            raise RefusedByPolicy(f"device {dev_id.hex()} is not in this group", do="see keymote group show --here")
+        await self._happened(What.EVICTED, dev_id, reason, says.evicted(dev_id, reason))
+        await self.reconcile()
+
+    async def add(self, dev_id: bytes) -> None:
+        """Let a device in that is enrolled here, without asking the coordinator."""
+        if active_member(self._cells, dev_id) is None:
+            raise RefusedByPolicy(f"device {dev_id.hex()} is not active here", do="see keymote device list")
+        if dev_id in self.belongs.members:
+            return
+        self._ready_by = self._around.now() + READY_S
+        await self._happened(What.JOINED, dev_id, 0, says.joined(dev_id, says.OPERATOR))
+        self.state = None  # an eviction of it is over
+        await self.reconcile()
+
+    async def rekey(self, reason: int) -> None:
+        """Begin a run of a new epoch with the same members."""
+        await self._ring.rekey(reason)
+
+    # ------------------------------------------------------------------ time
+
+    def due_at(self) -> int | None:
+        """Return when `tick` has something to do, in UTC seconds."""
+        times = [self._invitations.due_at(), due_at(self.state) if self.state is not None else None]
+        times.append(self._ready_by if self._around.now() < self._ready_by else None)
+        return min((at for at in times if at is not None), default=None)
+
+    async def tick(self) -> None:
+        """Do what time demands."""
+        await self._invitations.say()
+        if self._ready_by and self._around.now() >= self._ready_by:
+            self._ready_by = 0
+            await self.reconcile()
+        await self._say(Passed())
+
+    # ------------------------------------------------------------------ what is kept and told
+
+    def _peers(self) -> Mapping[bytes, Peer]:
+        """Return where members listen, by kid."""
+        return self._ring.peers({dev_id: entry.kid for dev_id, entry in self._entries().items()})
+
+    async def _happened(self, what: What, dev_id: bytes, reason: int, make: Make) -> None:
+        """Note and report, in one commit, something that the coordinator has not said."""
+        kept: list[GroupRecord] = []
+
+        def noted(seq: int) -> list[Write]:
+            kept.append(self.record.happened(Here(seq, what, dev_id, reason)))
+            return [kept[0].row]
+
+        await self._log.add(self.gid, self._around.now() * 1000, make, noted)
+        self.record = kept[0]
+
+    async def _tell(self, make: Make, record: GroupRecord | None = None) -> None:
+        """Report, and in the same commit keep a record that changed with it."""
+        if record is not None:
+            self.record = record
+        rows = [] if record is None else [record.row]
+        await self._log.add(self.gid, self._around.now() * 1000, make, lambda _seq: rows)
+
+    async def _refuse(self, dev_id: bytes | None, why: str) -> None:
+        """Report a refusal, of one device once an hour."""
+        now, who = self._around.now(), dev_id or b""
+        if self._refused.get(who, -REFUSALS_S) + REFUSALS_S > now:
+            return
+        self._refused[who] = now
+        logger.warning("refused", extra={"gid": self.gid, "subject": who, "what": why})
+        await self._tell(says.refused(why, dev_id))
+
+    async def _keep(self, record: GroupRecord) -> None:
+        if record != self.record:
+            self.record = record
+            await self._around.keep(record)
