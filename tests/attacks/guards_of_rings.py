@@ -1,7 +1,7 @@
 """Guards of groups: signatures over the run, proofs, sums, confirmations, epochs, rosters."""
 # ruff: noqa: SLF001  # a guard is private by its nature
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -63,7 +63,7 @@ def first_come(patch: pytest.MonkeyPatch) -> None:
 
     def hear(run: Any, hall: Any, data: bytes, *rest: Any) -> Any:
         claims, _, _ = rounds._read1(run, data)
-        return hear1(run, hall, data, *rest) if hall[claims.idx] is None else hall
+        return hear1(run, hall, data, *rest) if hall[claims.idx] is None else None
 
     for module in (participation, leading):
         patch.setattr(module, "hear1", hear)
@@ -80,12 +80,9 @@ def no_confirmation(patch: pytest.MonkeyPatch) -> None:
 def no_sum_no_confirmation(patch: pytest.MonkeyPatch) -> None:
     """Walk round the ring without looking whether it closes."""
 
-    def walk(suite: Suite, idx: int, x: Secret, X: Sequence[Point], Y: Sequence[Any]) -> Iterator[Point]:
+    def walk(suite: Suite, idx: int, x: Secret, X: Sequence[Point], Y: Sequence[Any]) -> Sequence[Point]:
         edge = suite.mul(x, X[idx - 1])
-        yield edge
-        for step in range(len(X) - 1):
-            edge = suite.add(edge, Y[(idx + step) % len(X)])
-            yield edge
+        return [edge, *suite.partial_sums(edge, [*Y[idx:], *Y[:idx]][:-1])]
 
     patch.setattr(ring, "_walk", walk)
     no_confirmation(patch)

@@ -1,6 +1,7 @@
 """The exam of a cipher suite: a new one adds a line to the table of suites and sits it whole."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +67,39 @@ def test_CM06_what_the_arithmetic_returns_passes_check(suite: Suite, seed: bytes
         raw = bytes(bytearray(point))
         assert len(raw) == suite.point_size
         assert suite.check(raw) == raw
+
+
+@every_suite
+@settings(max_examples=15)
+@given(seed=seeds)
+def test_CM06_partial_sums_are_sums_of_points_that_were_checked(suite: Suite, seed: bytes) -> None:
+    entropy = SeededEntropy(seed)
+    P, Q, R = (suite.random_point(entropy) for _ in range(3))
+    received = [bytes(bytearray(point)) for point in (Q, R)]
+    assert list(suite.partial_sums(P, received)) == [suite.add(P, Q), suite.sum(P, Q, R)]
+    assert list(suite.partial_sums(P, [])) == []
+    minus_P = suite.mul(negative(suite, Secret(encoded(suite, 1))), P)
+    assert code_of(lambda: suite.partial_sums(P, [minus_P])) is ErrorCode.E_POINT
+    unfit = [bytes(suite.point_size), b"\xff" * suite.point_size, received[0] + b"\0", b""]
+    if suite.point_size == 32:
+        unfit.append(received[0][:31] + bytes([received[0][31] | 0x80]))
+    for encoding in unfit:
+        assert code_of(partial(suite.partial_sums, P, [encoding, received[1]])) is ErrorCode.E_POINT
+        assert code_of(partial(suite.partial_sums, P, [received[1], encoding])) is ErrorCode.E_POINT
+
+
+@every_suite
+@settings(max_examples=40)
+@given(seed=st.binary(min_size=33, max_size=33))
+def test_CM06_partial_sums_refuse_what_check_refuses(suite: Suite, seed: bytes) -> None:
+    P = suite.random_point(SeededEntropy(seed))
+    encoding = seed[: suite.point_size] if suite.point_size == 32 else bytes([2 + seed[0] % 4]) + seed[1:]
+    try:
+        Q = suite.check(encoding)
+    except PeerFault:
+        assert code_of(lambda: suite.partial_sums(P, [encoding])) is ErrorCode.E_POINT
+    else:
+        assert list(suite.partial_sums(P, [encoding])) == [suite.add(P, Q)]
 
 
 @every_suite

@@ -1,5 +1,6 @@
 """What a prime-order group offers to the protocols (Triad-1 1.1, 1.2.3, 1.2.4)."""
 
+from collections.abc import Sequence
 from typing import Final, NewType, Protocol
 
 from keymote.crypto.entropy import Entropy
@@ -49,6 +50,8 @@ class Group(Protocol):
     def add(self, P: Point, Q: Point) -> Point: ...
 
     def sub(self, P: Point, Q: Point) -> Point: ...
+
+    def partial_sums(self, P: Point, received: Sequence[bytes]) -> Sequence[Point]: ...
 
     def hash_to_scalar(self, data: bytes) -> Secret: ...
 

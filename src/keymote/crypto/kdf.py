@@ -1,6 +1,7 @@
 """Hash, MAC, key derivation and transcript (Triad-1 1.3): SHA-256 and HMAC-SHA-256 in every suite."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -106,6 +107,12 @@ def _hmac(key: Secret, message: bytes) -> bytes:
 def mac16(key: Secret, *parts: bytes) -> bytes:
     """Return the 16-byte tag HMAC-SHA256(key, parts concatenated)[0:16]; compare tags with `secret.equal`."""
     return _hmac(key, b"".join(parts))[:16]
+
+
+def macs16(key: Secret, messages: Iterable[bytes]) -> list[bytes]:
+    """Return `mac16` of each message under one key, whose pads are looked up once."""
+    outer, inner = key.parsed(_pads)
+    return [_sha256(outer + _sha256(inner + message).digest()).digest()[:16] for message in messages]
 
 
 def mac8(key: Secret, *parts: bytes) -> bytes:

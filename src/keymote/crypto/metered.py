@@ -4,7 +4,7 @@ It also sees what no peer can: that a key-establishment key sealed twice (attack
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
@@ -82,6 +82,11 @@ class MeteredSuite(Suite):
     def sub(self, P: Point, Q: Point) -> Point:
         self.counts["add"] += 1
         return self.group.sub(P, Q)
+
+    def partial_sums(self, P: Point, received: Sequence[bytes]) -> Sequence[Point]:
+        self.counts["add"] += len(received)
+        self.counts["check"] += len(received)
+        return self.group.partial_sums(P, received)
 
     def hash_to_scalar(self, data: bytes) -> Secret:
         self.counts["hash_to_scalar"] += 1

@@ -6,7 +6,7 @@ face offers no addition at all (rule IM-12). Both multiply in constant time.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import ClassVar, Final
 
@@ -101,6 +101,14 @@ class P256:
     def sub(self, P: Point, Q: Point) -> Point:
         """Return P - Q."""
         return _encode(_decoded(P).element + -_decoded(Q).element)
+
+    def partial_sums(self, P: Point, received: Sequence[bytes]) -> Sequence[Point]:
+        """Return P + Q1, P + Q1 + Q2... of received encodings, each checked first."""
+        sums: list[Point] = []
+        for encoding in received:
+            P = self.add(P, self.check(encoding))
+            sums.append(P)
+        return sums
 
     def hash_to_scalar(self, data: bytes) -> Secret:
         """Return H2S: SHA-512 of `data`, big endian, mod q; PeerFault E_FORMAT for zero."""

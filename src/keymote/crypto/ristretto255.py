@@ -7,6 +7,7 @@ fourth (rule IM-14): an identity product is a bare RuntimeError.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from keymote.crypto import libsodium
@@ -88,6 +89,21 @@ class Ristretto255:
     def sub(self, P: Point, Q: Point) -> Point:
         """Return P - Q."""
         return _not_identity(libsodium.sub(P, Q))
+
+    def partial_sums(self, P: Point, received: Sequence[bytes]) -> Sequence[Point]:
+        """Return P + Q1, P + Q1 + Q2... of received encodings.
+
+        libsodium's addition decodes both points by the function behind `is_valid_point`, and answers the identity where
+        one of them fails (I-01); so what `check` asks beyond that is asked here, and a result that is the identity is
+        refused whichever way it came about.
+        """
+        sums: list[Point] = []
+        for encoding in received:
+            if len(encoding) != 32 or encoding == _IDENTITY or encoding[31] > 0x7F:
+                raise refused_point("not a canonical ristretto255 point, or the identity")
+            P = _not_identity(libsodium.add(P, encoding))
+            sums.append(P)
+        return sums
 
     def hash_to_scalar(self, data: bytes) -> Secret:
         """Return H2S: SHA-512 of `data`, little endian, mod q; PeerFault E_FORMAT for zero."""

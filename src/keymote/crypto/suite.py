@@ -1,5 +1,6 @@
 """A cipher suite: the one object through which the protocols reach every algorithm (Triad-1 1.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -87,6 +88,13 @@ class Suite:
     def sub(self, P: Point, Q: Point) -> Point:
         """Return P - Q."""
         return self.group.sub(P, Q)
+
+    def partial_sums(self, P: Point, received: Sequence[bytes]) -> Sequence[Point]:
+        """Return P + Q1, P + Q1 + Q2 and so on for encodings that were received, checking each Q as `check` does.
+
+        Where the library's addition decodes and examines both points by itself, nothing is decoded twice.
+        """
+        return self.group.partial_sums(P, received)
 
     def sum(self, *points: Point) -> Point:
         """Return the sum of one or more points; an identity on the way, not only at the end, is E_POINT."""

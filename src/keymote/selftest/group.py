@@ -122,7 +122,7 @@ def _proven(run: _Run, checks: Checks, idx: int, X: Sequence[Point], said: wire.
         checks.equal(f"Y and proof of R2[{idx}]", (said.Y, said.dleq), (None, None))
         return
     with checks.accepted(f"proof of R2[{idx}]"):
-        ring.check_contribution(run.suite, idx, X, run.suite.check(said.Y or b""), said.dleq or b"", run.v["th1"])
+        ring.check_contribution(run.suite, idx, X, said.Y or b"", said.dleq or b"", run.v["th1"])
 
 
 def _derived(run: _Run, checks: Checks, X: Sequence[Point], Y: Sequence[Point | None]) -> Secret:

@@ -53,7 +53,7 @@ class Charter:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The roster of the highest version that this node has verified. `digest` is its roster_hash."""
+    """The roster of the highest version that this node has verified. `digest` is its roster_hash, `kids` are its members."""
 
     gid: bytes
     ver: int
@@ -61,17 +61,15 @@ class Held:
     delegate_idx: int | None = None
     deputy_idx: int | None = None
     digest: bytes = field(init=False)
+    kids: tuple[bytes, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", roster_hash(self.gid, self.entries))
+        object.__setattr__(self, "kids", tuple([entry.kid for entry in self.entries]))
 
     def position(self, kid: bytes) -> int | None:
         """Return the idx of a member; None when it is not one."""
-        return next((idx for idx, entry in enumerate(self.entries) if entry.kid == kid), None)
-
-    @property
-    def kids(self) -> tuple[bytes, ...]:
-        return tuple(entry.kid for entry in self.entries)
+        return self.kids.index(kid) if kid in self.kids else None
 
     def claims(self) -> RosterClaims:
         """Return the whole roster as a message claims it."""

@@ -31,10 +31,10 @@ from keymote.engine.group.ring_states import (
 )
 from keymote.engine.group.rounds import (
     DISPUTED,
-    Hall1,
     Heard1,
     Run,
     Scrutiny,
+    Slot1,
     authenticate2,
     complete1,
     hear1,
@@ -141,14 +141,14 @@ def started(
 def heard_round1(cell: RingCell, stage: CollectR1, peer: Peer, data: bytes, party: Party, now: Now) -> RingStep:
     """Take in an R1; when it was the last one, go on to round 2."""
     run = stage.run
-    hall = hear1(run, stage.hall, data, party.keys, SCRUTINY, party.wall(now))
-    if hall is stage.hall:
+    hall = list(stage.hall)
+    idx = hear1(run, hall, data, party.keys, SCRUTINY, party.wall(now))
+    if idx is None:
         return cell, ()
-    (idx,) = (idx for idx, slot in enumerate(hall) if slot is not stage.hall[idx])
     slot = hall[idx]
     if isinstance(slot, Heard1) and slot.verified:
         cell = located(cell, run.held.entries[idx].kid, peer)
-    stage = replace(stage, hall=hall, patience=stage.patience._replace(asking=Asking.after_progress(now)))
+    stage = replace(stage, hall=tuple(hall), patience=stage.patience._replace(asking=Asking.after_progress(now)))
     return _round1_closed(replace(cell, stage=stage), stage, party, now)
 
 
@@ -223,25 +223,26 @@ def _doubting(cell: RingCell, stage: CollectR2, fault: PeerFault, peer: Peer, pa
     if not stage.unsigned:
         raise fault
     run, wall = stage.run, party.wall(now)
-    hall: Hall1 = tuple(DISPUTED if idx in stage.unsigned else None for idx in range(run.n))
+    hall: list[Slot1] = [DISPUTED if idx in stage.unsigned else None for idx in range(run.n)]
     for idx, said in enumerate(stage.said1):
         if idx not in stage.unsigned:
-            hall = hear1(run, hall, said, party.keys, SCRUTINY, wall)
+            hear1(run, hall, said, party.keys, SCRUTINY, wall)
     early = {idx: (stage.senders[idx], said) for idx, said in enumerate(stage.said2) if said is not None}
     patience = stage.patience._replace(asking=Asking(now.mono))
     refused = Refused(peer, fault.code, fault.what)
-    return replace(cell, stage=CollectR1(run, patience, hall, early)), [refused]
+    return replace(cell, stage=CollectR1(run, patience, tuple(hall), early)), [refused]
 
 
 def heard_signature(cell: RingCell, stage: CollectR2 | CollectR3, data: bytes, party: Party, now: Now) -> RingStep:
     """Take in the signed form of an R1 that came without one, for those who verify it."""
     run = stage.run
-    hall: Hall1 = hear1(run, (DISPUTED,) * run.n, data, party.keys, SCRUTINY, party.wall(now))
-    for idx, said in enumerate(hall):
-        if isinstance(said, Heard1) and idx in stage.unsigned and said.payload == payload1(run, stage.said1[idx]):
-            said1 = (*stage.said1[:idx], data, *stage.said1[idx + 1 :])
-            return replace(cell, stage=replace(stage, said1=said1, unsigned=stage.unsigned - {idx})), ()
-    return cell, ()
+    hall: list[Slot1] = [DISPUTED] * run.n
+    idx = hear1(run, hall, data, party.keys, SCRUTINY, party.wall(now))
+    said = None if idx is None else hall[idx]
+    if idx not in stage.unsigned or not isinstance(said, Heard1) or said.payload != payload1(run, stage.said1[idx]):
+        return cell, ()
+    said1 = (*stage.said1[:idx], data, *stage.said1[idx + 1 :])
+    return replace(cell, stage=replace(stage, said1=said1, unsigned=stage.unsigned - {idx})), ()
 
 
 def _round2_closed(cell: RingCell, stage: CollectR2, party: Party, now: Now) -> RingStep:

@@ -21,7 +21,6 @@ from keymote.engine.group.faces import (
 from keymote.engine.group.party import Party
 from keymote.engine.group.payload import Payload, activate, expect
 from keymote.engine.group.rounds import (
-    Hall2,
     Heard1,
     Heard2,
     Run,
@@ -32,7 +31,6 @@ from keymote.engine.group.rounds import (
     culprits,
     hear1,
     missing1,
-    placed,
     prove2,
     read2,
     sound2,
@@ -62,7 +60,7 @@ from keymote.wire.group import (
     StartClaims,
     What,
     bitmap,
-    write,
+    write_payload,
 )
 
 COMPROMISE: Final = 4
@@ -156,14 +154,15 @@ def begin(cell: MembershipCell, part: Part, party: Party, now: Now, entropy: Ent
     x = run.suite.random_scalar(entropy)
     X = run.suite.base_mul(x)
     claims = Round1Claims(run.sid8, part.idx, X, entropy.draw(8), party.timestamp(now))
+    payload = claims.encode()
     if place.compact:
         wire = Round1Compact(claims.sid8, claims.idx, claims.X, claims.nonce, claims.ts).encode()
     else:
-        wire = write(party.signing, claims, run.sid)
-    own = Heard1(claims.encode(), X, wire, signed=True, verified=True)
-    open_hall = (None,) * run.n
+        wire = write_payload(party.signing, Round1Claims, payload, run.sid)
+    hall: list[Heard1 | None] = [None] * run.n
+    hall[part.idx] = Heard1(payload, X, wire, signed=True, verified=True)
     until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
-    phase = AwaitR1(part, until, asking, x, claims.encode(), placed(open_hall, part.idx, own), open_hall)  # type: ignore[arg-type]  # slots of R1
+    phase = AwaitR1(part, until, asking, x, payload, tuple(hall), (None,) * run.n)
     lasting = replace(cell.lasting, seen=run.number, seen_sid8=run.sid8)
     pursuit = cell.pursuit if cell.pursuit is not None and cell.pursuit.wish == Wish.LEAVE else None
     cell = replace(cell, lasting=lasting, phase=phase, pursuit=pursuit, failed=None, newest=run.sid8)
@@ -173,7 +172,7 @@ def begin(cell: MembershipCell, part: Part, party: Party, now: Now, entropy: Ent
 def signed_round1(phase: Phase, party: Party) -> bytes:
     """Return this member's R1 in its signed form."""
     run = phase.part.run
-    return write(party.signing, Round1Claims.decode(phase.claims, run.sizes), run.sid)
+    return write_payload(party.signing, Round1Claims, phase.claims, run.sid)
 
 
 def scrutiny_of(cell: MembershipCell, run: Run) -> Scrutiny:
@@ -196,16 +195,16 @@ def heard_round1(
 ) -> MemberStep:
     """Take in R1 of others, one or as many as came together; when nobody is missing, send R2."""
     run, scrutiny, keys, wall = phase.part.run, phase.part.scrutiny, party.keys, party.wall(now)
-    hall = phase.hall
+    hall, heard = list(phase.hall), False
     refused: list[Output] = []
     for data in said:
         try:
-            hall = hear1(run, hall, data, keys, scrutiny, wall)
+            heard |= hear1(run, hall, data, keys, scrutiny, wall) is not None
         except PeerFault as fault:
             refused.append(Refused(peer, fault.code, fault.what))
-    if hall is phase.hall:
+    if not heard:
         return cell, refused
-    phase = replace(phase, hall=hall, asking=Asking.after_progress(now))
+    phase = replace(phase, hall=tuple(hall), asking=Asking.after_progress(now))
     cell, outputs = _contributed(replace(cell, phase=phase), phase, party, now, entropy)
     return cell, [*refused, *outputs]
 
@@ -226,12 +225,12 @@ def _contributed(cell: MembershipCell, phase: AwaitR1, party: Party, now: Now, e
         return replace(cell, phase=waiting), to_gateway(cell, need(run.sid8, What.R1, missing1(hall)))
     th1 = ring.th1_of(run.sid, [said.payload for said in heard])
     Y, dleq = ring.contribute(run.suite, part.idx, phase.x, X, th1, entropy)
-    claims = Round2Claims(run.sid8, part.idx, Y, dleq)
-    payload2, r2 = claims.encode(), write(party.signing, claims, th1)
-    own = Heard2(payload2, Y, dleq)
+    payload = Round2Claims(run.sid8, part.idx, Y, dleq).encode()
+    r2 = write_payload(party.signing, Round2Claims, payload, th1)
+    open_hall: list[Heard2 | None] = [None] * run.n
+    open_hall[part.idx] = Heard2(payload, Y, dleq)
     until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
-    open_hall: tuple[Heard2 | None, ...] = (None,) * run.n
-    waiting2 = AwaitR2(part, until, asking, phase.x, phase.claims, X, th1, r2, placed(open_hall, part.idx, own))  # type: ignore[arg-type]  # slots of R2
+    waiting2 = AwaitR2(part, until, asking, phase.x, phase.claims, X, th1, r2, tuple(open_hall))
     cell = replace(cell, phase=waiting2)
     outputs = to_ring(cell, r2)
     early = [data for data in phase.early if data is not None]
@@ -255,33 +254,34 @@ def heard_round2(
     cell: MembershipCell, phase: AwaitR2, peer: Peer, said: Sequence[bytes], party: Party, now: Now
 ) -> MemberStep:
     """Take in R2 of others, one or as many as came together; when nobody is missing, derive the key and send R3."""
-    hall = phase.hall
+    hall, heard = list(phase.hall), False
     refused: list[Output] = []
     for data in said:
         try:
-            hall = _hear2(phase, hall, data, party)
+            heard |= _hear2(phase, hall, data, party)
         except PeerFault as fault:
             refused.append(Refused(peer, fault.code, fault.what))
-    if hall is phase.hall:
+    if not heard:
         return cell, refused
-    phase = replace(phase, hall=hall, asking=Asking.after_progress(now))
+    phase = replace(phase, hall=tuple(hall), asking=Asking.after_progress(now))
     cell, outputs = _derived(replace(cell, phase=phase), phase, now)
     return cell, [*refused, *outputs]
 
 
-def _hear2(phase: AwaitR2, hall: Hall2, data: bytes, party: Party) -> Hall2:
-    """Return the hall after an R2, the very same for one that is known; E_R2SIG, E_DLEQ or E_FORMAT refuse it."""
+def _hear2(phase: AwaitR2, hall: list[Heard2 | None], data: bytes, party: Party) -> bool:
+    """Take an R2 into the hall; return whether it brings something new. E_R2SIG, E_DLEQ or E_FORMAT refuse it."""
     part = phase.part
     claimed = read2(part.run, data)
     idx = claimed.claims.idx
     if hall[idx] is not None:
-        return hall
+        return False
     heard = sound2(part.run, claimed)
     if part.scrutiny.round2:
         authenticate2(part.run, claimed, phase.th1, party.keys)
     if part.scrutiny.proofs:
         prove2(part.run, idx, heard, phase.X, phase.th1)
-    return placed(hall, idx, heard)  # type: ignore[return-value]  # slots of R2
+    hall[idx] = heard
+    return True
 
 
 def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:

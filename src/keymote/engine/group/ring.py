@@ -6,14 +6,14 @@ callers: the differences Y are public, so one edge gives all of them, and whoeve
 """
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Final, NamedTuple
 
 from keymote import cbor
 from keymote.crypto import dleq
 from keymote.crypto.entropy import Entropy
-from keymote.crypto.kdf import Transcript, extract, lexp, mac16, sha256
+from keymote.crypto.kdf import Transcript, extract, lexp, macs16, sha256
 from keymote.crypto.secret import Secret, equal
 from keymote.crypto.suite import Point, Suite
 from keymote.errors import ErrorCode, PeerFault
@@ -87,16 +87,17 @@ def contribute(suite: Suite, idx: int, x: Secret, X: Sequence[Point], th1: bytes
     return Contribution(Y, c + s)
 
 
-def check_contribution(suite: Suite, idx: int, X: Sequence[Point], Y: Point, proof: bytes, th1: bytes) -> None:
-    """Return if the member at `idx` knows its x and computed Y with it; E_DLEQ (or E_FORMAT) otherwise.
+def check_contribution(suite: Suite, idx: int, X: Sequence[Point], Y: bytes, proof: bytes, th1: bytes) -> None:
+    """Return if the member at `idx` knows its x and computed the received Y with it; E_DLEQ (or E_POINT, E_FORMAT) otherwise.
 
     Four scalar multiplications, on public values only: a gateway without the key names a cheater by it.
     """
+    checked = suite.check(Y)
     before, after = neighbours(idx, len(X))
     span = suite.sub(X[after], X[before])
     c, s = proof[:32], proof[32:]
     ctx = _proof_ctx(th1, idx)
-    dleq.verify_checked(suite, c, s, suite.generator, X[idx], span, Y, label=_DLEQ_LABEL, ctx=ctx)
+    dleq.verify_checked(suite, c, s, suite.generator, X[idx], span, checked, label=_DLEQ_LABEL, ctx=ctx)
 
 
 def _proof_ctx(th1: bytes, idx: int) -> bytes:
@@ -106,44 +107,39 @@ def _proof_ctx(th1: bytes, idx: int) -> bytes:
 # ------------------------------------------------------------------ the key
 
 
-def group_secret(suite: Suite, idx: int, x: Secret, X: Sequence[Point], Y: Sequence[Point | None]) -> Secret:
+def group_secret(suite: Suite, idx: int, x: Secret, X: Sequence[Point], Y: Sequence[bytes | None]) -> Secret:
     """Return GK_pub, the 32-byte hash of all ring edges in canonical order; never a key by itself (see `master_key`).
 
-    One scalar multiplication and n additions: the walk round the ring starts at this member's edge and must end there,
-    which is the check that all Y sum up to the identity.
+    One scalar multiplication and n additions, which check each received Y: the walk round the ring starts at this
+    member's edge and must end there, so that all Y sum up to the identity.
 
     Raises:
-        PeerFault: E_SUMY when they do not.
+        PeerFault: E_SUMY when they do not, or when one of them is no point.
     """
-    return Secret(sha256(b"".join(_canonical(list(_walk(suite, idx, x, X, Y)), idx))))
+    return Secret(sha256(b"".join(_canonical(_walk(suite, idx, x, X, Y), idx))))
 
 
-def _walk(suite: Suite, idx: int, x: Secret, X: Sequence[Point], Y: Sequence[Point | None]) -> Iterator[Point]:
-    """Yield the edges from that between the member before `idx` and `idx` on, each once, and check that the ring closes."""
-    n = len(X)
-    own = suite.mul(x, X[(idx - 1) % n])
-    yield own
-    if n == 2:
-        return
-    edge = own
+def _walk(suite: Suite, idx: int, x: Secret, X: Sequence[Point], Y: Sequence[bytes | None]) -> Sequence[Point]:
+    """Return the edges from that between the member before `idx` and `idx` on, each once; E_SUMY for a ring that stays open."""
+    own = suite.mul(x, X[idx - 1])
+    if len(X) == 2:
+        return [own]
+    mine, *others = [Y_j for Y_j in (*Y[idx:], *Y[:idx]) if Y_j is not None]
     try:
-        for step in range(n):
-            difference = Y[(idx + step) % n]
-            assert difference is not None
-            edge = suite.add(edge, difference)
-            if step < n - 1:
-                yield edge
-    except PeerFault:  # an identity on the way: some Y is not what it should be
+        following = suite.add(own, Point(mine))  # our own Y is none that was received
+        *edges, last = suite.partial_sums(following, others)
+    except PeerFault:  # no point, or an identity on the way: some Y is not what it should be
         raise _open_ring() from None
-    if not equal(edge, own):
+    if len(edges) < len(X) - 2 or not equal(last, own):
         raise _open_ring()
+    return [own, following, *edges]
 
 
 def _open_ring() -> PeerFault:
     return PeerFault(ErrorCode.E_SUMY, "the contributions do not sum up to the identity")
 
 
-def _canonical(edges: list[Point], idx: int) -> Sequence[Point]:
+def _canonical(edges: Sequence[Point], idx: int) -> Sequence[Point]:
     """Return the edges sorted by (min index, max index) of their ends; `edges[0]` is the one before `idx` (Triad-1 0 row 7).
 
     That order is (0, 1), (0, n - 1), (1, 2), (2, 3)...
@@ -167,7 +163,7 @@ def master_key(gk_pub: Secret, th2: bytes, psk: Secret | None = None) -> Secret:
 def tags(mk: Secret, sid: bytes, th2: bytes, kids: Sequence[bytes]) -> Sequence[bytes]:
     """Return the 16-byte tags of all members: who has MK can compute everybody's."""
     key = lexp(mk, "B/conf", sid)
-    return [mac16(key, cbor.encode_array(idx, kid), th2) for idx, kid in enumerate(kids)]
+    return macs16(key, [cbor.encode_array(idx, kid) + th2 for idx, kid in enumerate(kids)])
 
 
 def xor(parts: Sequence[bytes]) -> bytes:

@@ -5,7 +5,7 @@ two different R1 claim it, signatures decide, and without any it stays disputed 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from keymote.crypto.suite import Point, Suite
@@ -20,29 +20,30 @@ from keymote.wire.registry import peek
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a START fixes: who sits where, and what the signatures of R1 and R2 are bound to."""
+    """What a START fixes: who sits where, and what the signatures of R1 and R2 are bound to.
+
+    `number` is (epoch, attempt), which grows from run to run; every message names the run by `sid8`.
+    """
 
     claims: StartClaims
     sid: bytes
     held: Held
     suite: Suite
+    number: tuple[int, int] = field(init=False, compare=False)
+    n: int = field(init=False, compare=False)
+    sid8: bytes = field(init=False, compare=False)
+    sizes: Sizes = field(init=False, compare=False)
 
-    @property
-    def number(self) -> tuple[int, int]:
-        """(epoch, attempt), which grows from run to run."""
-        return self.claims.epoch, self.claims.attempt
-
-    @property
-    def n(self) -> int:
-        return self.claims.n
-
-    @property
-    def sid8(self) -> bytes:
-        return self.sid[: ring.SID8]
-
-    @property
-    def sizes(self) -> Sizes:
-        return sizes_of(self.suite.id)
+    def __post_init__(self) -> None:
+        given = self.claims
+        derived = {
+            "number": (given.epoch, given.attempt),
+            "n": given.n,
+            "sid8": self.sid[: ring.SID8],
+            "sizes": sizes_of(self.suite.id),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
 
 class Scrutiny(NamedTuple):
@@ -76,10 +77,13 @@ Hall1 = tuple[Slot1, ...]
 
 
 class Heard2(NamedTuple):
-    """An R2: what it signs, and of that Y with its proof, c and s (both None in a ring of two)."""
+    """An R2: what it signs, and of that Y with its proof, c and s (both None in a ring of two).
+
+    Y is as received: whoever computes with it checks it first.
+    """
 
     payload: bytes
-    Y: Point | None
+    Y: bytes | None
     proof: bytes | None
 
 
@@ -94,8 +98,10 @@ def placed(hall: tuple[object, ...], idx: int, slot: object) -> tuple[object, ..
 # ------------------------------------------------------------------ round 1
 
 
-def hear1(run: Run, hall: Hall1, data: bytes, keys: Keys, scrutiny: Scrutiny, wall: int | None) -> Hall1:
-    """Return the hall after an R1 or R1c; the very same when it brings nothing new (GR-20 to GR-22).
+def hear1(run: Run, hall: list[Slot1], data: bytes, keys: Keys, scrutiny: Scrutiny, wall: int | None) -> int | None:
+    """Take an R1 or R1c into the hall; return its position, None when it brings nothing new (GR-20 to GR-22).
+
+    The list is the caller's, who makes a `Hall1` of it again when it has heard what came together.
 
     Raises:
         PeerFault: E_FORMAT, E_POINT, E_REPLAY for a timestamp that is off, E_R1SIG for a bad signature, for one that
@@ -108,9 +114,10 @@ def hear1(run: Run, hall: Hall1, data: bytes, keys: Keys, scrutiny: Scrutiny, wa
         raise PeerFault(ErrorCode.E_REPLAY, "timestamp of R1 is off")
     idx, known = claims.idx, hall[claims.idx]
     if isinstance(known, Heard1) and known.payload == payload and (known.signed or claimed is None):
-        return hall
+        return None
     new = Heard1(payload, run.suite.check(claims.X), data, signed=claimed is not None, verified=False)
-    return placed(hall, idx, _decided(run, idx, known, new, keys, scrutiny))  # type: ignore[return-value]  # one slot of the same kind
+    hall[idx] = _decided(run, idx, known, new, keys, scrutiny)
+    return idx
 
 
 def _read1(run: Run, data: bytes) -> tuple[Round1Claims, bytes, Claimed[Round1Claims] | None]:
@@ -229,16 +236,18 @@ def sound2(run: Run, claimed: Claimed[Round2Claims]) -> Heard2:
         return Heard2(claimed.payload, None, None)
     if Y is None or proof is None:
         raise PeerFault(ErrorCode.E_FORMAT, "R2 without Y in a ring of three or more")
-    return Heard2(claimed.payload, run.suite.check(Y), proof)
+    return Heard2(claimed.payload, Y, proof)
 
 
 def prove2(run: Run, idx: int, heard: Heard2, X: Sequence[Point], th1: bytes) -> None:
-    """Return if the proof in the R2 of `idx` holds; E_DLEQ."""
+    """Return if the Y of `idx` is a point and the proof for it holds; E_POINT or E_DLEQ."""
     if heard.Y is None or heard.proof is None:
         return
     try:
         ring.check_contribution(run.suite, idx, X, heard.Y, heard.proof, th1)
     except PeerFault as fault:
+        if fault.code is ErrorCode.E_POINT:
+            raise
         raise PeerFault(ErrorCode.E_DLEQ, f"idx {idx} has not proven its Y") from fault
 
 

@@ -1,6 +1,6 @@
 """Curves and points that nobody checked (A-05, A-06)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from math import prod
@@ -101,6 +101,9 @@ class CuspGroup:
 
     def sub(self, P: Point, Q: Point) -> Point:
         return self.encoded(CUSP.sub(self.affine(P), self.affine(Q)))
+
+    def partial_sums(self, P: Point, received: Sequence[bytes]) -> Sequence[Point]:
+        return [P := self.add(P, self.check(Q)) for Q in received]
 
     def hash_to_scalar(self, data: bytes) -> Secret:
         return Secret(data[:32])
