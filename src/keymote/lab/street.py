@@ -145,10 +145,11 @@ class Street:
         return self.sim.command(self.leader, ring_of(self.gid), command)
 
     def hand_over(self, gateway: str, *names: str, after_epoch: int) -> None:
-        """Let another gateway lead these from now on, as the authority does: a longer delegation, a roster far above."""
+        """Let another gateway, in reach of the first of these, lead them: a longer delegation, a roster far above."""
         self.people[gateway] = _person(gateway, self.suite, None, self.entropy.fork(gateway), self.ra.signing)
+        near = self.sim.segments[names[0]] if names else GW
         self.sim.add(
-            gateway, _gateway(self.people[gateway], self.trust), segment=GW, at_boot=((ring_of(self.gid), Resume()),)
+            gateway, _gateway(self.people[gateway], self.trust), segment=near, at_boot=((ring_of(self.gid), Resume()),)
         )
         self.leader = gateway
         longer = self.delegation(not_after=EPOCH + 2 * YEARS)

@@ -46,7 +46,7 @@ def relayed(cell: RingCell, peer: Peer, data: bytes, allowance: Allowance, now: 
     """
     carried = read(data)
     ours: list[Output] = inside(cell, data) if peer != HERE else []
-    members = {kid: member for kid, member in cell.peers.items() if cell.lasting.held.position(kid) is not None}
+    members = {kid: cell.peers[kid] for kid in cell.lasting.held.kids if kid in cell.peers}
     sender = next((kid for kid, member in members.items() if member == peer), None)
     if sender is None and peer != HERE and not cell.lasting.plan.multicast:
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "a record from an address that no member spoke from")
