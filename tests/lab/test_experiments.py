@@ -31,7 +31,7 @@ def test_the_microgrid_lives_through_its_days(grid: Outcome) -> None:
     assert facts["members_now"] == 7 + 1 - 3  # one came; one left, one was evicted, one revoked
     assert facts["refused"] == 3  # the evicted one, the revoked one, the stranger
     assert facts["records_uploaded"] == facts["records_readable"] > 50  # type: ignore[operator]
-    assert facts["commands"] == 6 and facts["commands_opened"] > 0.7 * facts["commands_due"]  # type: ignore[operator]
+    assert facts["commands"] == 6 and facts["commands_opened"] > 0.5 * facts["commands_due"]  # type: ignore[operator]
     assert 16 * 3600 < facts["time_to_safe_s"] < 16 * 3600 + 120  # type: ignore[operator]  # revoked at 20:00, link at 12:00
     assert [each["name"] for each in grid.tables["conflicts"]] == ["revoked-member"] * len(grid.tables["conflicts"])
     mornings = [each for each in grid.tables["epochs"] if each["reason"] == 1]
