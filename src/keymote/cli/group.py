@@ -1,15 +1,27 @@
 """`keymote group`: keys that a street of devices shares.
 
-What is done at a running device stands in `group_device`.
+What is done at the coordinator stands in `group_coordinator`, at a running device in `group_device`.
 """
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from keymote.cli import group_device
-from keymote.cli.group_device import ConfigOption
+from keymote.cli import group_coordinator, group_device
+from keymote.cli.group_coordinator import DEFAULT_URL, CoordinatorOption, UrlOption
 from keymote.cli.output import Output, OutputOption
 
 app = typer.Typer(help="Keys that many devices share: who belongs, who may send, and when it was safe again.")
+app.command()(group_coordinator.create)
+app.command()(group_coordinator.add)
+app.command()(group_coordinator.evict)
+app.command()(group_coordinator.allow)
+app.command()(group_coordinator.rekey)
+app.command("show")(group_coordinator.show_group)
+app.command()(group_coordinator.move)
+app.command()(group_coordinator.close)
+app.command()(group_coordinator.conflicts)
 app.command()(group_device.join)
 app.command()(group_device.leave)
 app.command()(group_device.send)
@@ -17,11 +29,22 @@ app.command()(group_device.tail)
 
 
 @app.command("list")
-def list_groups(config: ConfigOption, output: OutputOption = Output.TABLE) -> None:
-    """List groups: of a device (--config).
+def list_groups(
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Those of a running device, by its TOML file.")
+    ] = None,
+    coordinator: CoordinatorOption = None,
+    url: UrlOption = DEFAULT_URL,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List groups: who leads them, how many belong to them, which epoch they are in and who waits for it.
 
     \b
     Example:
+      keymote group list --coordinator north
       keymote group list --config meter.toml
     """
-    group_device.list_here(config, output)
+    if config is not None:
+        group_device.list_here(config, output)
+    else:
+        group_coordinator.list_all(coordinator, url, output)

@@ -4,9 +4,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FILE_COLUMNS: Final = 160
 """Width of tables that no terminal shows."""
@@ -28,28 +31,35 @@ def show(result: Mapping[str, object], output: Output) -> None:
         print(json.dumps(result, ensure_ascii=False))
         return
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     width = None if sys.stdout.isatty() else FILE_COLUMNS
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
+    for table in tables(result):
+        console.print(table)
+
+
+def tables(result: Mapping[str, object]) -> "Sequence[Table]":
+    """Return one result as people read it: its facts, then each list of mappings as a table of its own."""
+    from rich.table import Table
+    from rich.text import Text
+
     facts = Table(box=None, show_header=False, pad_edge=False)
-    tables: list[tuple[str, Sequence[Mapping[str, object]]]] = []
+    lists: list[tuple[str, Sequence[Mapping[str, object]]]] = []
     for name, value in result.items():
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-            tables.append((name, value))
+            lists.append((name, value))
         else:
             facts.add_row(Text(name.replace("_", " "), style="bold"), Text(cell(value)))
-    if facts.row_count:
-        console.print(facts)
-    for name, rows in tables:
-        table = Table(title=Text(name.replace("_", " ")) if len(tables) > 1 else None, box=None, pad_edge=False)
+    made = [facts] if facts.row_count else []
+    for name, rows in lists:
+        table = Table(title=Text(name.replace("_", " ")) if len(lists) > 1 else None, box=None, pad_edge=False)
         columns = list(dict.fromkeys(column for row in rows for column in row))
         for place, column in enumerate(columns):
             table.add_column(column.replace("_", " "), overflow="fold", no_wrap=place == 0)
         for row in rows:
             table.add_row(*(Text(cell(row.get(column))) for column in columns))
-        console.print(table)
+        made.append(table)
+    return made
 
 
 def cell(value: object) -> str:

@@ -35,6 +35,10 @@ class OperatorClient:
         """Return the answer to a body sent below `/api/v1`."""
         return admin.decode(await self._caller.request(method, f"{admin.API}{path}", body=admin.encode(body)), kind)
 
+    async def ask(self, method: str, path: str, kind: type[T]) -> T:
+        """Return the answer to a call without a body below `/api/v1`."""
+        return admin.decode(await self._caller.request(method, f"{admin.API}{path}"), kind)
+
     async def close(self) -> None:
         """Let go of the connections."""
         await self._caller.close()
