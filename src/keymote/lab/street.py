@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keymote.crypto.entropy import SeededEntropy
-from keymote.crypto.kdf import sha256
-from keymote.crypto.secret import Secret
-from keymote.crypto.suite import SigningKey, Suite
+from keymote.crypto.suite import Suite
 from keymote.crypto.suites import SUITES
-from keymote.engine.base import Command, Node, Peer, Report
+from keymote.engine.base import Command, Peer, Report
 from keymote.engine.chain import Pin, Trust
-from keymote.engine.context import DeviceContext, Membership, RegistrarContext
 from keymote.engine.group.charter import Charter
 from keymote.engine.group.faces import (
     HERE,
@@ -30,36 +27,15 @@ from keymote.engine.group.faces import (
 )
 from keymote.engine.group.ring_states import RingCell
 from keymote.engine.group.states import Epoch, MembershipCell
-from keymote.engine.node import device_node, registrar_node
-from keymote.lab.simulator import EPOCH, Build, Channel, Simulator
+from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node, id_of, meter_node
+from keymote.lab.simulator import EPOCH, Channel, Simulator
 from keymote.lab.simulator.witness import Witness, WitnessedSuite
-from keymote.wire.credential import Claims, Credential, Role, issue
+from keymote.wire.credential import Role
 from keymote.wire.group import EDGE, RELAY, DelegationClaims, RosterClaims, write
-from keymote.wire.group_fields import Entry
 
 GW: Final = "gw"
-AUTHORITY: Final = "authority"
-YEARS: Final = 10 * 365 * 86400
 HANDED_OVER: Final = 1000
 """Roster versions by which another gateway begins higher: above all that the old one may have signed meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody with a key and a credential."""
-
-    name: str
-    id: bytes
-    signing: SigningKey
-    credential: Credential
-
-    @property
-    def kid(self) -> bytes:
-        return self.credential.kid
-
-    @property
-    def entry(self) -> Entry:
-        return Entry(self.credential.kid, self.signing.public)
 
 
 @dataclass(slots=True)
@@ -146,10 +122,10 @@ class Street:
 
     def hand_over(self, gateway: str, *names: str, after_epoch: int) -> None:
         """Let another gateway, in reach of the first of these, lead them: a longer delegation, a roster far above."""
-        self.people[gateway] = _person(gateway, self.suite, None, self.entropy.fork(gateway), self.ra.signing)
+        self.people[gateway] = certified(gateway, self.suite, None, self.entropy.fork(gateway), self.ra.signing)
         near = self.sim.segments[names[0]] if names else GW
         self.sim.add(
-            gateway, _gateway(self.people[gateway], self.trust), segment=near, at_boot=((ring_of(self.gid), Resume()),)
+            gateway, gateway_node(self.people[gateway], self.trust), segment=near, at_boot=((ring_of(self.gid), Resume()),)
         )
         self.leader = gateway
         longer = self.delegation(not_after=EPOCH + 2 * YEARS)
@@ -158,7 +134,7 @@ class Street:
 
     def add(self, name: str) -> None:
         """Put one more meter into the street; it is not provisioned yet."""
-        self.seat(name, _person(name, self.suite, self.people[GW], self.entropy.fork(name)))
+        self.seat(name, certified(name, self.suite, self.people[GW], self.entropy.fork(name)))
         self.names.append(name)
 
     def seat(self, name: str, person: Person) -> None:
@@ -235,19 +211,19 @@ def street(
     witness = Witness()
     ours: Suite = WitnessedSuite(SUITES[suite], witness)
     root = ours.generate_signing_key(entropy.fork(AUTHORITY))
-    trust_pin = Pin(_id(AUTHORITY), suite, root.public, Role.AUTHORITY)
-    people = {GW: _person(GW, ours, None, entropy.fork("gw"), root)}
+    trust_pin = Pin(id_of(AUTHORITY), suite, root.public, Role.AUTHORITY)
+    people = {GW: certified(GW, ours, None, entropy.fork("gw"), root)}
     names = [f"m{at}" for at in range(n)]
-    people |= {name: _person(name, ours, people[GW], entropy.fork(name)) for name in names}
+    people |= {name: certified(name, ours, people[GW], entropy.fork(name)) for name in names}
     sim = Simulator(seed, channel=channel)
     sim.witness = witness
     plan = RingPlan(mode, lifetime_s, multicast)
-    ra = _person(AUTHORITY, ours, None, entropy.fork("ra"), root)
+    ra = certified(AUTHORITY, ours, None, entropy.fork("ra"), root)
     trust = Trust((trust_pin,), {suite: ours})
     made = Street(
         sim, ours, b"\x67" * 8, plan, level, compact, delegated, people, ra, witness, entropy, trust, names=names
     )
-    sim.add(GW, _gateway(people[GW], trust), segment=GW, at_boot=((ring_of(made.gid), Resume()),))
+    sim.add(GW, gateway_node(people[GW], trust), segment=GW, at_boot=((ring_of(made.gid), Resume()),))
     for name in names:
         _add_meter(made, name, trust)
     made.provision(*names, *([GW] if mode == EDGE else []))
@@ -256,51 +232,8 @@ def street(
     return made
 
 
-def _id(name: str) -> bytes:
-    return sha256(b"keymote/lab/" + name.encode())[:8]
-
-
-def _person(
-    name: str, suite: Suite, issuer: "Person | None", entropy: SeededEntropy, root: SigningKey | None = None
-) -> Person:
-    signing = suite.generate_signing_key(entropy)
-    signer = root if issuer is None else issuer.signing
-    assert signer is not None
-    claims = Claims(
-        iss=_id(AUTHORITY) if issuer is None else issuer.id,
-        sub=_id(name),
-        exp=EPOCH + YEARS,
-        iat=EPOCH - 86400,
-        serial=sha256(name.encode())[:8],
-        suite=suite.id,
-        nc_id=_id(AUTHORITY),
-        E1=None,
-        E2=None,
-        sig_pk=signing.public,
-        status_epoch=0,
-        role=Role.GATEWAY if issuer is None else Role.DEVICE,
-    )
-    return Person(name, _id(name), signing, issue(signer, claims))
-
-
-def _gateway(person: Person, trust: Trust) -> Build:
-    membership = Membership(Secret(bytes(32)), b"", person.credential, ())
-
-    def build() -> Node:
-        suites = dict(trust.suites)
-        context = RegistrarContext(
-            person.id, _id(AUTHORITY), Role.MANAGER, person.signing, suites, (), trust, membership
-        )
-        return registrar_node(context)
-
-    return build
-
-
 def _add_meter(made: Street, name: str, trust: Trust | None = None) -> None:
-    person = made.people[name]
+    owner = made.people[name]
     known = trust or Trust((), {made.suite.id: made.suite})
 
-    def build() -> Node:
-        return device_node(DeviceContext(person.id, made.suite, person.signing, known))
-
-    made.sim.add(name, build, segment=GW, at_boot=((membership_of(made.gid), Resume()),))
+    made.sim.add(name, meter_node(owner, known), segment=GW, at_boot=((membership_of(made.gid), Resume()),))
