@@ -125,7 +125,10 @@ class Street:
         self.people[gateway] = certified(gateway, self.suite, None, self.entropy.fork(gateway), self.ra.signing)
         near = self.sim.segments[names[0]] if names else GW
         self.sim.add(
-            gateway, gateway_node(self.people[gateway], self.trust), segment=near, at_boot=((ring_of(self.gid), Resume()),)
+            gateway,
+            gateway_node(self.people[gateway], self.trust),
+            segment=near,
+            at_boot=((ring_of(self.gid), Resume()),),
         )
         self.leader = gateway
         longer = self.delegation(not_after=EPOCH + 2 * YEARS)

@@ -100,8 +100,9 @@ class Host:
         self.at_boot: tuple[tuple[CellKey, Command], ...] = ()
         self.cells: dict[CellKey, Any] = {}
         self.disk: dict[CellKey, Row] = {}
+        self.recording = True
         self.journal: list[tuple[CellKey, bytes]] = []
-        """Every record ever written, which is what a backup or a thief of the disk may have seen."""
+        """Every record ever written while `recording`, which is what a backup or a thief of the disk may have seen."""
         self.reports: list[tuple[float, CellKey, Report]] = []
         self.refused: Counter[tuple[str, ErrorCode]] = Counter()
         self._aliases: dict[CellKey, CellKey] = {}
@@ -212,7 +213,8 @@ class Host:
                 del self.disk[key]
             else:
                 self.disk[key] = row
-                self.journal.append((key, row.record))
+                if self.recording:
+                    self.journal.append((key, row.record))
         if burns:
             raise PowerLoss
 
@@ -254,7 +256,7 @@ class Host:
         """Return this host as it is now, with a future of its own. Cells are frozen and shared; so is the node."""
         twin = Host(self.name, self.build, entropy, self.quartz)
         twin.address, twin.up, twin.boots, twin.commits = self.address, self.up, self.boots, self.commits
-        twin.at_boot = self.at_boot
+        twin.at_boot, twin.recording = self.at_boot, self.recording
         twin.fuse, twin.node, twin._booted_at = self.fuse, self.node, self._booted_at
         twin.cells, twin.disk, twin._aliases = dict(self.cells), dict(self.disk), dict(self._aliases)
         twin.journal, twin.reports, twin.refused = list(self.journal), list(self.reports), Counter(self.refused)

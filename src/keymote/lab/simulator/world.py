@@ -68,9 +68,14 @@ _Event = _Arrival | _Deadline | _Return | _PowerOn
 
 
 class Simulator:
-    """A world. `channel` is the air where `channels[source, target]` says nothing else; both may change at any time."""
+    """A world. `channel` is the air where `channels[source, target]` says nothing else; both may change at any time.
 
-    def __init__(self, seed: bytes, *, channel: Channel | None = None, answer: Answerer | None = None) -> None:
+    `recording` False: neither `air` nor `trace` nor the disks' journals are kept, for worlds of thousands of nodes.
+    """
+
+    def __init__(
+        self, seed: bytes, *, channel: Channel | None = None, answer: Answerer | None = None, recording: bool = True
+    ) -> None:
         self._seed = SeededEntropy(seed)
         self._dice = Dice(self._seed.fork("dice"))
         self.now = 0.0
@@ -84,12 +89,16 @@ class Simulator:
         self.hosts: dict[str, Host] = {}
         self.segments: dict[str, str] = {}
         """Name of a node -> radio cell in which its multicasts are heard."""
+        self.tuned: dict[tuple[str, bytes], str] = {}
+        """(node, id of one of its cells) -> radio cell for multicasts of that cell, where it has another than the node."""
         self.air: list[Datagram] = []
         """Every datagram that was sent, in order: what somebody with an antenna has recorded."""
         self.messages: Counter[tuple[str, int]] = Counter()
         """(node, message type) -> datagrams sent."""
         self.octets: Counter[tuple[str, int]] = Counter()
         """(node, message type) -> bytes sent, headers of lower layers not counted."""
+        self.recording = recording
+        self._listeners: dict[Peer, list[str]] = {}
         self._events: list[tuple[float, int, _Event]] = []
         self._count = 0
         self._alarms: dict[tuple[str, CellKey], float] = {}
@@ -121,8 +130,14 @@ class Simulator:
         self.hosts[name] = host
         self.segments[name] = segment
         host.at_boot = tuple(at_boot)
+        host.recording = self.recording
         self._boot(host)
         return host
+
+    def tune(self, name: str, cell_id: bytes, segment: str) -> None:
+        """Let a cell of a node, such as one of several rings, speak and be spoken to in a radio cell of its own."""
+        self.tuned[name, cell_id] = segment
+        self._listeners.setdefault(_multicast_in(segment), []).append(name)
 
     def reboot(self, name: str, down_s: float = 0.0) -> None:
         """Cut the power of a node; it comes back after `down_s` with what its disk holds."""
@@ -202,6 +217,8 @@ class Simulator:
         twin.now, twin._count = self.now, self._count
         twin.adversary, twin.hear, twin.witness = self.adversary, self.hear, self.witness
         twin.channels, twin.segments = dict(self.channels), dict(self.segments)
+        twin.tuned, twin.recording = dict(self.tuned), self.recording
+        twin._listeners = {target: list(names) for target, names in self._listeners.items()}
         twin.air, twin._events = list(self.air), list(self._events)
         twin._alarms = dict(self._alarms)
         twin.messages, twin.octets = Counter(self.messages), Counter(self.octets)
@@ -293,8 +310,9 @@ class Simulator:
         return done
 
     def _note(self, name: str, what: str, data: bytes) -> None:
-        head = f"{self.now:.6f} {name} {what} {len(data)} ".encode()
-        self._digest.update(head + data)
+        if self.recording:
+            head = f"{self.now:.6f} {name} {what} {len(data)} ".encode()
+            self._digest.update(head + data)
 
     # ------------------------------------------------------------------ effects
 
@@ -309,8 +327,11 @@ class Simulator:
                 self.hear(host.name, effect)
 
     def _send(self, host: Host, key: CellKey, peer: Peer, data: bytes, ref: int) -> None:
+        if peer == MULTICAST and (host.name, key.id) in self.tuned:
+            peer = _multicast_in(self.tuned[host.name, key.id])
         datagram = Datagram(self.now, host.address, peer, data)
-        self.air.append(datagram)
+        if self.recording:
+            self.air.append(datagram)
         kind = (host.name, _type_of(data))
         self.messages[kind] += 1
         self.octets[kind] += len(data)
@@ -325,17 +346,23 @@ class Simulator:
 
     def _arrive(self, datagram: Datagram, delay: float) -> bool:
         """Let a datagram be heard by whom it is for; False when there is nobody."""
-        heard = False
-        for name, host in self.hosts.items():
-            if datagram.target == MULTICAST:
-                near = self.segments[name] == self._segment_of(datagram.source)
-                reached = near and host.address != datagram.source
-            else:
-                reached = host.address == datagram.target
-            if reached:
-                heard = True
-                self._push(self.now + delay, _Arrival(name, datagram))
-        return heard
+        heard = self._hearers(datagram)
+        for name in heard:
+            self._push(self.now + delay, _Arrival(name, datagram))
+        return bool(heard)
+
+    def _hearers(self, datagram: Datagram) -> list[str]:
+        """Return the names of the nodes that a datagram reaches; those in a tuned cell and by their own name at once."""
+        source, target = datagram.source, datagram.target
+        if target in self._listeners:
+            return [name for name in self._listeners[target] if self.hosts[name].address != source]
+        addressed = self.hosts.get(target)
+        if addressed is not None and addressed.address == target:
+            return [addressed.name]
+        if target == MULTICAST:
+            near = self._segment_of(source)
+            return [n for n, host in self.hosts.items() if self.segments[n] == near and host.address != source]
+        return [name for name, host in self.hosts.items() if host.address == target]
 
     def _segment_of(self, address: Peer) -> str | None:
         return next((self.segments[name] for name, host in self.hosts.items() if host.address == address), None)
@@ -348,6 +375,11 @@ class Simulator:
             result = error
         if result is not None:
             self._push(self.now + SERVICE_S, _Return(host.name, host.boots, key, Answer(ref, result)))
+
+
+def _multicast_in(segment: str) -> Peer:
+    """Return the peer that stands for everybody in a radio cell that cells are tuned to."""
+    return f"{MULTICAST} {segment}"
 
 
 def _nobody_answers(_name: str, _query: object) -> object | None:
