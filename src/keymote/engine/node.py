@@ -14,6 +14,9 @@ from keymote.engine.group.faces import membership_of, ring_of
 from keymote.engine.group.gateway import ring_kind
 from keymote.engine.group.member import membership_kind
 from keymote.engine.group.party import Party
+from keymote.engine.group.root import root_kind
+from keymote.engine.group.root_faces import root_of
+from keymote.engine.group.root_gateway import root_gateway_kind
 from keymote.engine.link import link_kind
 from keymote.engine.link_faces import OWN_LINK
 from keymote.engine.nmauth import nmauth_kind, nmauth_of
@@ -45,12 +48,14 @@ from keymote.wire.group import (
     Delegation,
     JoinRequest,
     Need,
+    Root,
     Roster,
     Round1,
     Round1Compact,
     Round2,
     Round3,
     Start,
+    Wrap,
 )
 from keymote.wire.group_record import GroupRecord
 from keymote.wire.invitation import Invite, Invited, Uninvite
@@ -78,6 +83,8 @@ _OF_GROUPS: Final = frozenset(
         Delegation, Start, Round1, Round1Compact, Round2, Round3, Commit, Blame, Roster, JoinRequest, Need, Bundle, GroupRecord
     )
 )  # fmt: skip
+_OF_ROOTS: Final = frozenset({Root.mt, Wrap.mt})
+"""Name the root group, or the run of the ring that the root key is wrapped for."""
 _ID_IN_CLEAR: Final = frozenset({Round1Compact.mt, Need.mt, Bundle.mt, GroupRecord.mt})
 _SIGNED_ELEMENTS: Final = 2
 """[mt, COSE_Sign1]; R3 has two forms."""
@@ -88,11 +95,13 @@ _NMAUTH3_BYTES: Final = 28
 
 def device_node(context: DeviceContext) -> Node:
     """Return the cells of a device, or of a manager as a newcomer at its coordinator."""
+    party = Party(context.signing, context.trust, context.has_clock, context.generation)
     kinds = (
         newcomer_kind(context),
         link_kind(context.trust.suite, _device_body, context.generation),
         device_session_kind(context),
-        membership_kind(Party(context.signing, context.trust, context.has_clock, context.generation)),
+        membership_kind(party),
+        root_kind(party),
     )
     return Node({kind.name: kind for kind in kinds}, _device_route)
 
@@ -108,7 +117,7 @@ def registrar_node(context: RegistrarContext) -> Node:
     if context.membership is not None:
         party = Party(context.signing, context.trust, True, context.generation)
         kinds += [nmauth_kind(context), peer_kind(context), manager_session_kind(context)]
-        kinds += [ring_kind(party), membership_kind(party)]
+        kinds += [ring_kind(party), membership_kind(party), root_kind(party), root_gateway_kind(party)]
     return Node({kind.name: kind for kind in kinds}, _manager_route if context.membership else _registrar_route)
 
 
@@ -125,6 +134,8 @@ def _device_route(_peer: Peer, data: bytes) -> Sequence[CellKey]:
         return (OWN_ENROLMENT,)
     if mt in _OF_GROUPS:
         return (membership_of(_group_in(mt, data)),)
+    if mt in _OF_ROOTS:
+        return (root_of(peek_signed_id(data)),)
     raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a device")
 
 
@@ -153,6 +164,9 @@ def _manager_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
     if mt in _OF_GROUPS:
         group = _group_in(mt, data)
         return ring_of(group), membership_of(group)
+    if mt in _OF_ROOTS:
+        group = peek_signed_id(data)
+        return ring_of(group), root_of(group)
     if mt in (NmAuth1.mt, NmAuth2.mt) and count == _NMAUTH_ELEMENTS:
         return (nmauth_of(peek_id(data, mt)),)
     if mt == Keyreq.mt and len(data) == _NMAUTH3_BYTES:

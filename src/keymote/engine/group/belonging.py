@@ -1,7 +1,7 @@
 """Who speaks for a member's groups, and whether it belongs to them: delegations and rosters as they arrive (3.3, 3.4, 8)."""
 
 from keymote.engine.base import Now, Output, Refused, replace
-from keymote.engine.group import payload
+from keymote.engine.group import above, payload
 from keymote.engine.group.charter import LacksBase, next_roster, with_delegation
 from keymote.engine.group.faces import RosterAccepted, RunFailed
 from keymote.engine.group.participation import MemberStep, chase, erased, need, to_gateway
@@ -41,11 +41,12 @@ def heard_roster(cell: MembershipCell, data: bytes, party: Party, now: Now) -> M
         leaves = pursuit is not None and pursuit.wish == Wish.LEAVE
         pursuit = None if leaves else chase(cell, now)
         mute = payload.Payload(cell.gid, cell.payload.policy)
-        outputs += erased(cell.payload, mute)
+        outputs += [*erased(cell.payload, mute), *above.lost(cell)]
         place = replace(lasting.place, standby=lasting.place.standby or leaves)
         gone = replace(lasting, held=held, active=None, place=place)
         return replace(cell, lasting=gone, phase=None, payload=mute, pursuit=pursuit), outputs
     rest = payload.expect(cell.payload, None)
+    outputs += above.outdated(cell)
     return replace(cell, lasting=replace(lasting, held=held), phase=None, payload=rest, pursuit=pursuit), outputs
 
 

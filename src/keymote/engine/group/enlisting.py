@@ -44,31 +44,37 @@ def enlisted(cell: RingCell, entries: tuple[Entry, ...], party: Party) -> RingSt
 
 
 def _offices(old: Held, entries: tuple[Entry, ...]) -> tuple[int | None, int | None]:
-    """Return the positions of delegate and deputy on the next roster; a deputy takes the place of a delegate who left."""
+    """Return the positions of delegate and deputy on the next roster, where there are such offices (CL-15).
+
+    A deputy takes the place of a delegate who left, and the first of the others that of the deputy.
+    """
     kids = [entry.kid for entry in entries]
     named = [None if idx is None else old.entries[idx].kid for idx in (old.delegate_idx, old.deputy_idx)]
     places = [kids.index(kid) for kid in named if kid is not None and kid in kids]
+    if any(kid is not None for kid in named):
+        places += [at for at in range(len(kids)) if at not in places][: 2 - len(places)]
     return (places[0] if places else None), (places[1] if len(places) > 1 else None)
 
 
 def with_roster(cell: RingCell, new: Held, whole: bytes, delta: bytes, party: Party) -> RingStep:
-    """Hold another roster and bring it to the members. Whoever was absent and is on it again is not absent."""
+    """Hold another roster and bring it to the members: the delta to those who have the base, the whole one to newcomers.
+
+    Whoever was absent and is on it again is not absent.
+    """
     lasting, old = cell.lasting, cell.lasting.held
     envelope = Roster.decode(whole, sizes_of(party.signing.suite_id)).envelope
     absent = tuple(entry for entry in lasting.absent if new.position(entry.kid) is None)
     lasting = replace(lasting, held=new, issued=Issued(envelope.kid or b"", envelope.signature), absent=absent)
     lasting = replace(lasting, absent=most_absent(lasting))
-    before = cell
     cell = replace(cell, lasting=lasting)
+    everything = [message for message in (lasting.delegation_message, whole) if message]
+    newcomers = [kid for kid in new.kids if old.position(kid) is None]
     if lasting.plan.multicast:
-        return cell, announced(cell, delta or whole)
+        shown = [o for kid in newcomers if delta for o in _to_kid(cell, kid, everything)]
+        return cell, [*shown, *announced(cell, delta or whole)]
     outputs: list[Output] = []
     for kid in {*old.kids, *new.kids}:
-        peer = before.peers.get(kid, HERE)
-        if peer != HERE:
-            known = old.position(kid) is not None and bool(delta)
-            messages = [delta] if known else [lasting.delegation_message, whole]
-            outputs += [Send(peer, message) for message in messages if message]
+        outputs += _to_kid(cell, kid, [delta] if delta and kid not in newcomers else everything)
     return cell, [*outputs, *inside(cell, delta or whole)]
 
 
@@ -77,6 +83,12 @@ def forgotten(cell: RingCell, kids: Iterable[bytes]) -> RingCell:
     gone = frozenset(kids)
     absent = tuple(entry for entry in cell.lasting.absent if entry.kid not in gone)
     return cell if absent == cell.lasting.absent else replace(cell, lasting=replace(cell.lasting, absent=absent))
+
+
+def _to_kid(cell: RingCell, kid: bytes, messages: Sequence[bytes]) -> list[Output]:
+    """Return what brings messages to one member, if it is known where it listens and that is not here."""
+    peer = cell.peers.get(kid, HERE)
+    return [] if peer == HERE else [Send(peer, message) for message in messages]
 
 
 def readmitted(cell: RingCell, entry: Entry, party: Party, now: Now) -> RingStep | None:

@@ -34,6 +34,13 @@ def ring_of(gid: bytes) -> CellKey:
     return CellKey("ring", gid)
 
 
+class Above(NamedTuple):
+    """The root group that a ring serves (Triad-1 3.7). `top`: the ring whose key makes the root key, and whose R3s are signed."""
+
+    gid_root: bytes
+    top: bool = False
+
+
 class Level(IntEnum):
     """What a member verifies itself (Triad-1 3.5)."""
 
@@ -54,9 +61,10 @@ class JoinGroup(Command):
 
     `gateway` MULTICAST: unknown yet, learnt from its START; HERE: this node leads the ring itself. `multicast`: R1 and R2
     go to everybody in range, else to the gateway alone. `compact`: R1 is sent unsigned at first. `policy`: which resources need no
-    signature. `standby`: it may join and does so only when told (`AskToJoin`). For a known gid this changes these settings
-    and keeps what was agreed; the charter then must be of the same authority, unless this node's own enrolment has verified
-    it (an INVITE). A known member that does not stand by is not made to.
+    signature. `above`: the root group, whose cell is told of every key. `standby`: it may join and does so only when told
+    (`AskToJoin`). For a known gid this changes these settings and keeps what was agreed; the charter then must be of the same
+    authority, unless this node's own enrolment has verified it (an INVITE). A known member that does not stand by is not
+    made to, and one that serves a root group goes on to.
     """
 
     charter: Charter
@@ -67,6 +75,7 @@ class JoinGroup(Command):
     compact: bool = False
     policy: ResourcePolicy = DEFAULT_POLICY
     standby: bool = False
+    above: Above | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +119,15 @@ class ForgetGroup(Command):
 
 @dataclass(frozen=True, slots=True)
 class RingPlan:
-    """How a ring is led. `mode` RELAY or EDGE; `lifetime_s` until the next planned run, 0 for none."""
+    """How a ring is led. `mode` RELAY or EDGE; `lifetime_s` until the next planned run, 0 for none.
+
+    `gid_root` (8 bytes): this is the top ring of a hierarchy, whose members sign R3; empty for any other.
+    """
 
     mode: int
     lifetime_s: int = 86400
     multicast: bool = True
+    gid_root: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from keymote.engine.base import (
     Told,
     replace,
 )
-from keymote.engine.group.announcing import announced, to_member
+from keymote.engine.group.announcing import announced, inside, to_member
 from keymote.engine.group.charter import check_mode, merged, next_roster, with_delegation
 from keymote.engine.group.enlisting import RingStep, enlisted, forgotten, readmitted, with_roster, without
 from keymote.engine.group.faces import (
@@ -50,6 +50,7 @@ from keymote.engine.group.leading import (
     heard_signature,
     located,
     positions_missing,
+    reported_kcv,
     started,
     wanted,
 )
@@ -69,6 +70,7 @@ from keymote.engine.group.ring_states import (
     record,
     same_record,
 )
+from keymote.engine.group.root_faces import HandOn
 from keymote.engine.group.rounds import Heard1, Run, read2
 from keymote.engine.group.timing import ANSWER_EVERY_S, BEACON_S, is_fresh
 from keymote.errors import CallerFault, ErrorCode, PeerFault
@@ -80,12 +82,14 @@ from keymote.wire.group import (
     JoinClaims,
     JoinRequest,
     Need,
+    Root,
     Roster,
     Round1,
     Round1Compact,
     Round2,
     Round3,
     What,
+    Wrap,
     bitmap,
     read,
 )
@@ -160,6 +164,8 @@ class _Steps:
                 return self._message(cell, peer, data, now, entropy)
             case Told(FromMember(data)), _:
                 return self._message(cell, HERE, data, now, entropy)
+            case ((HandOn(data) | Told(HandOn(data))), _):
+                return self._handed_on(cell, data)
             case Due(), _:
                 return self._due(cell, now, entropy)
             case Failed(), _:
@@ -273,12 +279,18 @@ class _Steps:
                 cell, outputs = heard_round3(cell, stage, peer, data, party, now)
             case Round1.mt, CollectR2() | CollectR3() if stage.unsigned:
                 return heard_signature(cell, stage, data, party, now)
+            case Round3.mt, Running() | Resting():
+                return reported_kcv(cell, data, party)
             case ((Round1.mt | Round1Compact.mt | Round2.mt | Round3.mt), _):
                 return cell, ()  # repeated, or of a round that is over
             case GroupRecord.mt, _:
                 return cell, relayed(cell, peer, data, self.allowance, now)
+            case Wrap.mt, _:
+                return cell, self._passed_on(cell, peer, data, What.WRAP)
             case Need.mt, _:
-                return self._need(cell, peer, Need.decode(data, self.sizes), now)
+                asked = Need.decode(data, self.sizes)
+                cell, outputs = self._need(cell, peer, asked, now)
+                return cell, [*outputs, *self._passed_on(cell, peer, data, asked.what)]
             case JoinRequest.mt, _:
                 return self._asked(cell, peer, data, now, entropy)
             case _:
@@ -298,6 +310,19 @@ class _Steps:
             return cell, ()
         answer = found[0] if len(found) == 1 else Bundle(asked.of, tuple(found)).encode()
         return cell, [*to_member(cell, peer, answer), *self._signatures_asked(cell, asked, now)]
+
+    def _handed_on(self, cell: RingCell, data: bytes) -> RingStep:
+        """Bring what a root gateway says to everybody in the ring, and keep its newest ROOT for those who ask."""
+        root = data if peek(data)[0] == Root.mt else cell.root
+        return replace(cell, root=root), announced(cell, data)
+
+    def _passed_on(self, cell: RingCell, peer: Peer, data: bytes, what: int) -> Sequence[Output]:
+        """Return what brings a WRAP, or the question for one, to those who did not hear it: all others, or our own membership."""
+        if what != What.WRAP or (peer != HERE and peer not in cell.peers.values()):
+            return ()
+        if cell.lasting.plan.multicast:
+            return () if peer == HERE else inside(cell, data)
+        return announced(cell, data)
 
     def _signatures_asked(self, cell: RingCell, asked: Need, now: Now) -> list[Output]:
         """Ask members for the signed form of an R1 that is asked for and came without: the asker may need it (GR-20)."""
@@ -325,6 +350,8 @@ class _Steps:
                 return [lasting.start] if lasting.start else []
             case What.COMMIT if asked.of == lasting.sid8:
                 return [lasting.commit] if lasting.commit else []
+            case What.WRAP if asked.of == lasting.sid8:
+                return [cell.root] if cell.root else []
             case What.EVIDENCE if cell.evidence is not None and asked.of == cell.evidence.sid8:
                 return [cell.evidence.blame, cell.evidence.message]
         if run is None or asked.of != run.sid8:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
-from keymote.engine.base import Now, Peer, Refused, replace
+from keymote.engine.base import Now, Peer, Refused, Tell, replace
 from keymote.engine.group import ring
 from keymote.engine.group.announcing import announced, handed_on
 from keymote.engine.group.enlisting import RingStep, without
@@ -29,6 +29,7 @@ from keymote.engine.group.ring_states import (
     Running,
     most_absent,
 )
+from keymote.engine.group.root_faces import KcvReported, TopAgreed, root_gateway_of
 from keymote.engine.group.rounds import (
     DISPUTED,
     Heard1,
@@ -290,6 +291,8 @@ def heard_round3(cell: RingCell, stage: CollectR3, peer: Peer, data: bytes, part
     """Take in a confirmation from where that member's R2 came; when it was the last one, COMMIT."""
     run = stage.run
     idx, heard = _read3(run, data, party)
+    if cell.lasting.plan.gid_root and not heard.kcv:
+        raise PeerFault(ErrorCode.E_FORMAT, "an R3 without signature in a top ring")
     if stage.senders[idx] != peer:
         raise PeerFault(ErrorCode.E_AUTH, f"R3 of idx {idx} from another address than its R2")
     if stage.hall[idx] is not None:
@@ -336,7 +339,26 @@ def _committed(cell: RingCell, stage: CollectR3, every: Sequence[Heard3], party:
     kids = run.held.kids
     kcvs = {kid: said.kcv for kid, said in zip(kids, every, strict=True) if said.kcv}
     report = RingCommitted(cell.gid, *run.number, run.sid, xor_tag[:8], kids, kcvs)
-    return cell, [*announced(cell, commit), report]
+    outputs = [*announced(cell, commit), report]
+    if lasting.plan.gid_root:
+        outputs.append(Tell(root_gateway_of(lasting.plan.gid_root), TopAgreed(run.sid, kids, kcvs)))
+    return cell, outputs
+
+
+def reported_kcv(cell: RingCell, data: bytes, party: Party) -> RingStep:
+    """Hand the root gateway what a member of the top ring has signed after COMMIT: R3 with a tag of zeros (Triad-1 8).
+
+    The run is read from its START, so that this works after a restart, too.
+    """
+    lasting, claims = cell.lasting, cell.lasting.started()
+    if not (lasting.plan.gid_root and lasting.commit and claims and claims.roster_hash == lasting.held.digest):
+        return cell, ()
+    sid = ring.sid_of(claims.encode())
+    idx, heard = _read3(Run(claims, sid, lasting.held, party.suite), data, party)
+    if not heard.kcv or any(heard.tag):
+        return cell, ()
+    word = KcvReported(sid[: ring.SID8], lasting.held.entries[idx].kid, heard.kcv)
+    return cell, [Tell(root_gateway_of(lasting.plan.gid_root), word)]
 
 
 def given_up(

@@ -21,7 +21,7 @@ from keymote.engine.base import (
     Told,
     replace,
 )
-from keymote.engine.group import carrying, payload
+from keymote.engine.group import above, carrying, payload
 from keymote.engine.group.belonging import heard_delegation, heard_roster, roster_asked
 from keymote.engine.group.charter import spoken_by
 from keymote.engine.group.faces import (
@@ -53,10 +53,12 @@ from keymote.engine.group.participation import (
     part_in,
     signed_round1,
     to_gateway,
+    to_ring,
 )
 from keymote.engine.group.party import Party
 from keymote.engine.group.payload_faces import ProtectForGroup, SendToGroup, UnprotectForGroup
 from keymote.engine.group.ring import sid_of
+from keymote.engine.group.root_faces import Convey, RootIs
 from keymote.engine.group.rounds import missing1, missing2
 from keymote.engine.group.states import (
     MOST_ADDRESS,
@@ -86,6 +88,7 @@ from keymote.wire.group import (
     Delegation,
     JoinClaims,
     Need,
+    Root,
     Roster,
     Round1,
     Round1Compact,
@@ -93,6 +96,7 @@ from keymote.wire.group import (
     Start,
     StartClaims,
     What,
+    Wrap,
     read,
     write,
 )
@@ -145,9 +149,11 @@ class _Steps:
     def step(self, cell: MembershipCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
         match item, cell:
             case JoinGroup() as wish, _:
-                return self._provisioned(cell, wish), ()
+                cell = self._provisioned(cell, wish)
+                return cell, above.provisioned(cell)
             case Told(JoinGroup() as wish), _:
-                return self._provisioned(cell, wish, invited=True), ()
+                cell = self._provisioned(cell, wish, invited=True)
+                return cell, above.provisioned(cell)
             case Resume(), None:
                 return None, ()
             case _, None:
@@ -156,12 +162,16 @@ class _Steps:
                 return self._message(cell, peer, data, now, entropy)
             case Told(FromRing(data)), _:
                 return self._message(cell, HERE, data, now, entropy)
+            case Told(Convey(data, everybody)), _:
+                return cell, to_ring(cell, data) if everybody else to_gateway(cell, data)
+            case Told(RootIs(e)), _:
+                return replace(cell, root_e=e), ()
             case Due(), _:
                 return self._due(cell, now)
             case Failed(), _:
                 return cell, ()
             case ((ForgetGroup() | Told(ForgetGroup())), _):
-                return None, ()
+                return None, above.lost(cell)
             case Told(HoldPsk() as hedge), _:
                 return self._told(cell, hedge, now)
             case Command() as command, _:
@@ -177,7 +187,8 @@ class _Steps:
             raise CallerFault(f"a group of suite {charter.suite}, this node's key is of {self.party.signing.suite_id}")
         self.party.keys(charter.suite, charter.ra_pk)
         standby = wish.standby and (cell is None or cell.lasting.place.standby)
-        place = Place(wish.kid, wish.gateway, wish.level, wish.multicast, wish.compact, standby)
+        serves = wish.above or (None if cell is None else cell.lasting.place.above)
+        place = Place(wish.kid, wish.gateway, wish.level, wish.multicast, wish.compact, standby, serves)
         if len(wish.gateway) > MOST_ADDRESS or sum(map(len, wish.policy.telemetry)) > MOST_TELEMETRY:
             raise CallerFault(
                 f"the gateway's address has more than {MOST_ADDRESS} characters, or the resources more than {MOST_TELEMETRY}"
@@ -205,7 +216,7 @@ class _Steps:
                 psks = ((psk_id, psk), *others)[:MOST_PSKS]
                 return replace(cell, lasting=replace(cell.lasting, psks=psks)), ()
             case Resume():
-                return cell, ()
+                return cell, above.resumed(cell)
             case Resync():
                 wish = Wish.START if cell.lasting.held is not None else Wish.ROSTER
             case AskToJoin():
@@ -263,6 +274,8 @@ class _Steps:
                 return self._blame(cell, data, now)
             case GroupRecord.mt:
                 return carrying.heard(cell, peer, data, self.party, now)
+            case Root.mt | Wrap.mt:
+                return cell, above.received(cell, data)
             case mt:
                 raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a member")
 
@@ -336,6 +349,9 @@ class _Steps:
 
     def _need(self, cell: MembershipCell, peer: Peer, wanted: Need, now: Now) -> MemberStep:
         """Repeat what is ours in this run, the identical bytes, at most about once a second each."""
+        upwards = above.asked(cell, wanted)
+        if upwards is not None:
+            return cell, upwards
         phase, place = cell.phase, _ROUNDS.get(wanted.what)
         if phase is None or place is None or phase.part.run.sid8 != wanted.of or phase.part.idx not in wanted.indices:
             return cell, ()

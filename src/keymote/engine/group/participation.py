@@ -6,7 +6,7 @@ from typing import Final
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import equal
 from keymote.engine.base import MULTICAST, Now, Output, Peer, Refused, Send, Tell, replace
-from keymote.engine.group import ring
+from keymote.engine.group import above, ring
 from keymote.engine.group.charter import Held, check_mode, refuse, spoken_by
 from keymote.engine.group.epoch import GroupEpoch
 from keymote.engine.group.faces import (
@@ -56,7 +56,6 @@ from keymote.wire.group import (
     Round1Claims,
     Round1Compact,
     Round2Claims,
-    Round3,
     StartClaims,
     What,
     bitmap,
@@ -264,7 +263,7 @@ def heard_round2(
     if not heard:
         return cell, refused
     phase = replace(phase, hall=tuple(hall), asking=Asking.after_progress(now))
-    cell, outputs = _derived(replace(cell, phase=phase), phase, now)
+    cell, outputs = _derived(replace(cell, phase=phase), phase, party, now)
     return cell, [*refused, *outputs]
 
 
@@ -284,7 +283,7 @@ def _hear2(phase: AwaitR2, hall: list[Heard2 | None], data: bytes, party: Party)
     return True
 
 
-def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:
+def _derived(cell: MembershipCell, phase: AwaitR2, party: Party, now: Now) -> MemberStep:
     """Derive MK if all R2 are here, and erase x (GR-35); a ring that does not close ends the run (GR-09)."""
     all_heard = complete2(phase.hall)
     if all_heard is None:
@@ -298,7 +297,7 @@ def _derived(cell: MembershipCell, phase: AwaitR2, now: Now) -> MemberStep:
     th2 = ring.th2_of(phase.th1, [said.payload for said in all_heard])
     mk = ring.master_key(gk_pub, th2, part.psk)
     tags = ring.tags(mk, run.sid, th2, run.held.kids)
-    r3 = Round3(run.sid8, part.idx, tags[part.idx]).encode()
+    r3 = above.round3(cell, run, part.idx, mk, tags[part.idx], party)
     patience = member_patience_s(run.n)
     until, asking = now.mono + patience, Asking.throughout(now, patience)
     waiting = AwaitCommit(part, until, asking, mk, phase.th1, th2, ring.xor(tags), phase.claims, phase.r2, r3)
@@ -333,7 +332,8 @@ def confirmed(cell: MembershipCell, phase: AwaitCommit, commit: CommitClaims, no
     over = erased(cell.payload, payload)
     ready = GroupReady(cell.gid, claims.epoch, run.sid, epoch.key_id, part.idx, run.n, claims.reason, claims.lifetime_s)
     lasting = replace(lasting, active=epoch)
-    return replace(cell, lasting=lasting, payload=payload, phase=None), [ready, *over, *opened]
+    cell = replace(cell, lasting=lasting, payload=payload, phase=None)
+    return cell, [ready, *over, *opened, *above.keyed(cell)]
 
 
 def erased(before: Payload, after: Payload) -> list[Output]:

@@ -197,7 +197,10 @@ LONG_AGO: Final = -1e9
 
 @dataclass(frozen=True, slots=True)
 class RingCell:
-    """One ring at its gateway. `peers`: kid -> where a member was heard last. `started_at`: monotonic time of the last START."""
+    """One ring at its gateway. `peers`: kid -> where a member was heard last. `started_at`: monotonic time of the last START.
+
+    `root`: the newest ROOT that came from above, for who asks for a WRAP.
+    """
 
     lasting: RingLasting
     stage: Stage = field(default_factory=Resting)
@@ -206,6 +209,7 @@ class RingCell:
     intended: Intended | None = None
     beacon_at: float = 0.0
     evidence: Evidence | None = None
+    root: bytes = field(default=b"", repr=False)
 
     @property
     def gid(self) -> bytes:

@@ -10,7 +10,7 @@ from keymote.crypto.suite import Point, Suite
 from keymote.engine.base import Peer
 from keymote.engine.group.charter import Charter, Held
 from keymote.engine.group.epoch import GroupEpoch
-from keymote.engine.group.faces import Level
+from keymote.engine.group.faces import Above, Level
 from keymote.engine.group.payload import Payload, ResourcePolicy, durable, resume, same_durable
 from keymote.engine.group.ring import SID8
 from keymote.engine.group.rounds import Hall1, Hall2, Run, Scrutiny
@@ -67,6 +67,7 @@ class Place:
     multicast: bool
     compact: bool
     standby: bool = False
+    above: Above | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ class MembershipCell:
 
     `answered`: when R1, R2 and R3 were repeated last. `newest`: sid8 of the last authentic START, also of one that leads
     past us. `failed`: the last run that ended without a key, to which a BLAME may still belong. `roster_asked`: when.
+    `root_e`: in a top ring, the newest e of the root group.
     """
 
     lasting: Lasting
@@ -168,6 +170,7 @@ class MembershipCell:
     failed: Run | None = None
     newest: bytes = bytes(8)
     roster_asked: float = -1.0
+    root_e: int = 0
 
     @property
     def gid(self) -> bytes:
@@ -193,7 +196,15 @@ def record(cell: MembershipCell, generation: int) -> bytes:
     return cbor.encode_array(
         1,
         charter_items(lasting.charter),
-        [place.kid, place.gateway, int(place.level), place.multicast, place.compact, place.standby],
+        [
+            place.kid,
+            place.gateway,
+            int(place.level),
+            place.multicast,
+            place.compact,
+            place.standby,
+            *(place.above or ()),
+        ],
         list(cell.payload.policy.telemetry),
         [*lasting.seen, lasting.seen_sid8],
         None if held is None else held_items(held),
@@ -207,12 +218,13 @@ def load(gid: bytes, data: bytes, suite: Suite, generation: int) -> MembershipCe
     """Return the cell of a record; it asks at once what it has missed."""
     row: Any = cbor.decode(data, max_size=2048)
     _, charter, place, telemetry, (epoch, attempt, seen_sid8), held_row, active_row, saved, psks = row
-    kid, gateway, level, multicast, compact, standby = (*place, False)[:6]
+    kid, gateway, level, multicast, compact, *further = place
+    standby, *above = further or [False]
     held = None if held_row is None else held_of(gid, charter[0], held_row)
     active = None if active_row is None or held is None else _epoch_of(active_row, held, suite, kid)
     lasting = Lasting(
         charter_of(gid, charter),
-        Place(kid, gateway, Level(level), multicast, compact, standby),
+        Place(kid, gateway, Level(level), multicast, compact, standby, Above(*above) if above else None),
         (epoch, attempt),
         seen_sid8,
         held,
