@@ -12,6 +12,7 @@ from keymote.crypto.secret import Secret
 from keymote.engine.base import MULTICAST
 from keymote.engine.group.epoch import GroupEpoch
 from keymote.engine.group.faces import (
+    Above,
     Amend,
     EpochErased,
     GroupReady,
@@ -357,7 +358,7 @@ def worst(cell: Any) -> Any:
     senders = sorted([*epoch.group.senders[MOST_GONE:], *strangers])
     group = GroupEpoch(epoch.group.suite, epoch.group.gid, 2**32 - 1, epoch.group.key, tuple(senders), 0)
     payload = replace(cell.payload, policy=replace(cell.payload.policy, telemetry=("t" * 24, "u" * 24)))
-    place = replace(lasting.place, gateway="g" * 64)
+    place = replace(lasting.place, gateway="g" * 64, above=Above(b"rootroot", top=True))
     held = replace(lasting.held, ver=2**32 - 1, delegate_idx=30, deputy_idx=31)
     lasting = replace(
         lasting,

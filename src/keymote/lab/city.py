@@ -1,0 +1,461 @@
+"""A city of meters: clusters of at most 32 under one root key, every cell the product's own (Triad-1 3.7).
+
+Each cluster has a gateway in relay mode and a radio cell of its own; its delegate sits in a cluster of the next level as well.
+What a coordinator and the managers would do (name delegates, bring ROOT to all gateways, tell a deputy of its new ring) the
+city does by the commands that they have for it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from keymote.crypto.entropy import SeededEntropy
+from keymote.crypto.kdf import sha256
+from keymote.crypto.suite import Suite
+from keymote.crypto.suites import SUITES
+from keymote.engine.base import Report
+from keymote.engine.chain import Trust
+from keymote.engine.group.charter import Charter
+from keymote.engine.group.faces import (
+    Above,
+    Amend,
+    AskToLeave,
+    FormRing,
+    GroupReady,
+    JoinGroup,
+    Level,
+    Locate,
+    Rekey,
+    Resume,
+    RingPlan,
+    membership_of,
+    ring_of,
+)
+from keymote.engine.group.ring_states import RingCell
+from keymote.engine.group.root_faces import (
+    FormRoot,
+    HandOn,
+    JoinRoot,
+    RatchetRoot,
+    RootAnnounced,
+    RootCharter,
+    RootReady,
+    root_gateway_of,
+    root_of,
+)
+from keymote.engine.group.root_states import RootCell
+from keymote.engine.group.states import MembershipCell
+from keymote.lab import city_costs
+from keymote.lab.city_costs import Costs, Plan
+from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node, meter_node
+from keymote.lab.simulator import EPOCH, Channel, Simulator
+from keymote.wire.group import MOST, RELAY, DelegationClaims, RosterClaims, write
+from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.registry import BY_TYPE
+
+LEFT: Final = 3
+COMPROMISED: Final = 4
+CONTROL: Final = "control"
+"""Who may send to the whole city, besides the first delegates."""
+PATIENCE_S: Final = 60.0
+"""Virtual seconds within which every act of a city without losses must be over."""
+MOST_EVENTS: Final = 100_000_000
+
+Progress = Callable[[str, int, int], None]
+"""(what is done, how many, of how many)."""
+
+
+def _silent(_what: str, _done: int, _of: int) -> None:
+    return None
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A ring of the city: `names` of its members, the first two its delegate and deputy; `epoch` its newest one."""
+
+    level: int
+    at: int
+    gid: bytes
+    gateway: Person
+    names: list[str]
+    epoch: int = 0
+
+    @property
+    def delegate(self) -> str:
+        return self.names[0]
+
+    @property
+    def deputy(self) -> str:
+        return self.names[1]
+
+
+@dataclass(slots=True)
+class City:
+    """A city ready to act in. `levels[0]` are the clusters of meters, the last level is the top ring alone."""
+
+    sim: Simulator
+    suite: Suite
+    entropy: SeededEntropy
+    trust: Trust
+    ra: Person
+    gid_root: bytes
+    people: dict[str, Person] = field(default_factory=dict)
+    levels: list[list[Cluster]] = field(default_factory=list)
+    multicast: bool = True
+    e: int = 0
+    ready: Counter[tuple[bytes, int]] = field(default_factory=Counter)
+    """(gid, epoch) -> members that have confirmed it; (gid_root, e) -> members that have the root key."""
+    off: set[str] = field(default_factory=set)
+    """Meters that are gone, and do not count any more."""
+
+    # ------------------------------------------------------------------ who there is
+
+    @property
+    def top(self) -> Cluster:
+        return self.levels[-1][0]
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        return [cluster for level in self.levels for cluster in level]
+
+    @property
+    def plan(self) -> Plan:
+        """Return the sizes that the clusters have now."""
+        return Plan(tuple(tuple(len(cluster.names) for cluster in level) for level in self.levels))
+
+    @property
+    def meters(self) -> list[str]:
+        return [name for cluster in self.levels[0] for name in cluster.names]
+
+    def leaf_of(self, name: str) -> Cluster:
+        return next(cluster for cluster in self.levels[0] if name in cluster.names)
+
+    def root_cell(self, name: str) -> RootCell:
+        cell: RootCell = self.sim.hosts[name].cells[root_of(self.gid_root)]
+        return cell
+
+    def member_cell(self, name: str, cluster: Cluster) -> MembershipCell:
+        cell: MembershipCell = self.sim.hosts[name].cells[membership_of(cluster.gid)]
+        return cell
+
+    def ring_cell(self, cluster: Cluster) -> RingCell:
+        cell: RingCell = self.sim.hosts[cluster.gateway.name].cells[ring_of(cluster.gid)]
+        return cell
+
+    def agreed(self) -> bool:
+        """Return whether every meter has the root key of the newest e, and all have the same."""
+        cells = [self.root_cell(name) for name in self.meters]
+        keys = {cell.lasting.key.key.expose() for cell in cells if cell.lasting.key is not None}
+        return len(keys) == 1 and all(cell.lasting.e == self.e and cell.lasting.key is not None for cell in cells)
+
+    def fork(self, label: str) -> "City":
+        """Return a copy of this city whose future is its own."""
+        sim = self.sim.fork(label)
+        levels = [[replace(cluster, names=list(cluster.names)) for cluster in level] for level in self.levels]
+        twin = replace(
+            self, sim=sim, levels=levels, people=dict(self.people), ready=Counter(self.ready), off=set(self.off)
+        )
+        twin.entropy = self.entropy.fork(f"fork {label}")
+        sim.hear = twin.hear
+        return twin
+
+    # ------------------------------------------------------------------ acts
+
+    def form(self, progress: Progress = _silent) -> None:
+        """Form every ring, the leaves first and the top last, whose key makes the first root key."""
+        rings = self.clusters
+        for done, cluster in enumerate(rings):
+            roster = RosterClaims(cluster.gid, 1, *self._offices(cluster))
+            signed = write(self.ra.signing, roster, kid=self.ra.kid)
+            plan = RingPlan(RELAY, 0, self.multicast, self.gid_root if cluster is self.top else b"")
+            peers = {self.people[name].kid: name for name in cluster.names}
+            self.await_ring(cluster, FormRing(self.charter(cluster), signed, plan, self.delegation(cluster), peers))
+            progress("rings", done + 1, len(rings))
+        self.await_root()
+
+    def join(self, leaf: Cluster, name: str) -> None:
+        """Let a new meter into a leaf: the leaf's run, and one step of the root key (backward secrecy)."""
+        self.move_in(name, leaf)
+        self.seat(leaf, name)
+        self.await_ring(leaf, Amend(add=(self.people[name].entry,)))
+        self.sim.command(self.top.gateway.name, root_gateway_of(self.gid_root), RatchetRoot())
+        self.await_root()
+
+    def leave(self, name: str) -> None:
+        """Let an ordinary meter go at its own wish: the leaf's run, then the top ring's, and a fresh root key."""
+        leaf = self.leaf_of(name)
+        leaf.names.remove(name)
+        self.off.add(name)
+        self.sim.command(name, membership_of(leaf.gid), AskToLeave())
+        self.await_ring(leaf)
+        self.refresh(LEFT)
+
+    def lose_delegate(self, name: str) -> None:
+        """Let a delegate die: each ring in which it sat runs again with deputies in its places, then comes a fresh root key."""
+        self.sim.hosts[name].lose_power()
+        self.off.add(name)
+        self.evict(name)
+
+    def evict(self, name: str) -> None:
+        """Take a meter out of every ring in which it sits, level 0 first; where it was delegate its deputy takes the places."""
+        self.off.add(name)
+        gone, promoted = self.people[name], ""
+        seats = [cluster for cluster in self.clusters if name in cluster.names]
+        for cluster in seats:
+            heir = cluster.deputy if cluster.delegate == name else ""
+            place = cluster.names.index(name)
+            cluster.names[place : place + 1] = [promoted] if promoted else []
+            add = (self.people[promoted].entry,) if promoted else ()
+            if promoted:
+                self.provision(promoted, cluster)
+            if place == 0:  # the deputy comes first, whoever is new comes later
+                cluster.names.remove(heir)
+                cluster.names.insert(0, heir)
+                if promoted:
+                    cluster.names.remove(promoted)
+                    cluster.names.append(promoted)
+            self.await_ring(cluster, Amend(add=add, remove=(gone.kid,), reason=COMPROMISED))
+            promoted = heir
+        if self.top not in seats:
+            self.refresh(COMPROMISED)
+        else:
+            self.await_root()
+
+    def refresh(self, reason: int) -> None:
+        """Make a fresh root key by a run of the top ring."""
+        self.await_ring(self.top, Rekey(Cause(reason)))
+        self.await_root()
+
+    def announce(self) -> None:
+        """Make a fresh root key, and let half a second pass after its ROOT, whoever gets the key."""
+        self.await_ring(self.top, Rekey(Cause(COMPROMISED)))
+        self.e += 1
+        self.sim.run_for(0.5)
+
+    # ------------------------------------------------------------------ how
+
+    def await_ring(self, cluster: Cluster, command: FormRing | Amend | Rekey | None = None) -> None:
+        """Say something to a ring's gateway, and let time pass until all members have confirmed the next epoch."""
+        cluster.epoch += 1
+        wanted = (cluster.gid, cluster.epoch)
+        if command is not None:
+            self.sim.command(cluster.gateway.name, ring_of(cluster.gid), command)
+        self._await(lambda: self.ready[wanted] >= len(cluster.names), f"ring {cluster.level}.{cluster.at}")
+
+    def await_root(self) -> None:
+        """Let time pass until every meter has the next root key."""
+        self.e += 1
+        wanted, everybody = (self.gid_root, self.e), sum(name not in self.off for name in self.meters)
+        self._await(lambda: self.ready[wanted] >= everybody, f"root key {self.e}")
+
+    def _await(self, reached: Callable[[], bool], what: str) -> None:
+        if not self.sim.run_until(reached, PATIENCE_S):
+            raise RuntimeError(f"{what} is not agreed on within {PATIENCE_S} s")
+        self.sim.run_for(0.1)  # what is in the air still arrives
+
+    def hear(self, name: str, report: Report) -> None:
+        """Be the application of everybody: count who is ready, and bring each ROOT to the gateways of all rings."""
+        match report:
+            case GroupReady(gid, epoch) if name not in self.off:
+                self.ready[gid, epoch] += 1
+            case RootReady(gid_root, e) if name not in self.off:
+                self.ready[gid_root, e] += 1
+            case RootAnnounced(root=root):
+                for cluster in self.clusters[:-1]:
+                    self.sim.command(cluster.gateway.name, ring_of(cluster.gid), HandOn(root))
+
+    # ------------------------------------------------------------------ who moves in
+
+    def charter(self, cluster: Cluster) -> Charter:
+        """Return what the members of a ring are provisioned with; the delegation tells them their gateway."""
+        return Charter(cluster.gid, self.suite.id, self.ra.kid, self.ra.signing.public)
+
+    def delegation(self, cluster: Cluster) -> bytes:
+        """Return the authority's delegation for the gateway of a ring."""
+        gw = cluster.gateway
+        claims = DelegationClaims(cluster.gid, gw.kid, gw.signing.public, EPOCH + YEARS, MOST)
+        return write(self.ra.signing, claims, kid=self.ra.kid)
+
+    def _offices(self, cluster: Cluster) -> tuple[tuple[Entry, ...], int | None, int | None]:
+        """Return the entries of a roster, and the positions of delegate and deputy; the top ring has neither."""
+        entries = tuple(sorted(self.people[name].entry for name in cluster.names))
+        if cluster.level == len(self.levels) - 1:
+            return entries, None, None
+        kids = [entry.kid for entry in entries]
+        return entries, kids.index(self.people[cluster.delegate].kid), kids.index(self.people[cluster.deputy].kid)
+
+    def move_in(self, name: str, leaf: Cluster) -> None:
+        """Put a meter into the city, with a key and a credential, and the root group provisioned."""
+        self.people[name] = certified(name, self.suite, leaf.gateway, self.entropy.fork(name))
+        person = self.people[name]
+        at_boot = ((root_of(self.gid_root), Resume()), (membership_of(leaf.gid), Resume()))
+        self.sim.add(name, meter_node(person, self.trust), segment=name, at_boot=at_boot)
+        head = self.top.gateway if self.levels and len(self.levels[-1]) == 1 else leaf.gateway
+        charter = RootCharter(self.gid_root, self.suite.id, head.kid, head.signing.public)
+        self.sim.command(name, root_of(self.gid_root), JoinRoot(charter, person.kid, (self.people[CONTROL].entry,)))
+
+    def provision(self, name: str, cluster: Cluster) -> None:
+        """Tell a meter that it belongs to a ring, and the ring's gateway where it listens."""
+        self.sim.tune(name, cluster.gid, _segment(cluster.gid))
+        above = Above(self.gid_root, top=cluster is self.top)
+        place = cluster.gateway.name
+        wish = JoinGroup(self.charter(cluster), self.people[name].kid, place, Level.V1, self.multicast, above=above)
+        self.sim.command(name, membership_of(cluster.gid), wish)
+        if cluster.epoch:
+            self.sim.command(place, ring_of(cluster.gid), Locate({self.people[name].kid: name}))
+
+    def seat(self, leaf: Cluster, name: str) -> None:
+        """Give a meter a place in a cluster, in which no run with it has been begun."""
+        self.provision(name, leaf)
+        leaf.names.append(name)
+
+
+def _segment(gid: bytes) -> str:
+    return f"ring {gid.hex()}"
+
+
+def city(
+    meters: int,
+    *,
+    seed: bytes = b"city",
+    suite: int = 1,
+    most: int = MOST,
+    multicast: bool = True,
+    recording: bool = False,
+    channel: Channel | None = None,
+    progress: Progress = _silent,
+) -> City:
+    """Return a city of so many meters, at least two clusters of them, who are provisioned; `form` is yet to be said.
+
+    `most` members in a ring; `recording` keeps what was on the air and on the disks.
+    """
+    entropy = SeededEntropy(seed)
+    ours = SUITES[suite]
+    root = ours.generate_signing_key(entropy.fork(AUTHORITY))
+    ra = certified(AUTHORITY, ours, None, entropy.fork("ra"), root)
+    sim = Simulator(seed, channel=channel or Channel(latency_s=0.002), recording=recording)
+    sim.most_events = MOST_EVENTS
+    made = City(sim, ours, entropy, Trust((), {suite: ours}), ra, sha256(b"root " + seed)[:8], multicast=multicast)
+    sim.hear = made.hear
+    plan = Plan.of(meters, most)
+    if len(plan.levels) < 2:
+        raise ValueError(f"{meters} meters fit one ring; a city has at least two clusters")
+    for level, sizes in enumerate(plan.levels):
+        made.levels.append([_cluster(made, level, at) for at in range(len(sizes))])
+    made.people[CONTROL] = certified(CONTROL, ours, made.top.gateway, entropy.fork(CONTROL))
+    _inhabit(made, plan, progress)
+    top = made.top
+    sim.command(top.gateway.name, root_gateway_of(made.gid_root), FormRoot(made.gid_root, top.gid, top.gateway.kid))
+    return made
+
+
+def _cluster(made: City, level: int, at: int) -> Cluster:
+    """Return an empty cluster whose gateway is on."""
+    name, gid = f"gw{level}.{at}", sha256(f"ring {level}.{at}".encode())[:8]
+    gateway = certified(name, made.suite, None, made.entropy.fork(name), made.ra.signing)
+    at_boot = ((root_gateway_of(made.gid_root), Resume()), (ring_of(gid), Resume()))
+    made.sim.add(name, gateway_node(gateway, made.trust), segment=name, at_boot=at_boot)
+    made.sim.tune(name, gid, _segment(gid))
+    return Cluster(level, at, gid, gateway, [])
+
+
+def _inhabit(made: City, plan: Plan, progress: Progress) -> None:
+    """Let the meters move in, and take their seats: delegates of each level in the clusters of the next one."""
+    number = 0
+    for cluster, size in zip(made.levels[0], plan.levels[0], strict=True):
+        for _ in range(size):
+            name = f"m{number}"
+            number += 1
+            made.move_in(name, cluster)
+            made.seat(cluster, name)
+        progress("meters", number, plan.meters)
+    for below, level, sizes in zip(made.levels, made.levels[1:], plan.levels[1:], strict=False):
+        seats = iter([cluster.delegate for cluster in below])
+        for cluster, size in zip(level, sizes, strict=True):
+            for _ in range(size):
+                made.seat(cluster, next(seats))
+
+
+# ------------------------------------------------------------------ a run with figures
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One act of a city: messages counted and as the formula says, by message type; seconds of this machine and of the city."""
+
+    name: str
+    counted: Costs
+    formula: Costs
+    cpu_s: float
+    virtual_s: float
+
+    @property
+    def exact(self) -> bool:
+        return self.counted == self.formula
+
+
+@dataclass(frozen=True, slots=True)
+class CityResult:
+    """What `run_city` saw. `clusters` by level, level 0 first; `settled_s` to put the meters there, with keys and credentials."""
+
+    meters: int
+    seed: str
+    clusters: tuple[int, ...]
+    acts: tuple[Act, ...]
+    settled_s: float
+
+    @property
+    def exact(self) -> bool:
+        return all(act.exact for act in self.acts)
+
+    def act(self, name: str) -> Act:
+        return next(act for act in self.acts if act.name == name)
+
+
+def run_city(
+    meters: int, seed: str = "city", *, suite: int = 1, most: int = MOST, progress: Progress = _silent
+) -> CityResult:
+    """Form a city, let a meter leave, one join and one delegate be lost; return the messages of each and what they should be.
+
+    Raises:
+        RuntimeError: somebody does not get a key, which in a city without losses nobody expects.
+    """
+    begun = time.perf_counter()
+    made = city(meters, seed=seed.encode(), suite=suite, most=most, progress=progress)
+    settled_s = time.perf_counter() - begun
+    plan, acts = made.plan, []
+    acts.append(_act(made, "form", lambda: made.form(progress), city_costs.form(plan)))
+    leaf = made.levels[0][-1]
+    acts.append(_act(made, "leave", lambda: made.leave(leaf.names[-1]), city_costs.leave(plan, len(leaf.names) - 1)))
+    acts.append(_act(made, "join", lambda: made.join(leaf, f"m{meters}"), city_costs.join(plan, len(leaf.names) + 1)))
+    lost = made.levels[0][0].delegate
+    sizes = [len(cluster.names) for cluster in made.clusters if lost in cluster.names]
+    costs = city_costs.delegate_loss(plan, sizes)
+    acts.append(_act(made, "delegate loss", lambda: made.lose_delegate(lost), costs))
+    clusters = tuple(len(level) for level in plan.levels)
+    return CityResult(meters, seed, clusters, tuple(acts), settled_s)
+
+
+def _act(made: City, name: str, work: Callable[[], None], formula: Costs) -> Act:
+    before, since, began = _messages(made.sim), made.sim.now, time.perf_counter()
+    work()
+    took = time.perf_counter() - began
+    if not made.agreed():
+        raise RuntimeError(f"{name}: not every meter has the newest root key")
+    counted = _messages(made.sim)
+    counted.subtract(before)
+    return Act(name, +counted, formula, took, made.sim.now - since)
+
+
+def _messages(sim: Simulator) -> Costs:
+    counted: Costs = Counter()
+    for (_, mt), count in sim.messages.items():
+        counted[mt] += count
+    return counted
+
+
+def names_of(costs: Costs) -> Sequence[tuple[str, int]]:
+    """Return costs by the names of their messages, for people."""
+    return [(BY_TYPE[mt][0].__name__, count) for mt, count in sorted(costs.items())]
