@@ -68,6 +68,7 @@ from keymote.wire.invitation import STANDBY, Invite
 
 READY_S: Final = 10
 """How long a change waits for devices that have not answered their invitation; who answers later comes in later."""
+MOST_REFUSED: Final = 1024
 REFUSALS_S: Final = 3600
 """Between two reports that the same device was refused."""
 
@@ -224,7 +225,8 @@ class GroupSteward:
         charter = self.record.charter
         assert charter is not None
         entries = dict(rules.entries_of(charter))
-        for dev_id in {*entries, *self.record.said}:
+        gone = (bytes.fromhex(each.dev_id) for each in charter.gone)
+        for dev_id in {*entries, *self.record.said, *gone}:
             member, said = member_of(self._cells, dev_id), self.record.said.get(dev_id)
             if member is not None:
                 kid = said.kid if said is not None and said.kid else kid_of(member.credential)
@@ -359,7 +361,7 @@ class GroupSteward:
         """Let the policy judge who can be told by its signature (GS-12)."""
         charter, dev_id = self.record.charter, self._named().get(kid)
         if charter is None or dev_id is None:
-            await self._refuse(kid, str(Refusal.STRANGER))
+            await self._refuse(None, f"kid {kid.hex()}: {Refusal.STRANGER}")
             return
         entry = self._entries().get(dev_id)
         try:
@@ -475,7 +477,9 @@ class GroupSteward:
 
     async def _refuse(self, dev_id: bytes | None, why: str) -> None:
         """Report a refusal, of one device once an hour."""
-        now, who = self._around.now(), dev_id or b""
+        now, who = self._around.now(), why.encode() if dev_id is None else dev_id
+        if len(self._refused) >= MOST_REFUSED:
+            self._refused.clear()
         if self._refused.get(who, -REFUSALS_S) + REFUSALS_S > now:
             return
         self._refused[who] = now

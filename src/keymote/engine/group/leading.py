@@ -1,6 +1,7 @@
 """How a gateway leads a run: START, the three rounds, COMMIT, and what it does about those who cheat or are silent (3.6)."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
@@ -86,14 +87,17 @@ def wanted(
     urgent: bool = False,
     new_epoch: bool = False,
 ) -> RingStep:
-    """Begin a run, or intend to as soon as the pace of STARTs allows; only an eviction does not wait (GR-46)."""
+    """Begin a run, or intend to as soon as the pace of STARTs allows; only an eviction does not wait (GR-46, GR-55)."""
     at = cell.started_at + START_EVERY_S
     if urgent or now.mono >= at:
         return started(cell, cause, party, now, entropy, new_epoch=new_epoch)
     before = cell.intended
     if before is not None and before.cause.reason == COMPROMISED:
         cause = before.cause
-    return replace(cell, intended=Intended(cause, new_epoch or (before is not None and before.new_epoch), at)), ()
+    intended = Intended(cause, new_epoch or (before is not None and before.new_epoch), at)
+    by_then = now.wall + ceil(at - now.mono)  # should a restart forget the intention
+    lasting = replace(cell.lasting, wake_at=min(cell.lasting.wake_at or by_then, by_then))
+    return replace(cell, intended=intended, lasting=lasting), ()
 
 
 def started(
