@@ -176,7 +176,9 @@ class Groups:
             if group.state is GroupState.ACTIVE and group.ra_kid != self._desk.identity.credential.kid:
                 raise Unavailable(f"the papers of group {group.name} are being signed anew", do="try again")
             seats, allowed = seats_of(tx, gid), seats_of(tx, gid, allowed=True)
-            return Charter(group, seats, allowed, tx.groups.open_removals(gid), tx.groups.reported(gid, caller))
+            inside = {seat.dev_id for seat in seats}  # one with new keys is a member, and its old kids are not
+            gone = [each for each in tx.groups.open_removals(gid) if each.dev_id not in inside]
+            return Charter(group, seats, allowed, gone, tx.groups.reported(gid, caller))
 
         return await self._desk.ledger.read(work)
 

@@ -124,7 +124,8 @@ class CharterView(View, frozen=True):
     `roster` (mt 39, version `roster_ver`) is the newest that the coordinator signed: with it a ring is formed that is not
     led here yet, or was led under another roster authority; with `central` the coordinator signs all of them, and a higher
     version is installed. Otherwise the gateway signs what turns its roster into `members` itself.
-    `members` and `allowed` are active devices; `gone` those that it must not let in by itself, with why they went.
+    `members` and `allowed` are active devices; `gone` are no members any more, and why: it must not let them in by itself, but
+    for those in `allowed`, who left by their own wish.
     `rekey` counts the wishes for a new epoch, `rekey_reason` is that of the last. `reported` is the highest `seq` of the
     caller's reports on this group that was taken. `epoch` is the highest that any gateway reported: a ring that is formed
     anew numbers its epochs far above it.
