@@ -174,7 +174,9 @@ class Simulator:
 
     def inject(self, source: Peer, target: Peer, data: bytes, *, after_s: float = 0.0) -> None:
         """Let an adversary send a datagram in anybody's name; it arrives."""
-        self._arrive(Datagram(self.now, source, target, data), after_s)
+        datagram = Datagram(self.now, source, target, data)
+        for name in self._hearers(datagram):
+            self._push(self.now + after_s, _Arrival(name, datagram))
 
     def transmit(self, name: str, target: Peer, data: bytes) -> None:
         """Let the application of a node send bytes of its own, such as a record, through the air."""
@@ -338,21 +340,18 @@ class Simulator:
         arrived = False
         for changed in self.adversary(datagram):
             channel = self.channels.get((changed.source, changed.target), self.channel)
-            for delay in self._dice.arrivals(channel):
-                arrived = self._arrive(changed, delay) or arrived
+            for name in self._hearers(changed):
+                for delay in self._dice.arrivals(channel):
+                    self._push(self.now + delay, _Arrival(name, changed))
+                    arrived = True
         reliable = self.channels.get((host.address, peer), self.channel).reliable
         if reliable and ref and not arrived:
             self._push(self.now + GIVES_UP_S, _Return(host.name, host.boots, key, Failed(peer, ref)))
 
-    def _arrive(self, datagram: Datagram, delay: float) -> bool:
-        """Let a datagram be heard by whom it is for; False when there is nobody."""
-        heard = self._hearers(datagram)
-        for name in heard:
-            self._push(self.now + delay, _Arrival(name, datagram))
-        return bool(heard)
-
     def _hearers(self, datagram: Datagram) -> list[str]:
-        """Return the names of the nodes that a datagram reaches; those in a tuned cell and by their own name at once."""
+        """Return the names of the nodes that a datagram reaches unless its copy for one of them gets lost; those in a tuned
+        cell and by their own name at once.
+        """
         source, target = datagram.source, datagram.target
         if target in self._listeners:
             return [name for name in self._listeners[target] if self.hosts[name].address != source]
