@@ -689,13 +689,13 @@ def test_GR54_who_is_refused_asks_less_and_less() -> None:
     assert made.sim.messages["m3", JOINREQ] - before >= 20
 
 
-def test_GR54_GR51_who_was_not_heard_for_hours_is_back_within_a_minute() -> None:
+def test_GR54_GR51_who_was_not_heard_for_an_hour_is_back_within_a_minute() -> None:
     made = running(4)
     mute = {"m3"}
     made.sim.adversary = lambda sent: [] if sent.source in mute else [sent]
     made.ring(Rekey())
     assert made.run(60.0) and made.members() == ["m0", "m1", "m2"]
-    made.sim.run_for(2 * 3600.0)
+    made.sim.run_for(3600.0)
     mute.clear()
     assert made.sim.run_until(lambda: made.agreed(*made.names), 60.0)
 

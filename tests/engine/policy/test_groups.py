@@ -414,4 +414,4 @@ class Policies(RuleBasedStateMachine):
 
 
 def test_PO02_PO03_PO04_PO10_PO11_whatever_happens() -> None:
-    run_state_machine_as_test(Policies, settings=settings(max_examples=150, stateful_step_count=30))
+    run_state_machine_as_test(Policies, settings=settings(max_examples=80, stateful_step_count=30))
