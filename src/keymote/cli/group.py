@@ -1,6 +1,6 @@
 """`keymote group`: keys that a street of devices shares.
 
-What is done at the coordinator stands in `group_coordinator`, at a running device in `group_device`.
+What is done at the coordinator stands in `group_coordinator`, at a manager in `group_here`, at a device in `group_device`.
 """
 
 from pathlib import Path
@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from keymote.cli import group_coordinator, group_device
+from keymote.cli import group_coordinator, group_device, group_here
 from keymote.cli.group_coordinator import DEFAULT_URL, CoordinatorOption, UrlOption
+from keymote.cli.group_here import HereOption
 from keymote.cli.output import Output, OutputOption
+from keymote.cli.settings import DataOption
 
 app = typer.Typer(help="Keys that many devices share: who belongs, who may send, and when it was safe again.")
 app.command()(group_coordinator.create)
@@ -33,6 +35,8 @@ def list_groups(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Those of a running device, by its TOML file.")
     ] = None,
+    here: HereOption = False,
+    data: DataOption = None,
     coordinator: CoordinatorOption = None,
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
@@ -42,9 +46,12 @@ def list_groups(
     \b
     Example:
       keymote group list --coordinator north
+      keymote group list --here --data gw-7
       keymote group list --config meter.toml
     """
     if config is not None:
         group_device.list_here(config, output)
+    elif here:
+        group_here.list_here(data, output)
     else:
         group_coordinator.list_all(coordinator, url, output)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from keymote.cli.group_here import HereOption, add_here, evict_here, rekey_here, show_here
 from keymote.cli.output import Output, OutputOption, note, show
-from keymote.cli.settings import state_directory
+from keymote.cli.settings import DataOption, state_directory
 from keymote.errors import CallerFault, PeerFault
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def create(
 def add(
     group: GroupArgument,
     devices: DevicesArgument,
+    here: HereOption = False,
+    data: DataOption = None,
     coordinator: CoordinatorOption = None,
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
@@ -118,6 +121,9 @@ def add(
     Example:
       keymote group add street-7 00000000000000a3
     """
+    if here:
+        add_here(data, group, devices, output)
+        return
     from keymote.wire.admin_groups import ChangeMembers
 
     _wish(group, "members", ChangeMembers(add=devices), coordinator, url, output)
@@ -127,6 +133,8 @@ def evict(
     group: GroupArgument,
     devices: DevicesArgument,
     reason: Annotated[int, typer.Option(min=3, max=4, help="3 leave; 4 compromise: the old key ends at once.")] = 3,
+    here: HereOption = False,
+    data: DataOption = None,
     coordinator: CoordinatorOption = None,
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
@@ -136,7 +144,11 @@ def evict(
     \b
     Example:
       keymote group evict street-7 00000000000000a2 --reason 4
+      keymote group evict street-7 00000000000000a2 --here --data gw-7
     """
+    if here:
+        evict_here(data, group, devices, reason, output)
+        return
     from keymote.wire.admin_groups import ChangeMembers
 
     _wish(group, "members", ChangeMembers(remove=devices, reason=reason), coordinator, url, output)
@@ -165,6 +177,8 @@ def allow(
 def rekey(
     group: GroupArgument,
     reason: Annotated[int, typer.Option(help="1 periodic; 4 compromise: the old key ends at once.")] = 1,
+    here: HereOption = False,
+    data: DataOption = None,
     coordinator: CoordinatorOption = None,
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
@@ -179,6 +193,9 @@ def rekey(
 
     if reason not in (1, 4):
         raise CallerFault(f"a key is changed for reason 1 or 4, not {reason}")
+    if here:
+        rekey_here(data, group, reason, output)
+        return
     _wish(group, "rekey", RekeyGroup(reason), coordinator, url, output)
 
 
@@ -254,6 +271,8 @@ def show_group(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until stopped.")] = False,
     every: Annotated[float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Between two looks.")] = 1.0,
     times: Annotated[int, typer.Option(min=0, help="End after so many looks; 0: never.")] = 0,
+    here: HereOption = False,
+    data: DataOption = None,
     coordinator: CoordinatorOption = None,
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
@@ -264,6 +283,9 @@ def show_group(
     Example:
       keymote group show street-7 --watch
     """
+    if here:
+        show_here(data, group, output)
+        return
     from keymote.wire import admin_groups
 
     async def look(client: "OperatorClient") -> None:
