@@ -230,7 +230,7 @@ def likewise(opening: bytes, fields: Sequence[Like]) -> Reader:
     """
     layout, due = _packed(opening, [field.head for field in fields], [field.length for field in fields])
     size, unpack = layout.size, layout.unpack
-    taken = [(place, _remembering(field.take, field.length)) for place, field in enumerate(fields) if field.take]
+    taken = [(place, _Remembered(field.take, field.length)) for place, field in enumerate(fields) if field.take]
 
     def read(data: bytes) -> Sequence[Any] | None:
         if len(data) != size:
@@ -241,11 +241,10 @@ def likewise(opening: bytes, fields: Sequence[Like]) -> Reader:
         if not taken:
             return found[1::2]
         values = list(found[1::2])
-        for place, value_of in taken:
-            value = value_of(values[place])
+        for place, known in taken:
+            value = values[place] = known[values[place]]
             if value is _NONE:
                 return None
-            values[place] = value
         return values
 
     return read
@@ -257,28 +256,25 @@ _LONGEST_REMEMBERED: Final = 9
 """Bytes of the longest integer: indices, numbers of epochs and timestamps come again and again."""
 
 
-def _remembering(take: Take, length: int) -> Callable[[bytes], Any]:
-    """Return what reads one whole encoding by `take`, `_NONE` for any other; short ones are read once."""
-    known: dict[bytes, Any] = {}
+class _Remembered(dict[bytes, Any]):
+    """Whole encodings of `length` bytes -> their values by `take`, `_NONE` for any other; short ones are read once."""
 
-    def value_of(encoding: bytes) -> Any:
-        value = known.get(encoding, _NONE)
-        if value is not _NONE:
-            return value
+    def __init__(self, take: Take, length: int) -> None:
+        self._take, self._length = take, length
+
+    def __missing__(self, encoding: bytes) -> Any:
         values: list[Any] = []
         try:
-            end = take(encoding, 0, values)
+            end = self._take(encoding, 0, values)
         except IndexError:
             return _NONE
-        if end != length:
+        if end != self._length:
             return _NONE
-        if length <= _LONGEST_REMEMBERED:
-            if len(known) >= _MOST_REMEMBERED:
-                known.clear()
-            known[encoding] = values[0]
+        if self._length <= _LONGEST_REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+            self[encoding] = values[0]
         return values[0]
-
-    return value_of
 
 
 def _packed(opening: bytes, heads: Sequence[bytes], lengths: Sequence[int]) -> tuple[Struct, tuple[bytes, ...]]:

@@ -283,7 +283,8 @@ class _Steps:
         outputs: Sequence[Output]
         claimed = read(data, StartClaims, self.sizes)
         lasting = cell.lasting
-        if sid_of(claimed.payload)[:8] == lasting.seen_sid8:
+        sid = sid_of(claimed.payload)
+        if sid[:8] == lasting.seen_sid8:
             return self._start_again(cell, now)
         if claimed.kid != lasting.charter.gw_kid and claimed.claims.gid == cell.gid:
             unheard_of = Refused(peer, ErrorCode.E_ROSTER, "START of a gateway that no delegation names here")
@@ -291,10 +292,10 @@ class _Steps:
             return replace(asked, gateway=cell.gateway), [unheard_of, *outputs]
         authentic_start(cell, claimed, self.party, now)
         gateway = HERE if cell.lasting.place.gateway == HERE else peer
-        known, newest = cell.newest, sid_of(claimed.payload)[:8]
+        known, newest = cell.newest, sid[:8]
         cell = replace(cell, gateway=gateway, newest=newest)
         try:
-            part = part_in(cell, claimed, self.party)
+            part = part_in(cell, claimed, sid, self.party)
         except PeerFault as fault:
             outputs = [Refused(peer, fault.code, fault.what)]
             held = cell.lasting.held
@@ -414,10 +415,12 @@ def _outside(cell: MembershipCell, now: Now, *, news: bool) -> Pursuit | None:
     return cell.pursuit.afresh(now) if news else cell.pursuit.nudged(now)
 
 
-def _round_of(data: bytes) -> int | bytes:
-    """Return what messages that may be taken in together share: the round, or the message itself."""
-    mt, _ = peek(data)
-    return mt if mt in (Round1.mt, Round2.mt) else data
+_ROUND_HEADS: Final = (Round1.opening(1), Round2.opening(1))
+
+
+def _round_of(data: bytes) -> bytes:
+    """Return what messages that may be taken in together share: the head of their round, or the message itself."""
+    return data[:3] if data.startswith(_ROUND_HEADS) else data
 
 
 def _missing(phase: Phase) -> bytes:

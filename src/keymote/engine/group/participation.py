@@ -117,7 +117,7 @@ def authentic_start(cell: MembershipCell, claimed: Claimed[StartClaims], party: 
     return claims
 
 
-def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party) -> Part:
+def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], sid: bytes, party: Party) -> Part:
     """Return this member's part in a run whose START is authentic (GR-32 to GR-34).
 
     Raises:
@@ -131,7 +131,7 @@ def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party) -
     if claims.reason.psk_id and psk is None:
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "START names a hedge that is not held here")
     assert held is not None
-    run = Run(claims, ring.sid_of(claimed.payload), held, party.suite)
+    run = Run(claims, sid, held, party.suite)
     return Part(run, idx, psk, scrutiny_of(cell, run))
 
 

@@ -14,7 +14,7 @@ from keymote.engine.group.charter import Charter, Held
 from keymote.engine.group.faces import RingPlan
 from keymote.engine.group.ring import SID8, sid_of
 from keymote.engine.group.rounds import Hall1, Run
-from keymote.engine.group.states import charter_items, charter_of, held_items, held_of
+from keymote.engine.group.states import charter_of, charter_row, held_of, held_row
 from keymote.engine.group.timing import Asking
 from keymote.wire.cose import PROTECTED, Sign1
 from keymote.wire.fields import sizes_of
@@ -231,18 +231,20 @@ def same_record(old: RingCell, new: RingCell) -> bool:
 def record(cell: RingCell) -> bytes:
     """Return the durable part, at most 2 KiB: rosters are packed, and messages that follow from them are not stored."""
     lasting = cell.lasting
-    return cbor.encode_array(
-        1,
-        charter_items(lasting.charter),
-        [getattr(lasting.plan, entry.name) for entry in fields(lasting.plan)],
-        held_items(lasting.held),
-        list(lasting.issued),
-        lasting.delegation,
-        b"".join(entry.kid + entry.sig_pk for entry in lasting.absent),
-        lasting.start,
-        lasting.commit,
-        lasting.wake_at,
-        lasting.after_epoch,
+    return b"".join(
+        (
+            b"\x8b\x01",
+            charter_row(lasting.charter),
+            cbor.encode([getattr(lasting.plan, entry.name) for entry in fields(lasting.plan)]),
+            held_row(lasting.held),
+            cbor.encode_array(*lasting.issued),
+            cbor.bstr(lasting.delegation),
+            cbor.bstr(b"".join([entry.kid + entry.sig_pk for entry in lasting.absent])),
+            cbor.bstr(lasting.start),
+            cbor.bstr(lasting.commit),
+            cbor.uint(lasting.wake_at),
+            cbor.uint(lasting.after_epoch),
+        )
     )
 
 

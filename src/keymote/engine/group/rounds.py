@@ -15,7 +15,6 @@ from keymote.engine.group.timing import is_fresh
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import Sizes, sizes_of
 from keymote.wire.group import FEWEST, Claimed, Round1, Round1Claims, Round1Compact, Round2Claims, StartClaims, read
-from keymote.wire.registry import peek
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def hear1(run: Run, hall: list[Slot1], data: bytes, keys: Keys, scrutiny: Scruti
 
 def _read1(run: Run, data: bytes) -> tuple[Round1Claims, bytes, Claimed[Round1Claims] | None]:
     """Return what an R1 or R1c claims, the payload that transcripts hash, and the signed form."""
-    if peek(data)[0] == Round1.mt:
+    if data.startswith(_SIGNED1):
         claimed = read(data, Round1Claims, run.sizes)
         claims = claimed.claims
     else:
@@ -131,6 +130,9 @@ def _read1(run: Run, data: bytes) -> tuple[Round1Claims, bytes, Claimed[Round1Cl
     if claims.sid8 != run.sid8:
         raise PeerFault(ErrorCode.E_STATE, "R1 of another run")
     return claims, claims.encode() if claimed is None else claimed.payload, claimed
+
+
+_SIGNED1: Final = Round1.opening(1)
 
 
 def payload1(run: Run, data: bytes) -> bytes:

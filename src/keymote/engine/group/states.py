@@ -1,7 +1,9 @@
 """What a member of a group keeps: what lasts, the run it takes part in, and the old epoch that is still received."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from keymote import cbor
@@ -192,25 +194,18 @@ def same_record(old: MembershipCell, new: MembershipCell) -> bool:
 def record(cell: MembershipCell, generation: int) -> bytes:
     """Return the durable part, at most 2 KiB: a roster of 32 takes 1.3 KB of it, so there is one and what differs from it."""
     lasting = cell.lasting
-    place, held, active = lasting.place, lasting.held, lasting.active
-    return cbor.encode_array(
-        1,
-        charter_items(lasting.charter),
-        [
-            place.kid,
-            place.gateway,
-            int(place.level),
-            place.multicast,
-            place.compact,
-            place.standby,
-            *(place.above or ()),
-        ],
-        list(cell.payload.policy.telemetry),
-        [*lasting.seen, lasting.seen_sid8],
-        None if held is None else held_items(held),
-        None if active is None or held is None else _epoch_items(active, held),
-        durable(cell.payload, generation),
-        [[psk_id, psk.expose()] for psk_id, psk in lasting.psks],
+    held, active = lasting.held, lasting.active
+    return b"".join(
+        (
+            b"\x89\x01",
+            charter_row(lasting.charter),
+            _place_rows(lasting.place, cell.payload.policy.telemetry),
+            cbor.encode_array(*lasting.seen, lasting.seen_sid8),
+            held_row(held),
+            _NULL if active is None or held is None else _epoch_row(active, held),
+            cbor.bstr(durable(cell.payload, generation)),
+            cbor.encode([[psk_id, psk.expose()] for psk_id, psk in lasting.psks]),
+        )
     )
 
 
@@ -238,17 +233,24 @@ def load(gid: bytes, data: bytes, suite: Suite, generation: int) -> MembershipCe
     return MembershipCell(lasting, gateway, payload, pursuit=Pursuit(wish, 0.0), newest=seen_sid8)
 
 
-def _epoch_items(active: Epoch, held: Held) -> list[object] | None:
+def _epoch_row(active: Epoch, held: Held) -> bytes:
     """Return an epoch beside the roster that is held: who of that belongs to it, and the kids of those who are gone.
 
-    None where too many are gone for the record: a restart then costs the epoch.
+    Null where too many are gone for the record: a restart then costs the epoch.
     """
-    kids = {kid for kid, _ in active.group.senders}
-    gone = [kid for kid, _ in active.group.senders if held.position(kid) is None]
+    senders = active.group.senders
+    there, gone = (range(len(senders)), []) if senders is held.entries else _since(senders, held)
     if len(gone) > MOST_GONE:
-        return None
-    there = bitmap(idx for idx, kid in enumerate(held.kids) if kid in kids)
-    return [active.number, active.sid, active.th1, active.group.key.expose(), active.key_id, there, b"".join(gone)]
+        return _NULL
+    key, who = active.group.key.expose(), (bitmap(there), b"".join(gone))
+    return cbor.encode_array(active.number, active.sid, active.th1, key, active.key_id, *who)
+
+
+def _since(senders: Sequence[tuple[bytes, bytes]], held: Held) -> tuple[Sequence[int], list[bytes]]:
+    """Return the positions of those on the roster who send in an epoch of another one, and the kids of those who are gone."""
+    kids = {kid for kid, _ in senders}
+    there = [idx for idx, kid in enumerate(held.kids) if kid in kids]
+    return there, [kid for kid, _ in senders if held.position(kid) is None]
 
 
 def _epoch_of(items: list[Any], held: Held, suite: Suite, kid: bytes) -> Epoch:
@@ -260,17 +262,32 @@ def _epoch_of(items: list[Any], held: Held, suite: Suite, kid: bytes) -> Epoch:
     return Epoch(GroupEpoch.of(suite, held.gid, number, Secret(mk), sorted(senders), kid), sid, th1, key_id)
 
 
-def charter_items(charter: Charter) -> list[object]:
-    return [getattr(charter, entry.name) for entry in fields(charter) if entry.name != "gid"]
+@lru_cache(maxsize=256)
+def charter_row(charter: Charter) -> bytes:
+    """Return a charter as records hold it: records are written several times a run, and this part hardly ever changes."""
+    return cbor.encode([getattr(charter, entry.name) for entry in fields(charter) if entry.name != "gid"])
 
 
 def charter_of(gid: bytes, items: list[Any]) -> Charter:
     return Charter(gid, *items)
 
 
-def held_items(held: Held) -> list[object]:
-    packed = b"".join(entry.kid + entry.sig_pk for entry in held.entries)
-    return [held.ver, packed, held.delegate_idx, held.deputy_idx]
+@lru_cache(maxsize=256)
+def held_row(held: Held | None) -> bytes:
+    """Return a roster as records hold it."""
+    if held is None:
+        return _NULL
+    packed = b"".join([entry.kid + entry.sig_pk for entry in held.entries])
+    return cbor.encode([held.ver, packed, held.delegate_idx, held.deputy_idx])
+
+
+@lru_cache(maxsize=256)
+def _place_rows(place: Place, telemetry: Sequence[str]) -> bytes:
+    items = [place.kid, place.gateway, int(place.level), place.multicast, place.compact, place.standby]
+    return cbor.encode([*items, *(place.above or ())]) + cbor.encode(list(telemetry))
+
+
+_NULL: Final = b"\xf6"
 
 
 def held_of(gid: bytes, suite: int, items: list[Any]) -> Held:
