@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import group_vectors
+import topic_vectors
 from keymote import cbor
 from keymote.crypto import dleq, seal
 from keymote.crypto.entropy import Entropy, SeededEntropy
@@ -85,7 +86,7 @@ def files() -> list[tuple[str, str]]:
 
 
 def vectors(suite: Suite) -> dict[str, object]:
-    """Return the parts kdf, transcript, A_enrol and A_session of one fleet, and the runs of two rings."""
+    """Return the parts kdf, transcript, A_enrol and A_session of one fleet, the runs of two rings, and C."""
     entropy = SeededEntropy(b"keymote/selftest/%d" % suite.id)
     nc = suite.generate_signing_key(entropy)
     nc_id = entropy.draw(8)
@@ -103,6 +104,7 @@ def vectors(suite: Suite) -> dict[str, object]:
         "A_enrol": first.part,
         "A_session": session(suite, entropy, managers, first, second),
         **group_vectors.parts(suite, entropy),
+        "C": topic_vectors.part(entropy),
     }
 
 

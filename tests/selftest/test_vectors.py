@@ -18,9 +18,10 @@ from keymote.selftest.report import EXAMINERS, examine, examine_files, examine_p
 VECTORS = Path(__file__).parents[1] / "vectors"
 FILES = {"suite 1": "triad1.json", "suite 17": "triad1-p256.json"}
 KNOWN = EXAMINERS["triad1"]
-PARTS = ("kdf", "transcript", "A_enrol", "A_session", "B_n2", "B_n3", "B_n5")
+PARTS = ("kdf", "transcript", "A_enrol", "A_session", "B_n2", "B_n3", "B_n5", "C")
 LEAST_CASES = {
     "kdf": 130, "transcript": 120, "A_enrol": 2000, "A_session": 3500, "B_n2": 1300, "B_n3": 2200, "B_n5": 3300,
+    "C": 300,
 }  # fmt: skip
 SLOW = ("A_session", "B_n2", "B_n5")
 
@@ -130,12 +131,12 @@ def replaced(content: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict
 
 
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES)
-def test_CM35_every_part_of_protocols_A_and_B_is_recomputed(file: str) -> None:
+def test_CM35_every_part_of_every_protocol_is_recomputed(file: str) -> None:
     report = examine_files([VECTORS / file])
     assert [(part.part, part.failures) for part in report.parts] == [(part, ()) for part in PARTS]
     assert all(part.checks > 2 for part in report.parts)
-    assert report.unknown == (f"{VECTORS / file}: C",)
-    assert not report.ok
+    assert report.unknown == ()
+    assert report.ok
 
 
 @pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.long] * (part in SLOW)) for part in PARTS])
@@ -150,6 +151,8 @@ def test_CM35_no_value_can_change_unseen(file: str, part: str, suites: Mapping[i
     whole = Document(file, content["format"], content["suite"], content)
     for path, value in leaves(content[part], (part,)):
         for change in changes(value):
+            if change == value and type(change) is type(value):  # minus nothing
+                continue
             cases += 1
             changed = dataclasses.replace(whole, parts=replaced(content, path, change))
             if not examine_part(changed, part, KNOWN[part], suites).failures:

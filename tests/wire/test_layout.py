@@ -150,6 +150,7 @@ CANDIDATES = [
     [[bytes(8), bytes(33)], [b"\1" * 8, bytes(33)]],
     [bytes(8)],
     bytes(4),
+    [b"", {4: b"sess\1", 6: b"\1\0", 12: bytes(64)}, bytes(24)],
     *(bytes(length) for length in (*range(8, 400), 1168, 6)),
 ]
 

@@ -1,4 +1,4 @@
-"""Every message of protocols A and B: its bytes, its size, and everything that its decoder must refuse."""
+"""Every message of protocols A, B and C: its bytes, its size, and everything that its decoder must refuse."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise, topic
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Body, Message
@@ -90,6 +90,19 @@ FORMS: dict[type[Message], str] = {
     invitation.Invited: "75 id verdict id",
     invitation.Uninvite: "76 id",
     group_record.GroupRecord: "77 id path 1..1135",
+    topic.Kreq: "48 id u32 id topic role 8",
+    topic.Kresp: "49 u32 66..86",
+    topic.Kack: "50 id 8",
+    topic.Kpush: "51 u32 id 66..86",
+    topic.Pub: "52 published",
+    topic.Ticket: "53 id 13 71..1024",
+    topic.Connauth: "54 id 99..1053 id 16",
+    topic.ConnackAuth: "55 16 16",
+    topic.HoReq: "56 id id id u32 id 16",
+    topic.HoPull: "57 sign1",
+    topic.HoCtx: "58 sign1",
+    topic.HoAck: "59 16 16",
+    topic.HoDeny: "60 id code id",
 }
 """The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
 61, 62 and the last field of PEERCRED are ours (docs/decisions/0121).
@@ -99,7 +112,14 @@ COSE_Sign1 without kid, `?` may be left out at the end, `~` may be null.
 """
 
 NUMBERS = {"idx": (0, 31), "what": (1, 8), "step": (1, 2), "bit": (0, 1), "members": (2, 32), "few": (0, 32)}
+NUMBERS |= {"role": (1, 3)}
 NUMBERS |= {"level": (0, 2), "flags": (0, 7), "verdict": (0, 25)}
+SAMPLES = {
+    "path": "telemetry/power",
+    "topic": "w/7/hr",
+    "rights": [["w/#", 2], ["w/7/hr", 1]],
+    "published": [b"", {4: b"sess\1", 6: b"\1\0", 12: bytes(64)}, bytes(24)],
+}
 SIGN1_PAYLOAD = b"a payload of sixty bytes that no decoder of the envelope reads."
 CREDENTIAL_SIZE = {1: 233, 17: 236}
 
@@ -127,6 +147,29 @@ def lengths(form: str, suite: int) -> tuple[int, ...]:
     return tuple(map(int, form.split("|")))
 
 
+def fits_topic_keys(form: str, value: object, suite: int) -> bool:
+    match form:
+        case "topic":
+            return type(value) is str and len(value.encode()) <= 255
+        case "rights":
+            return (
+                type(value) is list
+                and len(value) <= 16
+                and all(
+                    type(entry) is list and len(entry) == 2 and fits("topic", entry[0], suite) and entry[1] in (1, 2, 3)
+                    for entry in value
+                )
+            )
+        case "published":
+            match value:
+                case [b"", {4: bytes(sender), 6: bytes(partial), **rest}, bytes(ct)] if len(value) == 3:
+                    shortest = len(partial) == 1 or partial[:1] != b"\0"
+                    signed = not rest or (set(rest) == {12} and type(rest[12]) is bytes and len(rest[12]) == 64)
+                    return len(sender) == 5 and 1 <= len(partial) <= 4 and shortest and signed and 8 <= len(ct) <= 1040
+            return False
+    raise AssertionError(form)
+
+
 def fits(form: str, value: object, suite: int) -> bool:
     """Tell whether `value` is of `form`, by types alone."""
     if form.endswith("~"):
@@ -151,7 +194,7 @@ def fits(form: str, value: object, suite: int) -> bool:
                         and len(signature) == 64
                     )
             return False
-        case "idx" | "what" | "step" | "bit" | "members" | "few" | "level" | "flags" | "verdict":
+        case "idx" | "what" | "step" | "bit" | "members" | "few" | "level" | "flags" | "verdict" | "role":
             least, most = NUMBERS[form]
             return type(value) is int and least <= value <= most
         case "idx|set":
@@ -171,6 +214,8 @@ def fits(form: str, value: object, suite: int) -> bool:
             )
         case "path":
             return type(value) is str and len(value.encode()) <= 100
+        case "topic" | "rights" | "published":
+            return fits_topic_keys(form, value, suite)
         case "kids":
             return type(value) is list and all(fits("id", kid, suite) for kid in value) and value == sorted(set(value))
         case "why":
@@ -196,6 +241,8 @@ def fits(form: str, value: object, suite: int) -> bool:
 def sample(form: str, suite: int, salt: int) -> Any:
     """Return a typical value of a form."""
     form = form.removesuffix("?").removesuffix("~")
+    if form in SAMPLES:
+        return SAMPLES[form]
     match form:
         case "u8":
             return 1 + salt % 20
@@ -214,7 +261,7 @@ def sample(form: str, suite: int, salt: int) -> Any:
             return [protected, {4: bytes(range(8))}, SIGN1_PAYLOAD, bytes(range(64))]
         case "bare":
             return [sample("sign1", suite, salt)[0], {}, SIGN1_PAYLOAD, bytes(range(64))]
-        case "idx" | "idx|set" | "bit" | "few" | "step" | "level" | "flags" | "verdict":
+        case "idx" | "idx|set" | "bit" | "few" | "step" | "level" | "flags" | "verdict" | "role":
             return 1
         case "what" | "members":
             return 7
@@ -224,8 +271,6 @@ def sample(form: str, suite: int, salt: int) -> Any:
             return [b"telemetry", b"meter/1"]
         case "entries" | "added":
             return [[bytes([at]) * 8, bytes([salt]) * point_size(suite)] for at in (1, 2, 3)]
-        case "path":
-            return "telemetry/power"
         case "1..1135":
             return bytes([salt]) * 40
         case "kids":
@@ -300,6 +345,7 @@ def golden(suite: int) -> dict[type[Body], list[bytes]]:
             texts.setdefault(kind, []).extend(ring[name])
         for kind, name in ((group.Start, "START"), (group.Commit, "COMMIT")):
             texts.setdefault(kind, []).append(ring[name])
+    texts[topic.Pub] = [text for (text,) in VECTORS[suite]["C"]["publishes"].values()]
     return {kind: [bytes.fromhex(text) for text in found] for kind, found in texts.items()}
 
 
@@ -356,6 +402,7 @@ def test_CM27_GR01_kid_stands_where_section_8_wants_it_and_nowhere_else() -> Non
     assert named == {
         enrolment.SignedHello, pairwise.XshareAnswer, pairwise.Shresp, pairwise.Revnote, group.Delegation, group.Start,
         group.Commit, group.Blame, group.Roster, group.JoinRequest, group.Root, group.Wrap, masking.MaskPresent,
+        topic.HoPull, topic.HoCtx,
     }  # fmt: skip
     for kind in named:
         content = items(kind, 1, whole=False)
@@ -608,6 +655,14 @@ WRONG: list[Any] = [
     [b"\xa1\x01\x32", {}, b"", b""], [b"\xa1\x01\x26", {4: bytes(8)}, b"", bytes(64)],
     [b"\xa1\x01\x32", {4: bytes(7)}, b"", bytes(64)], [b"\xa1\x01\x32", {4: bytes(8), 1: -19}, b"", bytes(64)],
     [b"\xa1\x01\x32", {4: bytes(8)}, None, bytes(64)], [b"\xa1\x01\x32", {4: bytes(8)}, b"", bytes(64), b""],
+    [b"", {4: b"sess\1", 6: b"\0"}, bytes(8)], [b"", {4: b"sess\1", 6: b"\0\1"}, bytes(8)],
+    [b"", {4: b"sess", 6: b"\1"}, bytes(8)], [b"", {4: b"sess\1\1", 6: b"\1"}, bytes(8)],
+    [b"", {4: b"sess\1", 6: b"\1\0\0\0\0"}, bytes(8)], [b"", {4: b"sess\1", 6: b""}, bytes(8)],
+    [b"", {4: b"sess\1", 6: b"\1"}, bytes(7)], [b"", {4: b"sess\1", 6: b"\1"}, bytes(1041)],
+    [b"", {4: b"sess\1", 6: b"\1", 12: bytes(63)}, bytes(8)], [b"", {4: b"sess\1", 6: b"\1", 12: bytes(64)}, bytes(8)],
+    [b"", {4: b"sess\1", 6: b"\1", 10: b""}, bytes(8)], [b"", {4: b"sess\1"}, bytes(8)],
+    [b"", {4: b"sess\1", 6: b"\1", 12: bytes(64), 13: b""}, bytes(8)], ["w/#", 1],
+    [b"\xa0", {4: b"sess\1", 6: b"\1"}, bytes(8)], [b"", {4: b"sess\1", 6: b"\1"}], "w" * 255, "w" * 256,
     [b"", {4: b"\5", 6: b"\0", 10: b"\0\7"}, bytes(8)], [b"", {4: b"\5", 6: b"\0\1", 10: b"\0\7"}, bytes(8)],
     [b"", {4: b"\5", 6: b"", 10: b"\0\7"}, bytes(8)], [b"", {4: b"\5", 6: b"\1", 10: b"\7"}, bytes(8)],
     [b"", {4: b"\5\6", 6: b"\1", 10: b"\0\7"}, bytes(8)], [b"", {4: 5, 6: b"\1", 10: b"\0\7"}, bytes(8)],
@@ -739,7 +794,14 @@ def values(form: str, suite: int) -> st.SearchStrategy[Any]:
             return st.lists(st.binary(min_size=1, max_size=300), max_size=20)
         case "resources":
             return st.lists(st.binary(min_size=1, max_size=48), max_size=8)
-        case "level" | "flags" | "verdict":
+        case "topic":
+            return st.text(max_size=60)
+        case "published":
+            partial_iv = st.integers(0, 2**32 - 1).map(lambda n: n.to_bytes((n.bit_length() + 7) // 8 or 1, "big"))
+            header = {4: st.binary(min_size=5, max_size=5), 6: partial_iv}
+            found = st.fixed_dictionaries(header, optional={12: st.binary(min_size=64, max_size=64)})
+            return st.tuples(st.just(b""), found, st.binary(min_size=8, max_size=200)).map(list)
+        case "level" | "flags" | "verdict" | "role":
             return st.integers(*NUMBERS[form])
         case "u2" | "u3" | "u8" | "u32":
             return st.integers(0, (1 << int(form[1:])) - 1)
@@ -953,6 +1015,10 @@ BODIES: dict[type[Body], str] = {
     masking.MaskPresentClaims: "id u32 4",
     masking.MaskAgreeClaims: "id idx u32 4",
     masking.MaskRevealClaims: "id idx u32 4 8 0..248",
+    topic.KeyGrant: "id u32 u8 u8 32 u32 u32 u32",
+    topic.TicketBody: "id 32 rights u32 id",
+    topic.HoPullClaims: "id 16 57..61",
+    topic.HoContext: "id 32 u32 u32 rights 0..512",
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from keymote.cli.schema import schema as command
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise, pub, topic
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Message
@@ -107,7 +107,8 @@ def rule_of(kind: type[Message]) -> str:
         "XshareAnswer": "XSHARE-ANSWER", "PeercredCompact": "PEERCRED-COMPACT", "NmAuth1": "NM-AUTH1",
         "NmAuth2": "NM-AUTH2", "NmAuth3": "NM-AUTH3", "Round1Compact": "ROUND1-COMPACT", "SignedRound3": "SIGNED-ROUND3",
         "JoinRequest": "JOIN-REQUEST", "MaskKey": "MASK-KEY", "MaskReport": "MASK-REPORT", "MaskPresent": "MASK-PRESENT",
-        "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL", "GroupRecord": "GROUP-RECORD",
+        "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL", "GroupRecord": "GROUP-RECORD", "ConnackAuth": "CONNACK-AUTH",
+        "HoReq": "HO-REQ", "HoPull": "HO-PULL", "HoCtx": "HO-CTX", "HoAck": "HO-ACK", "HoDeny": "HO-DENY",
     }.get(kind.__name__, kind.__name__.upper())  # fmt: skip
 
 
@@ -164,6 +165,20 @@ def samples(suite: int) -> list[Message]:
         invitation.Uninvite(i),
         group_record.GroupRecord(i, "telemetry/power", bytes(40)),
         group_record.GroupRecord(i, "ä" * 50, bytes(1135)),
+        topic.Kreq(i, 7, i, "w/7/hr", 1, i),
+        topic.Kreq(i, 2**32 - 1, i, "", 3, i),
+        topic.Kresp(7, bytes(74)),
+        topic.Kack(i, i),
+        topic.Kpush(7, i, bytes(86)),
+        topic.Pub(pub.Published(b"sess\1", 0, None, bytes(10))),
+        topic.Pub(pub.Published(b"sess\1", 2**32 - 1, bytes(64), bytes(1040))),
+        topic.Ticket(i, bytes(13), bytes(81)),
+        topic.Connauth(i, bytes(109), i, mac),
+        topic.ConnackAuth(mac, mac),
+        topic.HoReq(i, i, i, 70_000, i, mac),
+        *(kind(envelope) for kind in (topic.HoPull, topic.HoCtx)),
+        topic.HoAck(mac, mac),
+        topic.HoDeny(i, ErrorCode.E_TICKET, i),
     ]
 
 
@@ -270,7 +285,7 @@ def test_every_rule_is_used_or_documents_what_travels_inside() -> None:
              "REVNOTE-CLAIMS", "DELEGATION-CLAIMS", "ROSTER-CLAIMS", "ROSTER-DELTA", "JOIN-CLAIMS", "START-CLAIMS",
              "ROUND1-CLAIMS", "ROUND2-CLAIMS", "ROUND3-CLAIMS", "COMMIT-CLAIMS", "BLAME-CLAIMS", "ROOT-CLAIMS",
              "WRAP-CLAIMS", "MASK-KEY-CLAIMS", "MASK-REPORT-CLAIMS", "MASK-PRESENT-CLAIMS",
-                 "MASK-AGREE-CLAIMS", "MASK-REVEAL-CLAIMS"}  # fmt: skip
+                 "MASK-AGREE-CLAIMS", "MASK-REVEAL-CLAIMS", "KEY-GRANT", "TICKET-BODY", "HO-PULL-CLAIMS", "HO-CONTEXT"}  # fmt: skip
     used = {name for body in judge.rules.values() for name in re.findall(r"[\w-]+", body)}
     assert set(judge.rules) - used == roots
 

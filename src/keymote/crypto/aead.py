@@ -57,6 +57,16 @@ class Aead:
         """Return the plaintext of `seal_with`; PeerFault E_AUTH for anything else."""
         return self._open(self._cipher(key.expose()), nonce, aad, ciphertext)
 
+    def seal_derived(self, material: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        """Return `seal_with` for the key of 32 bytes and the nonce behind it in `material`, which is used this once."""
+        nonce = material[KEY_SIZE : KEY_SIZE + self.nonce_size]
+        return self._cipher(material[:KEY_SIZE]).encrypt(nonce, plaintext, aad)
+
+    def open_derived(self, material: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext of `seal_derived`; PeerFault E_AUTH for anything else."""
+        nonce = material[KEY_SIZE : KEY_SIZE + self.nonce_size]
+        return self._open(self._cipher(material[:KEY_SIZE]), nonce, aad, ciphertext)
+
     def seal_record(self, key: Secret, seq: int, aad: bytes, plaintext: bytes) -> bytes:
         """Return ciphertext and tag under the nonce `seq`, big endian and left padded; one `seq`, one plaintext."""
         return key.parsed(self._cipher).encrypt(seq.to_bytes(self.nonce_size, "big"), plaintext, aad)

@@ -83,6 +83,28 @@ def hkdf_expand(prk: Secret, info: bytes, length: int) -> bytes:
     return output[:length]
 
 
+_MK_HEAD: Final = _INFO_HEAD["C/mk"]
+_CK_HEAD: Final = _INFO_HEAD["C/ck"]
+
+
+def chain_step(c: Secret, index: bytes) -> tuple[bytes, Secret]:
+    """Return mk_n = expand(c, "C/mk", CBOR(n), 48) and c_{n+1} = lexp(c, "C/ck", CBOR(n), 32) (Triad-1 4.5); `index` is CBOR(n).
+
+    Both come from pads that are made once: a chain takes three HMACs for each reading, which is most of what protecting
+    a reading costs.
+    """
+    opad, ipad, outer_rest, inner_rest = _PADS[HASH_SIZE]
+    k = int.from_bytes(c.expose(), "big")
+    outer = (k ^ opad).to_bytes(HASH_SIZE, "big") + outer_rest
+    inner = (k ^ ipad).to_bytes(HASH_SIZE, "big") + inner_rest
+    ctx = cbor.BSTR_HEADS[len(index)] + index
+    info = _MK_HEAD + ctx + b"\x18\x30"
+    first = _sha256(outer + _sha256(inner + info + b"\x01").digest()).digest()
+    second = _sha256(outer + _sha256(inner + first + info + b"\x02").digest()).digest()
+    following = _sha256(outer + _sha256(inner + _CK_HEAD + ctx + b"\x18\x20\x01").digest()).digest()
+    return first + second[:16], Secret(following)
+
+
 def _pads(key: bytes) -> tuple[bytes, bytes]:
     """Return the key in both of HMAC's pads, the outer and the inner, 64 bytes each: what can be kept of a key.
 

@@ -16,6 +16,7 @@ from keymote.selftest.document import Document, load, parse
 from keymote.selftest.enrolment import enrolment
 from keymote.selftest.group import group
 from keymote.selftest.session import session
+from keymote.selftest.topic import topic
 from keymote.selftest.traps import traps
 from keymote.wire.group import FEWEST, MOST
 
@@ -28,6 +29,7 @@ EXAMINERS: Final[Mapping[str, Mapping[str, Examiner]]] = {
         "A_enrol": enrolment,
         "A_session": session,
         **{part: partial(group, part) for part in (f"B_n{n}" for n in range(FEWEST, MOST + 1))},
+        "C": topic,
     },
     "known-answers": {
         "aead": known_answers.aead,

@@ -6,7 +6,7 @@ only where a field's type says so, in messages without optional fields.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import (
     Annotated,
@@ -146,7 +146,7 @@ class Message(Body):
         return cls._openings[fields]
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def message(mt: int, *, max_size: int = cbor.MAX_SIZE) -> Callable[[type[M]], type[M]]:
     """Make a message type out of an annotated class."""
 
@@ -161,7 +161,7 @@ def message(mt: int, *, max_size: int = cbor.MAX_SIZE) -> Callable[[type[M]], ty
     return declare
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def body(cls: type[B]) -> type[B]:
     """Make an inner array out of an annotated class."""
     hints = get_type_hints(cls, include_extras=True)

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise
+from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise, topic
 from keymote.wire.message import Body, Message
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
@@ -72,8 +72,21 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     invitation.Invited,
     invitation.Uninvite,
     group_record.GroupRecord,
+    topic.Kreq,
+    topic.Kresp,
+    topic.Kack,
+    topic.Kpush,
+    topic.Pub,
+    topic.Ticket,
+    topic.Connauth,
+    topic.ConnackAuth,
+    topic.HoReq,
+    topic.HoPull,
+    topic.HoCtx,
+    topic.HoAck,
+    topic.HoDeny,
 )
-"""Every message of protocols A and B, in the order of Triad-1 1.12 but for the delegation, which comes before START; 61 and
+"""Every message of protocols A, B and C, in the order of Triad-1 1.12 but for the delegation, which comes before START; 61 and
 62 (docs/decisions/0121), 64 to 67, which carry EDHOC (0071), 70 to 73 (0152), 74 to 76 (0163) and 77 (0166) are ours."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {

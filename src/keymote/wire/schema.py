@@ -5,12 +5,13 @@ from typing import Final
 
 from keymote import cbor
 from keymote.errors import ErrorCode
-from keymote.wire import enrolment, group, pairwise
+from keymote.wire import enrolment, group, pairwise, topic
 from keymote.wire.cose import PROTECTED, InlineSign1
 from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, Sizes, Text, Uint, UintList, sizes_of
 from keymote.wire.group_fields import MOST_CAUSES, Datagrams, Kids, OrNull, Reason, RosterEntries, Which
 from keymote.wire.gsec import InlineEncrypt0
 from keymote.wire.message import Body
+from keymote.wire.pub import InlinePublished
 from keymote.wire.registry import MESSAGES, name_of
 
 BODIES: Final[tuple[tuple[type[Body], str], ...]] = (
@@ -22,6 +23,10 @@ BODIES: Final[tuple[tuple[type[Body], str], ...]] = (
     (pairwise.ShareClaims, "payload of ShareObj"),
     (pairwise.RevnoteClaims, "payload of REVNOTE"),
     *((claims, f"payload of {form.message.__name__}") for claims, form in group.FORMS.items()),
+    (topic.KeyGrant, "plaintext of KRESP and KPUSH"),
+    (topic.TicketBody, "plaintext of TICKET"),
+    (topic.HoPullClaims, "payload of HoPull"),
+    (topic.HoContext, "plaintext of what HoCtx seals by HPKE"),
 )
 """Inner arrays, and where they travel; what is sealed in KEYREQ and KEYRESP is the raw point."""
 
@@ -32,7 +37,7 @@ def cddl(suites: Sequence[int]) -> str:
     algorithms = _choice(str(_algorithm(suite)) for suite in suites)
     codes = [f"{code.value} ; {code.name}" for code in ErrorCode]
     lines = [
-        "; Triad-1, protocols A and B, in the deterministic encoding of RFC 8949 section 4.2.1.",
+        "; Triad-1, protocols A, B and C, in the deterministic encoding of RFC 8949 section 4.2.1.",
         f"; Lengths are those of {'suites' if len(suites) > 1 else 'suite'} {', '.join(map(str, suites))}.",
         "",
         "message = " + " /\n          ".join(map(name_of, MESSAGES)),
@@ -58,6 +63,11 @@ def cddl(suites: Sequence[int]) -> str:
         "partial-iv = bstr .size (1..3) ; the shortest",
         "epoch16 = bstr .size 2",
         "ciphertext = bstr .size (8..1040)",
+        "published = [empty, published-by, ciphertext] / [empty, published-signed, ciphertext]",
+        "published-by = { 4 => publisher, 6 => chain-index }",
+        "published-signed = { 4 => publisher, 6 => chain-index, 12 => signature }",
+        "publisher = bstr .size 5 ; the first 4 bytes of sess, then snd",
+        "chain-index = bstr .size (1..4) ; the shortest",
         "empty = bstr .size 0",
         "protected = bstr .cbor header",
         f"header = {{ 1 => {algorithms} }}",
@@ -125,6 +135,13 @@ def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
             return "point" if wanted == [size.point for size in sizes] else _choice(f"bstr .size {n}" for n in wanted)
         case InlineSign1(kid):
             return "sign1-kid" if kid else "sign1"
+        case _:
+            return _structure(form, sizes)
+
+
+def _structure(form: FieldType, sizes: Sequence[Sizes]) -> str:
+    """Return the form of a field that is more than a number or a string."""
+    match form:
         case OrNull(inner):
             return f"{_form(inner, sizes)} / nil"
         case Reason():
@@ -139,6 +156,10 @@ def _form(form: FieldType, sizes: Sequence[Sizes]) -> str:
             return f"[{least}*{most} bstr .size (1..{longest})]"
         case InlineEncrypt0():
             return "encrypt0"
+        case InlinePublished():
+            return "published"
+        case topic.Rights():
+            return f"[0*{topic.MOST_RIGHTS} [filter: {_form(topic.TOPIC, sizes)}, rights: 1..3]]"
         case _:
             raise TypeError(f"{type(form).__name__} has no CDDL form yet")
 
