@@ -43,6 +43,13 @@ class Remembering:
     def base_mul(self, k: Secret) -> Any:
         return self._base_mul(k.expose())
 
+    def partial_sums(self, P: Any, received: Any) -> Any:
+        sums = []
+        for encoding in received:
+            P = self.add(P, self.check(encoding))
+            sums.append(P)
+        return sums
+
     def scalar_mul_add(self, c: Secret, d: Secret, k: Secret) -> Secret:
         return self._group.scalar_mul_add(c, d, k)
 
