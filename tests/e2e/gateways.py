@@ -46,6 +46,12 @@ class Group:
         found: dict[str, Any] = json.loads(body)
         return found
 
+    def epochs(self) -> list[int]:
+        """Return the epochs that the coordinator has heard of, oldest first."""
+        status, body = self.coordinator.curl(f"/api/v1/groups/{self.gid}/epochs?limit=100")
+        assert status == 200, body
+        return sorted(line["epoch"] for line in json.loads(body)["items"])
+
     def order(self, verb: str, body: Mapping[str, object]) -> dict[str, Any]:
         status, answer = self.coordinator.post(f"/api/v1/groups/{self.gid}/{verb}", body)
         assert status == 200, answer
@@ -60,14 +66,20 @@ class Group:
             answer: dict[str, Any] = control.ask(f"group.{verb}", group=self.gid, **arguments)
         return answer
 
+    def led(self) -> list[dict[str, Any]]:
+        """Return the groups that the operator's manager knows of."""
+        found: list[dict[str, Any]] = self.here("list")  # type: ignore[assignment]
+        return found
+
     def at(self, device: DeviceRole) -> dict[str, Any] | None:
         """Return how a device stands in the group; None when it was never invited."""
         with ControlClient(read_config(device.config).socket) as control:
             return next((each for each in control.ask("group.list") if each["gid"] == self.gid), None)
 
-    def ask(self, device: DeviceRole, verb: str) -> None:
+    def ask(self, device: DeviceRole, verb: str, **arguments: object) -> Any:
+        """Ask a device's own process something about the group."""
         with ControlClient(read_config(device.config).socket) as control:
-            control.ask(f"group.{verb}", group=self.gid)
+            return control.ask(f"group.{verb}", group=self.gid, **arguments)
 
     def epoch(self, *devices: DeviceRole) -> int:
         """Return the epoch in which all of these are active with one key; 0 when they do not agree."""
@@ -81,3 +93,21 @@ class Group:
         """Wait until these, and nobody else, agree on a key of an epoch above; return the epoch."""
         until(lambda: self.epoch(*devices) > above, within_s)
         return self.epoch(*devices)
+
+
+def found_in_memory(pid: int, needles: Mapping[str, bytes]) -> set[str]:
+    """Return the names of the needles that stand anywhere in the writable memory of a process; root only."""
+    found: set[str] = set()
+    spans = [line.split()[:2] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for span, rights in spans:
+            if not rights.startswith("rw"):
+                continue
+            start, end = (int(place, 16) for place in span.split("-"))
+            try:
+                memory.seek(start)
+                content = memory.read(end - start)
+            except (OSError, ValueError):
+                continue  # it was given back meanwhile
+            found |= {name for name, needle in needles.items() if needle in content}
+    return found
