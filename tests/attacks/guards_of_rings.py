@@ -10,13 +10,29 @@ from keymote.crypto.kdf import lexp, sha256
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
 from keymote.engine.base import replace
-from keymote.engine.group import aggregation, belonging, gateway, leading, member, participation, ring, rounds, traffic
+from keymote.engine.group import (
+    aggregation,
+    belonging,
+    gateway,
+    leading,
+    member,
+    participation,
+    ring,
+    root,
+    root_key,
+    rounds,
+    traffic,
+    wrapping,
+)
 from keymote.engine.group.charter import Charter, next_roster, spoken_by
 from keymote.engine.group.epoch import GroupEpoch, SenderMaterial
 from keymote.engine.group.masks import MaskScalar
 from keymote.engine.group.payload import ResourcePolicy
 from keymote.engine.group.ring_states import Patience
+from keymote.engine.group.root_faces import RatchetRoot, root_gateway_of
 from keymote.engine.group.timing import Asking
+from keymote.lab.attacks import ring_hierarchy
+from keymote.lab.city import City
 from keymote.wire.group import Claimed
 from keymote.wire.gsec import binding, external_aad
 
@@ -234,3 +250,37 @@ def revealed_at_once(patch: pytest.MonkeyPatch) -> None:
         return outcome._replace(sends=(aggregation._reveal(agreeing, signing),))
 
     patch.setattr(aggregation, "hear_present", hear)
+
+
+# ------------------------------------------------------------------ hierarchy
+
+
+def wraps_under_no_key(patch: pytest.MonkeyPatch) -> None:
+    """Wrap for whoever knows the run, not for whoever has its ring's key."""
+    wrap_key = root_key._wrap_key
+    patch.setattr(root_key, "_wrap_key", lambda _mk, *names: wrap_key(Secret(bytes(32)), *names))
+
+
+def steps_instead_of_fresh_keys(patch: pytest.MonkeyPatch) -> None:
+    """Answer an eviction as a join is answered: by one step of the root key."""
+
+    def refresh(made: City, _reason: int) -> None:
+        made.sim.command(made.top.gateway.name, root_gateway_of(made.gid_root), RatchetRoot())
+        made.await_root()
+
+    patch.setattr(City, "refresh", refresh)
+
+
+def steps_that_go_nowhere(patch: pytest.MonkeyPatch) -> None:
+    for module in (root, ring_hierarchy):
+        patch.setattr(module, "ratcheted", lambda rk, _gid_root, _e: rk)
+
+
+def any_root_key(patch: pytest.MonkeyPatch) -> None:
+    """Take what a WRAP holds without comparing it with ROOT."""
+    patch.setattr(wrapping, "equal", lambda _a, _b: True)
+
+
+def idle_deputies(patch: pytest.MonkeyPatch) -> None:
+    for name in ("DEPUTY_WAITS_S", "DEPUTY_ANSWERS_S"):
+        patch.setattr(root, name, 1e9)

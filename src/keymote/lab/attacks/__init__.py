@@ -17,6 +17,7 @@ from keymote.lab.attacks import (
     recordings,
     revocation,
     ring_gateways,
+    ring_hierarchy,
     ring_insiders,
     ring_keys,
     ring_masks,
@@ -53,6 +54,7 @@ CATALOGUE = Catalogue.of(
         ring_gateways,
         ring_payload,
         ring_masks,
+        ring_hierarchy,
     )
 )
 """Every attack of this version."""
