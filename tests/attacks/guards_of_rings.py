@@ -13,16 +13,25 @@ from keymote.engine.base import replace
 from keymote.engine.group import (
     aggregation,
     belonging,
+    entering,
+)
     gateway,
     leading,
     member,
     participation,
+<<<<<<< HEAD
     ring,
     root,
     root_key,
     rounds,
     traffic,
     wrapping,
+=======
+    repairing,
+    ring,
+    rounds,
+    traffic,
+>>>>>>> 5b373b6 (Give a run's beginning, answers, requests and repair files of their own)
 )
 from keymote.engine.group.charter import Charter, next_roster, spoken_by
 from keymote.engine.group.epoch import GroupEpoch, SenderMaterial
@@ -62,7 +71,7 @@ def any_epoch(patch: pytest.MonkeyPatch) -> None:
         charter = cell.lasting.charter
         return spoken_by(claimed, charter.gw_kid, party.keys(charter.suite, charter.gw_pk))
 
-    patch.setattr(member, "authentic_start", authentic)
+    patch.setattr(entering, "authentic_start", authentic)
 
 
 def any_roster_version(patch: pytest.MonkeyPatch) -> None:
@@ -120,7 +129,8 @@ def endless_patience(patch: pytest.MonkeyPatch) -> None:
 
 def no_repair(patch: pytest.MonkeyPatch) -> None:
     """Never ask for what was missed."""
-    patch.setattr(member, "to_gateway", lambda _cell, _data: [])
+    for module in (member, repairing):
+        patch.setattr(module, "to_gateway", lambda _cell, _data: [])
 
 
 # ------------------------------------------------------------------ what a key is made of
@@ -138,14 +148,14 @@ def own_edges_only(patch: pytest.MonkeyPatch) -> None:
 
 def certified_x(patch: pytest.MonkeyPatch) -> None:
     """Take the scalar of the certified signature key for x."""
-    begin = member.begin
+    begin = entering.begin
 
     def static(cell: Any, part: Any, party: Any, now: Any, entropy: Any) -> Any:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(type(part.run.suite), "random_scalar", lambda _self, _entropy: party.signing.seed)
             return begin(cell, part, party, now, entropy)
 
-    patch.setattr(member, "begin", static)
+    patch.setattr(entering, "begin", static)
 
 
 def nulls_anywhere(patch: pytest.MonkeyPatch) -> None:
@@ -169,7 +179,7 @@ def any_gateway_enlists(patch: pytest.MonkeyPatch) -> None:
 
 def any_mode(patch: pytest.MonkeyPatch) -> None:
     """Let a relay stand on its own roster."""
-    for module in (participation, gateway):
+    for module in (entering, gateway):
         patch.setattr(module, "check_mode", lambda *_: None)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from keymote.engine.group.leading import positions_missing
 from keymote.engine.group.ring_states import CollectR1, CollectR2, CollectR3, RingCell, Running
+from keymote.engine.group.starting import positions_missing
 from keymote.errors import CallerFault
 from keymote.manager.groups import GroupSteward
 

@@ -5,7 +5,6 @@ from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.engine.base import (
-    MULTICAST,
     Command,
     Due,
     Durability,
@@ -16,14 +15,15 @@ from keymote.engine.base import (
     Output,
     Peer,
     Received,
-    Send,
     Step,
     Told,
     replace,
 )
-from keymote.engine.group.announcing import announced, inside, to_member
+from keymote.engine.group.admitting import requested
+from keymote.engine.group.announcing import announced, inside
+from keymote.engine.group.answering import answered, asking, beacon
 from keymote.engine.group.charter import check_mode, merged, next_roster, with_delegation
-from keymote.engine.group.enlisting import RingStep, enlisted, forgotten, readmitted, with_roster, without
+from keymote.engine.group.enlisting import RingStep, enlisted, forgotten, with_roster
 from keymote.engine.group.faces import (
     HERE,
     Amend,
@@ -32,28 +32,13 @@ from keymote.engine.group.faces import (
     FormRing,
     FromMember,
     InstallRoster,
-    JoinAsked,
-    LeaveAsked,
     Locate,
     Rekey,
     Resume,
     RingHeld,
     TakeDelegation,
 )
-from keymote.engine.group.leading import (
-    COMPROMISED,
-    LEFT,
-    given_up,
-    heard_round1,
-    heard_round2,
-    heard_round3,
-    heard_signature,
-    located,
-    positions_missing,
-    reported_kcv,
-    started,
-    wanted,
-)
+from keymote.engine.group.leading import heard_round1, heard_round2, heard_round3, heard_signature, reported_kcv
 from keymote.engine.group.pace import Pace
 from keymote.engine.group.party import Party
 from keymote.engine.group.relaying import Allowance, relayed
@@ -71,15 +56,13 @@ from keymote.engine.group.ring_states import (
     same_record,
 )
 from keymote.engine.group.root_faces import HandOn
-from keymote.engine.group.rounds import Heard1, Run, read2
-from keymote.engine.group.timing import ANSWER_EVERY_S, BEACON_S, is_fresh
+from keymote.engine.group.rounds import read2
+from keymote.engine.group.starting import COMPROMISED, given_up, positions_missing, renewed, started, wanted
+from keymote.engine.group.timing import BEACON_S
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire.fields import Sizes, sizes_of
 from keymote.wire.group import (
-    LEAVE,
-    Bundle,
     Delegation,
-    JoinClaims,
     JoinRequest,
     Need,
     Root,
@@ -90,20 +73,12 @@ from keymote.wire.group import (
     Round3,
     What,
     Wrap,
-    bitmap,
-    read,
 )
 from keymote.wire.group_fields import Cause
 from keymote.wire.group_record import GroupRecord
 from keymote.wire.registry import peek
 
-JOINED: Final = 2
 PERIODIC: Final = 1
-JOIN_REPORT_S: Final = 10.0
-"""Between two reports of one stranger who wants to join."""
-_FOR_STRANGERS: Final = frozenset({What.START, What.ROSTER, What.COMMIT})
-"""What an address may ask for that no verified message came from: signed words that are meant for everybody."""
-_REPEATED: Final = {CollectR1: What.R1, CollectR2: What.R2, CollectR3: What.R3}
 
 
 def ring_kind(party: Party) -> Kind:
@@ -233,7 +208,7 @@ class _Steps:
                 if not cell.lasting.charter.may_enlist(len(entries), party.wall(now)):
                     raise CallerFault("this gateway may not sign this roster", do="ask the roster authority")
                 cell, outputs = enlisted(forgotten(cell, remove), entries, party)
-                return self._renewed(cell, outputs, reason, now, entropy)
+                return renewed(cell, outputs, reason, self.party, now, entropy)
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a ring")
 
@@ -249,14 +224,7 @@ class _Steps:
         check_mode(held, charter.gw_kid, cell.lasting.plan.mode)
         cell = forgotten(cell, (entry.kid for entry in cell.lasting.absent))
         cell, outputs = with_roster(cell, held, roster, delta, self.party)
-        return self._renewed(cell, outputs, reason, now, entropy)
-
-    def _renewed(self, cell: RingCell, outputs: Sequence[Output], reason: int, now: Now, entropy: Entropy) -> RingStep:
-        """Begin a run with another roster; whoever must go does not wait for the pace of STARTs."""
-        if not isinstance(cell.stage, Running):
-            cell = replace(cell, stage=Resting())
-        cell, more = wanted(cell, Cause(reason), self.party, now, entropy, urgent=reason >= LEFT)
-        return cell, [*outputs, *more]
+        return renewed(cell, outputs, reason, self.party, now, entropy)
 
     # ------------------------------------------------------------------ messages
 
@@ -289,27 +257,16 @@ class _Steps:
                 return cell, self._passed_on(cell, peer, data, What.WRAP)
             case Need.mt, _:
                 asked = Need.decode(data, self.sizes)
-                cell, outputs = self._need(cell, peer, asked, now)
+                cell, outputs = answered(cell, peer, asked, self.pace, now)
                 return cell, [*outputs, *self._passed_on(cell, peer, data, asked.what)]
             case JoinRequest.mt, _:
-                return self._asked(cell, peer, data, now, entropy)
+                return requested(cell, peer, data, party, self.pace, now, entropy)
             case _:
                 raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a gateway")
         if cell.intended is not None and now.mono >= cell.intended.at:
             cell, more = self._intended(cell, now, entropy)
             outputs = [*outputs, *more]
         return cell, outputs
-
-    def _need(self, cell: RingCell, peer: Peer, asked: Need, now: Now) -> RingStep:
-        """Answer one asker at most about once a second, with one message or one bundle (GR-44, GR-45)."""
-        found = self._offer(cell, asked)
-        if not found or not self.pace.allows((cell.gid, peer, asked.what), now.mono, ANSWER_EVERY_S):
-            return cell, ()
-        known = peer == HERE or peer in cell.peers.values()
-        if not known and not (asked.what in _FOR_STRANGERS and self.pace.allows_stranger(now.mono)):
-            return cell, ()
-        answer = found[0] if len(found) == 1 else Bundle(asked.of, tuple(found)).encode()
-        return cell, [*to_member(cell, peer, answer), *self._signatures_asked(cell, asked, now)]
 
     def _handed_on(self, cell: RingCell, data: bytes) -> RingStep:
         """Bring what a root gateway says to everybody in the ring, and keep its newest ROOT for those who ask."""
@@ -324,91 +281,6 @@ class _Steps:
             return () if peer == HERE else inside(cell, data)
         return announced(cell, data)
 
-    def _signatures_asked(self, cell: RingCell, asked: Need, now: Now) -> list[Output]:
-        """Ask members for the signed form of an R1 that is asked for and came without: the asker may need it (GR-20)."""
-        stage = cell.stage
-        match stage:
-            case CollectR1(hall=hall) if asked.what == What.R1:
-                unsigned = [idx for idx, slot in enumerate(hall) if isinstance(slot, Heard1) and not slot.signed]
-            case CollectR2() | CollectR3() if asked.what == What.R1:
-                unsigned = sorted(stage.unsigned)
-            case _:
-                return []
-        wanted_of = [idx for idx in unsigned if idx in asked.indices]
-        if not wanted_of or not self.pace.allows((cell.gid, "signatures"), now.mono, ANSWER_EVERY_S):
-            return []
-        return self._to_positions(
-            cell, stage.run, wanted_of, [Need(stage.run.sid8, What.R1, bitmap(wanted_of)).encode()]
-        )
-
-    def _offer(self, cell: RingCell, asked: Need) -> list[bytes]:
-        lasting, stage, run = cell.lasting, cell.stage, cell.run
-        match asked.what:
-            case What.ROSTER:
-                return [message for message in (lasting.delegation_message, lasting.roster, lasting.start) if message]
-            case What.START:
-                return [lasting.start] if lasting.start else []
-            case What.COMMIT if asked.of == lasting.sid8:
-                return [lasting.commit] if lasting.commit else []
-            case What.WRAP if asked.of == lasting.sid8:
-                return [cell.root] if cell.root else []
-            case What.EVIDENCE if cell.evidence is not None and asked.of == cell.evidence.sid8:
-                return [cell.evidence.blame, cell.evidence.message]
-        if run is None or asked.of != run.sid8:
-            return []
-        said: Sequence[bytes | None] = ()
-        match asked.what, stage:
-            case What.R1, CollectR1(hall=hall1):
-                said = [slot.wire if isinstance(slot, Heard1) else None for slot in hall1]
-            case What.R1, CollectR2() | CollectR3() | Running():
-                said = stage.said1
-            case What.R2, CollectR2() | CollectR3() | Running():
-                said = stage.said2
-            case What.R3, CollectR3(hall=hall3):
-                said = [None if slot is None else slot.wire for slot in hall3]
-            case What.R3, Running():
-                said = stage.said3
-        return [wire for idx in asked.indices if idx < len(said) and (wire := said[idx]) is not None]
-
-    def _asked(self, cell: RingCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> RingStep:
-        """Serve JOINREQ and LEAVE of somebody who has seen the newest START; show it to everybody else (GR-47 to GR-49)."""
-        claimed = read(data, JoinClaims, self.sizes)
-        claims, kid, lasting = claimed.claims, claimed.kid, cell.lasting
-        if claims.gid != cell.gid:
-            raise PeerFault(ErrorCode.E_STATE, "request for another group")
-        if not is_fresh(claims.ts, self.party.wall(now)):
-            raise PeerFault(ErrorCode.E_REPLAY, "timestamp of the request is off")
-        entry = lasting.entry(kid)
-        if entry is not None:
-            claimed.verified_by(self.party.keys(lasting.charter.suite, entry.sig_pk))
-            cell = located(cell, kid, peer)
-        if claims.nonce != lasting.sid8:
-            return self._need(cell, peer, Need(cell.gid, What.ROSTER, 0), now)
-        if entry is None:
-            if claims.wish == LEAVE or not self.pace.allows((cell.gid, kid), now.mono, JOIN_REPORT_S):
-                return cell, ()
-            return cell, [JoinAsked(cell.gid, kid, peer, data)]
-        if claims.wish == LEAVE:
-            return self._leaving(cell, kid, now, entropy)
-        if lasting.held.position(kid) is None:
-            back = readmitted(cell, entry, self.party, now)
-            if back is None:
-                return cell, [JoinAsked(cell.gid, kid, peer, data)]
-            return self._renewed(back[0], back[1], JOINED, now, entropy)
-        return wanted(cell, Cause(JOINED), self.party, now, entropy)
-
-    def _leaving(self, cell: RingCell, kid: bytes, now: Now, entropy: Entropy) -> RingStep:
-        lasting = cell.lasting
-        if lasting.held.position(kid) is None:
-            return forgotten(cell, [kid]), [LeaveAsked(cell.gid, kid, granted=True)]
-        left = without(cell, [kid], self.party, now)
-        if left is None:
-            if not self.pace.allows((cell.gid, kid), now.mono, JOIN_REPORT_S):
-                return cell, ()
-            return cell, [LeaveAsked(cell.gid, kid, granted=False)]
-        report = LeaveAsked(cell.gid, kid, granted=True)
-        return self._renewed(left[0], [report, *left[1]], LEFT, now, entropy)
-
     # ------------------------------------------------------------------ time
 
     def _due(self, cell: RingCell, now: Now, entropy: Entropy) -> RingStep:
@@ -420,12 +292,12 @@ class _Steps:
                     return given_up(cell, stage, positions_missing(stage), self.party, now, entropy)
                 if stage.patience.asking.due(now):
                     again = stage.patience._replace(asking=stage.patience.asking.again(now))
-                    return replace(cell, stage=replace(stage, patience=again)), self._asking(cell, stage)
+                    return replace(cell, stage=replace(stage, patience=again)), asking(cell, stage)
             case Running():
                 if 0 < cell.lasting.wake_at <= now.wall:
                     return wanted(cell, Cause(PERIODIC), self.party, now, entropy)
                 if cell.lasting.absent and now.mono >= cell.beacon_at:
-                    return replace(cell, beacon_at=now.mono + BEACON_S), self._beacon(cell)
+                    return replace(cell, beacon_at=now.mono + BEACON_S), beacon(cell)
             case Resting():
                 if 0 < cell.lasting.wake_at <= now.wall and cell.intended is None:
                     return wanted(cell, Cause(PERIODIC), self.party, now, entropy)
@@ -435,26 +307,3 @@ class _Steps:
         assert cell.intended is not None
         cause, new_epoch, _ = cell.intended
         return started(cell, cause, self.party, now, entropy, new_epoch=new_epoch)
-
-    def _asking(self, cell: RingCell, stage: CollectR1 | CollectR2 | CollectR3) -> list[Output]:
-        """Ask those who are missing in this round; who has said nothing at all may lack the START."""
-        missing = positions_missing(stage)
-        wanted_of = Need(stage.run.sid8, _REPEATED[type(stage)], bitmap(missing)).encode()
-        messages = [cell.lasting.start, wanted_of] if isinstance(stage, CollectR1) else [wanted_of]
-        return self._to_positions(cell, stage.run, missing, messages)
-
-    def _to_positions(
-        self, cell: RingCell, run: Run, positions: Sequence[int], messages: Sequence[bytes]
-    ) -> list[Output]:
-        """Return what brings messages to some members: multicast, or to each where it was heard last."""
-        if cell.lasting.plan.multicast:
-            return [output for message in messages for output in announced(cell, message)]
-        peers = [cell.peers.get(run.held.entries[idx].kid) for idx in positions]
-        return [o for peer in peers if peer is not None for message in messages for o in to_member(cell, peer, message)]
-
-    def _beacon(self, cell: RingCell) -> list[Output]:
-        """Show the newest START to those who are absent, so that they can ask to come back."""
-        if cell.lasting.plan.multicast:
-            return [Send(MULTICAST, cell.lasting.start)]
-        peers = [cell.peers.get(entry.kid) for entry in cell.lasting.absent]
-        return [Send(peer, cell.lasting.start) for peer in peers if peer is not None and peer != HERE]

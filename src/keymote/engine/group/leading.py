@@ -1,23 +1,15 @@
-"""How a gateway leads a run: START, the three rounds, COMMIT, and what it does about those who cheat or are silent (3.6)."""
+"""How a gateway leads a run from the first R1 to COMMIT, and what it does about those who cheat (Triad-1 3.6)."""
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Final
 
-from keymote.crypto.entropy import Entropy
 from keymote.engine.base import Now, Peer, Refused, Tell, replace
 from keymote.engine.group import ring
 from keymote.engine.group.announcing import announced, handed_on
 from keymote.engine.group.enlisting import RingStep, without
-from keymote.engine.group.faces import (
-    MemberBlamed,
-    MembersAbsent,
-    RingCommitted,
-    RunStarted,
-)
+from keymote.engine.group.faces import MemberBlamed, RingCommitted
 from keymote.engine.group.party import Party
 from keymote.engine.group.ring_states import (
-    Collecting,
     CollectR1,
     CollectR2,
     CollectR3,
@@ -28,7 +20,6 @@ from keymote.engine.group.ring_states import (
     Resting,
     RingCell,
     Running,
-    most_absent,
 )
 from keymote.engine.group.root_faces import KcvReported, TopAgreed, root_gateway_of
 from keymote.engine.group.rounds import (
@@ -46,98 +37,15 @@ from keymote.engine.group.rounds import (
     read2,
     sound2,
 )
-from keymote.engine.group.timing import (
-    BEACON_S,
-    START_EVERY_S,
-    Asking,
-    gateway_patience_s,
-    timeout_s,
-)
+from keymote.engine.group.starting import COMPROMISED
+from keymote.engine.group.timing import START_EVERY_S, Asking, gateway_patience_s
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.group import (
-    BlameClaims,
-    CommitClaims,
-    Round3,
-    Round3Claims,
-    SignedRound3,
-    StartClaims,
-    read,
-    write,
-)
+from keymote.wire.group import BlameClaims, CommitClaims, Round3, Round3Claims, SignedRound3, read, write
 from keymote.wire.group_fields import Cause
 from keymote.wire.registry import peek
 
 SCRUTINY: Final = Scrutiny(round1=True, round2=True, proofs=True, compact=True)
 """A gateway verifies everything that is public, so that it can name a cheater without holding a key."""
-LEFT: Final = 3
-COMPROMISED: Final = 4
-_ROUNDS: Final = 3
-
-
-# ------------------------------------------------------------------ START
-
-
-def wanted(
-    cell: RingCell,
-    cause: Cause,
-    party: Party,
-    now: Now,
-    entropy: Entropy,
-    *,
-    urgent: bool = False,
-    new_epoch: bool = False,
-) -> RingStep:
-    """Begin a run, or intend to as soon as the pace of STARTs allows; only an eviction does not wait (GR-46, GR-55)."""
-    at = cell.started_at + START_EVERY_S
-    if urgent or now.mono >= at:
-        return started(cell, cause, party, now, entropy, new_epoch=new_epoch)
-    before = cell.intended
-    if before is not None and before.cause.reason == COMPROMISED:
-        cause = before.cause
-    intended = Intended(cause, new_epoch or (before is not None and before.new_epoch), at)
-    by_then = now.wall + ceil(at - now.mono)  # should a restart forget the intention
-    lasting = replace(cell.lasting, wake_at=min(cell.lasting.wake_at or by_then, by_then))
-    return replace(cell, intended=intended, lasting=lasting), ()
-
-
-def started(
-    cell: RingCell, cause: Cause, party: Party, now: Now, entropy: Entropy, *, new_epoch: bool = False
-) -> RingStep:
-    """Send START: of the next epoch if the newest one is agreed on, of the next attempt if it is not (GR-40).
-
-    The number is durable before it leaves, and so is COMMIT: an epoch that was committed is never tried again.
-    """
-    lasting = cell.lasting
-    held, plan = lasting.held, lasting.plan
-    epoch, attempt = lasting.number
-    fresh = not lasting.start or new_epoch or bool(lasting.commit)
-    epoch, attempt = (epoch + 1, 0) if fresh else (epoch, attempt + 1)
-    claims = StartClaims(
-        cell.gid,
-        epoch,
-        attempt,
-        plan.mode,
-        len(held.entries),
-        held.digest,
-        entropy.draw(16),
-        party.timestamp(now),
-        plan.lifetime_s,
-        cause,
-    )
-    start = write(party.signing, claims, kid=lasting.charter.gw_kid)
-    run = Run(claims, ring.sid_of(claims.encode()), held, party.suite)
-    patience = Patience(now.mono + gateway_patience_s(run.n), Asking.after_progress(now))
-    wake_at = now.wall + int(_ROUNDS * gateway_patience_s(run.n)) + 1
-    cell = replace(
-        cell,
-        lasting=replace(lasting, start=start, commit=b"", wake_at=wake_at),
-        stage=CollectR1(run, patience, (None,) * run.n),
-        started_at=now.mono,
-        intended=None,
-        beacon_at=now.mono + BEACON_S,
-    )
-    report = RunStarted(cell.gid, epoch, attempt, held.kids, cause)
-    return cell, [report, *announced(cell, start)]
 
 
 # ------------------------------------------------------------------ round 1
@@ -363,35 +271,3 @@ def reported_kcv(cell: RingCell, data: bytes, party: Party) -> RingStep:
         return cell, ()
     word = KcvReported(sid[: ring.SID8], lasting.held.entries[idx].kid, heard.kcv)
     return cell, [Tell(root_gateway_of(lasting.plan.gid_root), word)]
-
-
-def given_up(
-    cell: RingCell, stage: Collecting, missing: Sequence[int], party: Party, now: Now, entropy: Entropy
-) -> RingStep:
-    """Go on without those who did not answer: with a roster that lacks them, or again with all where only the RA can (GR-43)."""
-    run = stage.run
-    gone = tuple(run.held.entries[idx] for idx in missing)
-    kids = tuple(entry.kid for entry in gone)
-    cause = run.claims.reason
-    amended = without(cell, kids, party, now) if run.held == cell.lasting.held else None
-    report = MembersAbsent(cell.gid, run.claims.epoch, kids, excluded=amended is not None)
-    if amended is None:
-        pause = timeout_s(run.n)
-        again = Intended(cause, new_epoch=False, at=now.mono + pause)
-        return replace(cell, stage=Resting(), intended=again), [report]
-    cell, outputs = amended
-    lasting = replace(cell.lasting, absent=(*cell.lasting.absent, *gone))
-    cell = replace(cell, lasting=replace(lasting, absent=most_absent(lasting)))
-    cell, more = started(cell, cause, party, now, entropy)
-    return cell, [report, *outputs, *more]
-
-
-def positions_missing(stage: Collecting) -> Sequence[int]:
-    """Return who has not answered in this round."""
-    match stage:
-        case CollectR1(hall=hall1):
-            return [idx for idx, slot in enumerate(hall1) if not isinstance(slot, Heard1)]
-        case CollectR2(said2=said2):
-            return [idx for idx, said in enumerate(said2) if said is None]
-        case CollectR3(hall=hall3):
-            return [idx for idx, slot in enumerate(hall3) if slot is None]

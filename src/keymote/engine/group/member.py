@@ -22,8 +22,9 @@ from keymote.engine.base import (
     replace,
 )
 from keymote.engine.group import above, carrying, payload
-from keymote.engine.group.belonging import heard_delegation, heard_roster, roster_asked
+from keymote.engine.group.belonging import heard_delegation, heard_roster
 from keymote.engine.group.charter import spoken_by
+from keymote.engine.group.entering import heard_start
 from keymote.engine.group.faces import (
     HERE,
     AskToJoin,
@@ -39,8 +40,6 @@ from keymote.engine.group.faces import (
 )
 from keymote.engine.group.participation import (
     MemberStep,
-    authentic_start,
-    begin,
     chase,
     committed_by_gateway,
     confirmed,
@@ -49,17 +48,13 @@ from keymote.engine.group.participation import (
     failed,
     heard_round1,
     heard_round2,
-    need,
-    part_in,
-    signed_round1,
     to_gateway,
     to_ring,
 )
 from keymote.engine.group.party import Party
 from keymote.engine.group.payload_faces import ProtectForGroup, SendToGroup, UnprotectForGroup
-from keymote.engine.group.ring import sid_of
+from keymote.engine.group.repairing import missing, pursued, repeated
 from keymote.engine.group.root_faces import Convey, RootIs
-from keymote.engine.group.rounds import missing1, missing2
 from keymote.engine.group.states import (
     MOST_ADDRESS,
     MOST_PSKS,
@@ -69,14 +64,13 @@ from keymote.engine.group.states import (
     AwaitR2,
     Lasting,
     MembershipCell,
-    Phase,
     Place,
     Wish,
     load,
     record,
     same_record,
 )
-from keymote.engine.group.timing import ANSWER_EVERY_S, Pursuit
+from keymote.engine.group.timing import Pursuit
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire.fields import Sizes, sizes_of
 from keymote.wire.group import (
@@ -86,7 +80,6 @@ from keymote.wire.group import (
     Commit,
     CommitClaims,
     Delegation,
-    JoinClaims,
     Need,
     Root,
     Roster,
@@ -94,16 +87,11 @@ from keymote.wire.group import (
     Round1Compact,
     Round2,
     Start,
-    StartClaims,
-    What,
     Wrap,
     read,
-    write,
 )
 from keymote.wire.group_record import GroupRecord
 from keymote.wire.registry import peek
-
-_ROUNDS: Final[dict[int, int]] = {What.R1: 0, What.R2: 1, What.R3: 2}
 
 
 def membership_kind(party: Party) -> Kind:
@@ -227,7 +215,7 @@ class _Steps:
                 wish = Wish.LEAVE
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a membership")
-        return self._pursued(replace(cell, pursuit=Pursuit(wish, now.mono)), now)
+        return pursued(replace(cell, pursuit=Pursuit(wish, now.mono)), self.party, now)
 
     # ------------------------------------------------------------------ messages
 
@@ -261,11 +249,11 @@ class _Steps:
                         return early_round2(cell, phase, said), ()
                 return cell, ()
             case Start.mt:
-                return self._start(cell, peer, data, now, entropy)
+                return heard_start(cell, peer, data, self.party, now, entropy)
             case Commit.mt:
                 return self._commit(cell, data, now)
             case Need.mt:
-                return self._need(cell, peer, Need.decode(data, self.sizes), now)
+                return repeated(cell, peer, Need.decode(data, self.sizes), self.party, now)
             case Roster.mt:
                 return heard_roster(cell, data, self.party, now)
             case Delegation.mt:
@@ -278,45 +266,6 @@ class _Steps:
                 return cell, above.received(cell, data)
             case mt:
                 raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a member")
-
-    def _start(self, cell: MembershipCell, peer: Peer, data: bytes, now: Now, entropy: Entropy) -> MemberStep:
-        outputs: Sequence[Output]
-        claimed = read(data, StartClaims, self.sizes)
-        lasting = cell.lasting
-        sid = sid_of(claimed.payload)
-        if sid[:8] == lasting.seen_sid8:
-            return self._start_again(cell, now)
-        if claimed.kid != lasting.charter.gw_kid and claimed.claims.gid == cell.gid:
-            unheard_of = Refused(peer, ErrorCode.E_ROSTER, "START of a gateway that no delegation names here")
-            asked, outputs = roster_asked(replace(cell, gateway=peer), now)
-            return replace(asked, gateway=cell.gateway), [unheard_of, *outputs]
-        authentic_start(cell, claimed, self.party, now)
-        gateway = HERE if cell.lasting.place.gateway == HERE else peer
-        known, newest = cell.newest, sid[:8]
-        cell = replace(cell, gateway=gateway, newest=newest)
-        try:
-            part = part_in(cell, claimed, sid, self.party)
-        except PeerFault as fault:
-            outputs = [Refused(peer, fault.code, fault.what)]
-            held = cell.lasting.held
-            if held is None or held.digest != claimed.claims.roster_hash:
-                cell, said = roster_asked(cell, now)
-                outputs = [*outputs, *said]
-            elif held.position(cell.lasting.place.kid) is None:
-                cell = replace(cell, pursuit=_outside(cell, now, news=newest != known))
-            return cell, outputs
-        return begin(cell, part, self.party, now, entropy)
-
-    def _start_again(self, cell: MembershipCell, now: Now) -> MemberStep:
-        """The newest START that we know is still the newest: nothing to do in its run or in its epoch, else ask to be let in."""
-        pursuit = cell.pursuit
-        if cell.phase is not None or (pursuit is not None and pursuit.wish == Wish.LEAVE):
-            return cell, ()
-        if not cell.lasting.is_behind:
-            return (cell, ()) if pursuit is None else (replace(cell, pursuit=None), ())
-        if pursuit is not None and pursuit.wish == Wish.JOIN and pursuit.at <= now.mono + 1.0:
-            return cell, ()
-        return replace(cell, pursuit=chase(cell, now)), ()
 
     def _commit(self, cell: MembershipCell, data: bytes, now: Now) -> MemberStep:
         claimed = read(data, CommitClaims, self.sizes)
@@ -346,34 +295,7 @@ class _Steps:
         over = replace(cell, phase=None, payload=rest, pursuit=chase(cell, now))
         return over, [report, RunFailed(cell.gid, *run.number, code, (blame.idx,))]
 
-    # ------------------------------------------------------------------ repair and time
-
-    def _need(self, cell: MembershipCell, peer: Peer, wanted: Need, now: Now) -> MemberStep:
-        """Repeat what is ours in this run, the identical bytes, at most about once a second each."""
-        upwards = above.asked(cell, wanted)
-        if upwards is not None:
-            return cell, upwards
-        phase, place = cell.phase, _ROUNDS.get(wanted.what)
-        if phase is None or place is None or phase.part.run.sid8 != wanted.of or phase.part.idx not in wanted.indices:
-            return cell, ()
-        if now.mono < cell.answered[place] + ANSWER_EVERY_S:
-            return cell, ()
-        said = self._said(phase, wanted.what)
-        if said is None:
-            return cell, ()
-        answered = cell.answered
-        cell = replace(cell, answered=(*answered[:place], now.mono, *answered[place + 1 :]))
-        return cell, to_gateway(replace(cell, gateway=peer), said)
-
-    def _said(self, phase: Phase, what: int) -> bytes | None:
-        match phase, what:
-            case _, What.R1:
-                return signed_round1(phase, self.party)
-            case AwaitR2() | AwaitCommit(), What.R2:
-                return phase.r2
-            case AwaitCommit(), What.R3:
-                return phase.r3
-        return None
+    # ------------------------------------------------------------------ time
 
     def _due(self, cell: MembershipCell, now: Now) -> MemberStep:
         outputs: list[Output] = []
@@ -387,32 +309,11 @@ class _Steps:
             outputs += more
         elif phase is not None and phase.asking.due(now):
             cell = replace(cell, phase=replace(phase, asking=phase.asking.again(now)))
-            outputs += to_gateway(cell, _missing(phase))
+            outputs += to_gateway(cell, missing(phase))
         if cell.pursuit is not None and cell.pursuit.due(now):
-            cell, more = self._pursued(cell, now)
+            cell, more = pursued(cell, self.party, now)
             outputs += more
         return cell, outputs
-
-    def _pursued(self, cell: MembershipCell, now: Now) -> MemberStep:
-        """Say once more what this member wants."""
-        pursuit = cell.pursuit
-        assert pursuit is not None
-        match pursuit.wish:
-            case Wish.START:
-                said = need(cell.gid, What.START, [0])
-            case Wish.ROSTER:
-                said = need(cell.gid, What.ROSTER, [0])
-            case wish:
-                claims = JoinClaims(cell.gid, wish, cell.newest, self.party.timestamp(now))
-                said = write(self.party.signing, claims, kid=cell.lasting.place.kid)
-        return replace(cell, pursuit=pursuit.again(now)), to_gateway(cell, said)
-
-
-def _outside(cell: MembershipCell, now: Now, *, news: bool) -> Pursuit | None:
-    """Return what a member wants that an authentic START does not name: the first one of its kind, or once more."""
-    if cell.pursuit is None:
-        return chase(cell, now)
-    return cell.pursuit.afresh(now) if news else cell.pursuit.nudged(now)
 
 
 _ROUND_HEADS: Final = (Round1.opening(1), Round2.opening(1))
@@ -421,15 +322,3 @@ _ROUND_HEADS: Final = (Round1.opening(1), Round2.opening(1))
 def _round_of(data: bytes) -> bytes:
     """Return what messages that may be taken in together share: the head of their round, or the message itself."""
     return data[:3] if data.startswith(_ROUND_HEADS) else data
-
-
-def _missing(phase: Phase) -> bytes:
-    """Return the NEED for what this phase waits for."""
-    run = phase.part.run
-    match phase:
-        case AwaitR1():
-            return need(run.sid8, What.R1, missing1(phase.hall))
-        case AwaitR2():
-            return need(run.sid8, What.R2, missing2(phase.hall))
-        case AwaitCommit():
-            return need(run.sid8, What.COMMIT, [phase.part.idx])

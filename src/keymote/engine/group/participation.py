@@ -1,4 +1,4 @@
-"""A member's part in a run: from START to the key (Triad-1 3.6). Whatever does not fit ends the run and keeps the old epoch."""
+"""A member's part in a run from the others' R1 to the key (3.6). Whatever does not fit ends it and keeps the old epoch."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,24 +7,14 @@ from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import equal
 from keymote.engine.base import MULTICAST, Now, Output, Peer, Refused, Send, Tell, replace
 from keymote.engine.group import above, ring
-from keymote.engine.group.charter import Held, check_mode, refuse, spoken_by
+from keymote.engine.group.charter import spoken_by
 from keymote.engine.group.epoch import GroupEpoch
-from keymote.engine.group.faces import (
-    HERE,
-    EpochErased,
-    FromMember,
-    GroupReady,
-    Level,
-    RunFailed,
-    ring_of,
-)
+from keymote.engine.group.faces import HERE, EpochErased, FromMember, GroupReady, RunFailed, ring_of
 from keymote.engine.group.party import Party
 from keymote.engine.group.payload import Payload, activate, expect
 from keymote.engine.group.rounds import (
-    Heard1,
     Heard2,
     Run,
-    Scrutiny,
     authenticate2,
     complete1,
     complete2,
@@ -36,39 +26,13 @@ from keymote.engine.group.rounds import (
     sound2,
     vetted1,
 )
-from keymote.engine.group.states import (
-    AwaitCommit,
-    AwaitR1,
-    AwaitR2,
-    Epoch,
-    MembershipCell,
-    Part,
-    Phase,
-    Wish,
-)
-from keymote.engine.group.timing import ASK_EVERY_S, Asking, Pursuit, is_fresh, member_patience_s
+from keymote.engine.group.states import AwaitCommit, AwaitR1, AwaitR2, Epoch, MembershipCell, Wish
+from keymote.engine.group.timing import ASK_EVERY_S, Asking, Pursuit, member_patience_s
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.group import (
-    RELAY,
-    Claimed,
-    CommitClaims,
-    Need,
-    Round1Claims,
-    Round1Compact,
-    Round2Claims,
-    StartClaims,
-    What,
-    bitmap,
-    write_payload,
-)
+from keymote.wire.group import Claimed, CommitClaims, Need, Round2Claims, What, bitmap, write_payload
 
 COMPROMISE: Final = 4
 """The reason for a run after which the old epoch is not received for a moment longer."""
-_SCRUTINY: Final = {
-    Level.V0: Scrutiny(round1=False, round2=False, proofs=False, compact=True),
-    Level.V1: Scrutiny(round1=False, round2=True, proofs=False, compact=True),
-    Level.V2: Scrutiny(round1=True, round2=True, proofs=True, compact=False),
-}
 
 MemberStep = tuple[MembershipCell, Sequence[Output]]
 
@@ -95,102 +59,11 @@ def need(of: bytes, what: int, positions: Sequence[int]) -> bytes:
     return Need(of, what, positions[0] if len(positions) == 1 else bitmap(positions)).encode()
 
 
-# ------------------------------------------------------------------ START
-
-
-def authentic_start(cell: MembershipCell, claimed: Claimed[StartClaims], party: Party, now: Now) -> StartClaims:
-    """Return what a START says that is the gateway's and newer than all before (GR-30, GR-31).
-
-    Raises:
-        PeerFault: E_ROSTER for a gateway that may not, E_EPOCH for a number that is not higher, E_REPLAY for a timestamp
-            that is off.
-    """
-    lasting, claims = cell.lasting, claimed.claims
-    charter, active = lasting.charter, lasting.active
-    if claims.gid != charter.gid or not charter.gw_kid:
-        refuse("START of a gateway that nobody has named for this group")
-    if (claims.epoch, claims.attempt) <= lasting.seen or (active is not None and claims.epoch <= active.number):
-        raise PeerFault(ErrorCode.E_EPOCH, f"run {claims.epoch}.{claims.attempt}, {lasting.seen} was accepted before")
-    spoken_by(claimed, charter.gw_kid, party.keys(charter.suite, charter.gw_pk))
-    if not is_fresh(claims.ts, party.wall(now)):
-        raise PeerFault(ErrorCode.E_REPLAY, "timestamp of START is off")
-    return claims
-
-
-def part_in(cell: MembershipCell, claimed: Claimed[StartClaims], sid: bytes, party: Party) -> Part:
-    """Return this member's part in a run whose START is authentic (GR-32 to GR-34).
-
-    Raises:
-        PeerFault: E_ROSTER for another roster than the held one, one without us or one that does not fit the mode;
-            E_UNKNOWN_ID for a hedge that is not held.
-    """
-    lasting, claims = cell.lasting, claimed.claims
-    held = lasting.held
-    idx = _own_position(cell, held, claims)
-    psk = next((psk for psk_id, psk in lasting.psks if psk_id == claims.reason.psk_id), None)
-    if claims.reason.psk_id and psk is None:
-        raise PeerFault(ErrorCode.E_UNKNOWN_ID, "START names a hedge that is not held here")
-    assert held is not None
-    run = Run(claims, sid, held, party.suite)
-    return Part(run, idx, psk, scrutiny_of(cell, run))
-
-
-def _own_position(cell: MembershipCell, held: Held | None, claims: StartClaims) -> int:
-    if held is None or held.digest != claims.roster_hash:
-        refuse("START for a roster that is not held")
-    if claims.n != len(held.entries):
-        refuse(f"START for {claims.n} members, the roster has {len(held.entries)}")
-    check_mode(held, cell.lasting.charter.gw_kid, claims.mode)
-    idx = held.position(cell.lasting.place.kid)
-    if idx is None:
-        refuse("not on the roster")
-    return idx
-
-
-def begin(cell: MembershipCell, part: Part, party: Party, now: Now, entropy: Entropy) -> MemberStep:
-    """Draw a fresh x and send R1; whatever run was under way is erased. The new (epoch, attempt) is durable (GR-31)."""
-    run, place = part.run, cell.lasting.place
-    x = run.suite.random_scalar(entropy)
-    X = run.suite.base_mul(x)
-    claims = Round1Claims(run.sid8, part.idx, X, entropy.draw(8), party.timestamp(now))
-    payload = claims.encode()
-    if place.compact:
-        wire = Round1Compact(claims.sid8, claims.idx, claims.X, claims.nonce, claims.ts).encode()
-    else:
-        wire = write_payload(party.signing, Round1Claims, payload, run.sid)
-    hall: list[Heard1 | None] = [None] * run.n
-    hall[part.idx] = Heard1(payload, X, wire, signed=True, verified=True)
-    until, asking = now.mono + member_patience_s(run.n), Asking.after_progress(now)
-    phase = AwaitR1(part, until, asking, x, payload, tuple(hall), (None,) * run.n)
-    lasting = replace(cell.lasting, seen=run.number, seen_sid8=run.sid8)
-    pursuit = cell.pursuit if cell.pursuit is not None and cell.pursuit.wish == Wish.LEAVE else None
-    cell = replace(cell, lasting=lasting, phase=phase, pursuit=pursuit, failed=None, newest=run.sid8)
-    return cell, to_ring(cell, wire)
-
-
-def signed_round1(phase: Phase, party: Party) -> bytes:
-    """Return this member's R1 in its signed form."""
-    run = phase.part.run
-    return write_payload(party.signing, Round1Claims, phase.claims, run.sid)
-
-
-def scrutiny_of(cell: MembershipCell, run: Run) -> Scrutiny:
-    """Return what this member verifies; V0 is V1 under a gateway that is not a member itself (GR-25)."""
-    level = cell.lasting.place.level
-    return _SCRUTINY[Level.V1 if level is Level.V0 and run.claims.mode == RELAY else level]
-
-
 # ------------------------------------------------------------------ round 1
 
 
 def heard_round1(
-    cell: MembershipCell,
-    phase: AwaitR1,
-    peer: Peer,
-    said: Sequence[bytes],
-    party: Party,
-    now: Now,
-    entropy: Entropy,
+    cell: MembershipCell, phase: AwaitR1, peer: Peer, said: Sequence[bytes], party: Party, now: Now, entropy: Entropy
 ) -> MemberStep:
     """Take in R1 of others, one or as many as came together; when nobody is missing, send R2."""
     run, scrutiny, keys, wall = phase.part.run, phase.part.scrutiny, party.keys, party.wall(now)
