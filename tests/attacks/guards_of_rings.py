@@ -14,24 +14,17 @@ from keymote.engine.group import (
     aggregation,
     belonging,
     entering,
-)
     gateway,
     leading,
     member,
     participation,
-<<<<<<< HEAD
+    repairing,
     ring,
     root,
     root_key,
     rounds,
     traffic,
     wrapping,
-=======
-    repairing,
-    ring,
-    rounds,
-    traffic,
->>>>>>> 5b373b6 (Give a run's beginning, answers, requests and repair files of their own)
 )
 from keymote.engine.group.charter import Charter, next_roster, spoken_by
 from keymote.engine.group.epoch import GroupEpoch, SenderMaterial
