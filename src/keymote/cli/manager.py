@@ -102,6 +102,15 @@ def run(
     credential_life: Annotated[
         int, typer.Option(metavar="SECONDS", help="Of the credentials of devices; renewed in time.", min=60)
     ] = 365 * 86400,
+    groups_http: Annotated[
+        str, typer.Option(metavar="ADDRESS:PORT", help="Where members of groups that speak HTTP post; empty: nowhere.")
+    ] = "",
+    groups_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM certificate for --groups-http: TLS then.")
+    ] = None,
+    groups_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM key of that certificate, readable by its owner alone.")
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     data: DataOption = None,
 ) -> None:
@@ -110,12 +119,14 @@ def run(
     \b
     Example:
       keymote manager run --data street-7 --port 5683
+      keymote manager run --data street-7 --groups-http 127.0.0.1:8080
     """
     from keymote.crypto.entropy import SystemEntropy
     from keymote.engine.context import Handshake, PostQuantum, RegistrarPolicy
     from keymote.host.hardening import harden
     from keymote.host.logs import configure
     from keymote.manager.app.directory import Directory
+    from keymote.manager.app.group_http import GroupsHttp
     from keymote.manager.app.service import ManagerProcess, Options
     from keymote.manager.app.service import run as serve
     from keymote.transports.coap.multicast import Group
@@ -137,7 +148,8 @@ def run(
     policy = RegistrarPolicy(
         credential_life_s=credential_life, post_quantum=PostQuantum(post_quantum), handshakes=handshakes
     )
-    options = Options((listen, port), where, ("127.0.0.1", status_port), announce, policy)
+    face = GroupsHttp.at(groups_http, groups_cert, groups_key) if groups_http else None
+    options = Options((listen, port), where, ("127.0.0.1", status_port), announce, policy, face)
     process = ManagerProcess(directory, options)
     asyncio.run(serve(process, lambda said: print(json.dumps(said), flush=True)))
 

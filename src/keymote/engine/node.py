@@ -152,6 +152,12 @@ def _registrar_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
     raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a registrar")
 
 
+def group_in(data: bytes) -> bytes | None:
+    """Return the gid, or the sid8 of the run, that a message of a group names; None for any other, E_FORMAT for neither."""
+    mt, _ = peek(data)
+    return _group_in(mt, data) if mt in _OF_GROUPS else None
+
+
 def _group_in(mt: int, data: bytes) -> bytes:
     """Return the gid, or the sid8 of the run, that a message of a group names."""
     if mt in _ID_IN_CLEAR or (mt == Round3.mt and peek(data)[1] > _SIGNED_ELEMENTS):

@@ -142,6 +142,12 @@ class Driver:
         self._cells.begin()
         return self._cells.get(key)
 
+    def look(self, key: CellKey) -> Any | None:
+        """As `peek`, for a key that may name its cell by an alias."""
+        self._cells.begin()
+        named = self._cells.resolve(key)
+        return None if named is None else self._cells.get(named)
+
     @property
     def idle(self) -> bool:
         """Whether nothing waits for a commit."""

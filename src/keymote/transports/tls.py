@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import re
 import ssl
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -230,6 +231,24 @@ def server_context(certificate: Path, key: Path, password: Secret, authority: st
     load_chain(context, certificate, key, password)
     context.load_verify_locations(cadata=authority)
     context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def web_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return a TLS 1.3 context that shows an operator's own certificate, whose key (PEM) has no password.
+
+    Raises:
+        CallerFault: a file is missing, does not fit, or the key can be read by others.
+    """
+    context = prefer_hybrid(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        open_to_others = stat.S_IMODE(key.stat().st_mode) & 0o077
+    except OSError as error:
+        raise CallerFault(f"cannot read {key}: {error.strerror}") from error
+    if open_to_others:
+        raise CallerFault(f"{key} can be read by others", do=f"chmod 600 {key}")
+    load_chain(context, certificate, key, Secret(b""))
     return context
 
 

@@ -25,6 +25,7 @@ from keymote.host.driver import Driver
 from keymote.manager.app.coordinator import CoordinatorLink
 from keymote.manager.app.directory import DATABASE, OWN_CELLS, Directory
 from keymote.manager.app.enrol import newcomer_context
+from keymote.manager.app.group_http import GroupsHttp, HttpFace
 from keymote.manager.app.groups import GroupService
 from keymote.manager.app.own import OwnStore
 from keymote.manager.desk import Desk
@@ -53,13 +54,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where a manager serves. `announce`: its address as other managers see it, when that is not `listen`."""
+    """Where a manager serves. `announce`: its address as other managers see it, when that is not `listen`.
+
+    `groups_http`: where members of groups that speak HTTP post, None for nowhere.
+    """
 
     listen: tuple[str, int] = ("127.0.0.1", 5683)
     group: Group | None = None
     status: tuple[str, int] = ("127.0.0.1", 0)
     announce: Peer = ""
     policy: RegistrarPolicy = field(default_factory=RegistrarPolicy)
+    groups_http: GroupsHttp | None = None
 
 
 class ManagerProcess:
@@ -69,6 +74,7 @@ class ManagerProcess:
         self.directory: Final = directory
         self.options: Final = options
         self._driver: Driver | None = None
+        self._face: HttpFace | None = None
         self._reports: Counter[str] = Counter()
         self._alarms: Counter[str] = Counter()
         self._closing = contextlib.AsyncExitStack()
@@ -121,10 +127,12 @@ class ManagerProcess:
         )
         stack.push_async_callback(self.coordinator.close)
         clock = SystemClock()
+        if options.groups_http is not None:
+            self._face = HttpFace(options.groups_http, self.endpoint)
         driver = Driver(
             registrar_node(context),
             store,
-            self.endpoint,
+            self.endpoint if self._face is None else self._face.link,
             clock,
             entropy,
             self.coordinator.answer,
@@ -147,6 +155,9 @@ class ManagerProcess:
         stack.push_async_callback((await ControlServer.open(directory.control, handlers)).close)
         self.status = await StatusServer.open(options.status, self._health, self._metrics())
         stack.push_async_callback(self.status.close)
+        if self._face is not None:
+            stack.push_async_callback(self._face.stop)
+            await self._face.start(host)
         self.coordinator.start(host)
         logger.info("serving", extra={"address": self.endpoint.address, "nm_id": directory.identity.nm_id})
 
@@ -193,12 +204,15 @@ class ManagerProcess:
             "nm_id": self.directory.identity.nm_id,
             "address": self.endpoint.address,
             "status": f"http://{host}:{port}",
+            "groups": "" if self._face is None else self._face.url,
         }
 
     # ------------------------------------------------------------------ datagrams and reports
 
     def _receive(self, peer: Peer, data: bytes, settled: Settled | None = None) -> None:
         if self._driver is not None:
+            if self._face is not None:
+                self._face.link.overheard(data)
             self._driver.receive(peer, data, settled)
         elif settled is not None:
             settled(Unavailable("not started yet", do="try again"))
