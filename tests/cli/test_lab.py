@@ -117,3 +117,47 @@ def test_reproduce_of_an_unknown_paper_is_wrong_use() -> None:
     done = RUN.invoke(app, ["reproduce", "paper-999"])
     assert isinstance(done.exception, CallerFault)
     assert "paper-000" in str(done.exception)
+
+
+# ------------------------------------------------------------------ run
+
+
+def test_run_without_a_name_lists_the_experiments() -> None:
+    done = RUN.invoke(app, ["run", "-o", "json"])
+    assert done.exit_code == 0
+    assert {row["name"] for row in json.loads(done.stdout)["experiments"]} >= {"city", "exchange", "microgrid"}
+
+
+def test_run_writes_result_and_picture_with_seed_and_configuration(tmp_path: Path) -> None:
+    words = ["run", "microgrid", "--days", "1", "--meters", "4", "--seed", "9", "-o", "json", "--to", str(tmp_path)]
+    done = RUN.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert (result["ok"], result["seed"]) == (True, "9")
+    assert (result["configuration"]["meters"], result["configuration"]["days"]) == (4, 1.0)
+    assert result["facts"]["epoch"] == len(result["epochs"]) == 2
+    assert all(result["checks"].values())
+    assert json.loads((tmp_path / "microgrid.json").read_text("utf-8")) == result
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["microgrid.json", "microgrid.png", "microgrid.svg"]
+    assert '"seed": "9"' in (tmp_path / "microgrid.svg").read_text("utf-8").replace("&quot;", '"')
+
+
+def test_run_shows_people_tables_and_takes_their_own_file(tmp_path: Path) -> None:
+    text = 'title = "Four homes"\ncase = "exchange"\nmeters = 3\nmost = 4\ndays = 0.05\n[ring]\nmulticast = false\n'
+    own = tmp_path / "mine.toml"
+    own.write_text(text + "[market]\nsession_s = 1200\nround_s = 300\n", "utf-8")
+    done = RUN.invoke(app, ["run", str(own), "--to", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "Four homes" in done.stdout and "kWh" in done.stdout
+    assert (tmp_path / "mine.png").exists()
+
+
+def test_run_of_a_city_counts_what_the_formula_says(tmp_path: Path) -> None:
+    done = RUN.invoke(app, ["run", "city", "--meters", "40", "-o", "json", "--no-figures", "--to", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [row["act"] for row in json.loads(done.stdout)["acts"]] == ["form", "leave", "join", "delegate loss"]
+
+
+@pytest.mark.parametrize("words", [["atlantis"], ["microgrid", "--meters", "33"], ["city", "--meters", "1"]])
+def test_run_of_what_cannot_be_is_wrong_use(words: list[str]) -> None:
+    assert isinstance(RUN.invoke(app, ["run", *words]).exception, CallerFault)

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from keymote.errors import CallerFault
-from keymote.lab import files, microgrid
+from keymote.lab import exchange, files, microgrid
 from keymote.lab.experiment import Experiment, Outcome, read
+from keymote.lab.simulator import Channel
 
 
 def shipped(name: str, **changes: Any) -> Experiment:
@@ -43,6 +44,31 @@ def test_the_same_seed_gives_the_same_week_and_another_another() -> None:
     first, again, other = (microgrid.run(short, seed) for seed in ("1", "1", "2"))
     assert (first.facts, first.tables) == (again.facts, again.tables)
     assert first.tables["epochs"] != other.tables["epochs"]
+
+
+def test_homes_trade_come_and_go_and_read_the_same_book() -> None:
+    small = shipped("exchange", meters=3, most=5, days=6 / 24)
+    found = exchange.run(replace(small, market=replace(small.market, round_s=1200)), "0")
+    assert_holds(found)
+    assert [row["n"] for row in found.tables["sessions"]] == [3, 4, 5, 4, 3, 4]
+    assert found.facts["trades"] > 0 and found.facts["left"] == 2  # type: ignore[operator]
+    assert found.facts["commands_opened"] == found.facts["commands_due"] > 100  # type: ignore[operator]
+
+
+def test_on_a_bad_radio_books_may_differ_and_keys_do_not() -> None:
+    small = shipped("exchange", meters=3, most=4, days=2 / 24)
+    found = exchange.run(replace(small, radio=Channel(0.01, 0.01, 0.2)), "0")
+    assert_holds(found)
+    assert found.facts["commands_opened"] < found.facts["commands_due"]  # type: ignore[operator]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_exchange_as_it_comes_with_the_program() -> None:
+    found = exchange.run(shipped("exchange"), "0")
+    assert_holds(found)
+    by_n = {row["n"]: row["commands"] for row in found.tables["per_n"]}
+    assert set(by_n) == set(range(10, 16)) and by_n[15] > by_n[10]  # type: ignore[operator]
 
 
 @pytest.mark.long

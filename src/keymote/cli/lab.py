@@ -1,11 +1,13 @@
 """`keymote lab`: the laboratory. `attack` runs the attack catalogue against the published schemes and against Triad-1,
-`reproduce` measures and computes again what the papers claim.
+`reproduce` measures and computes again what the papers claim, `run` lets a whole place live for virtual days.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from keymote.lab.attacks import Attack, Verdict
 
 app = typer.Typer()
+MOST_ROWS: Final = 48
+"""Rows of a table that people are shown; longer ones stand in the file alone."""
 
 
 @app.callback()
@@ -142,6 +146,80 @@ def reproduce(
     if not found.ok:
         note(f"{name} went wrong: our engines compute more than the specification prescribes, see `metered`")
         raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    name: Annotated[
+        str | None, typer.Argument(help="An experiment, or a TOML file of yours; without it, what there is.")
+    ] = None,
+    *,
+    days: Annotated[float | None, typer.Option(help="Virtual days.", show_default="as the experiment says")] = None,
+    meters: Annotated[int | None, typer.Option(help="Meters.", show_default="as the experiment says")] = None,
+    seed: Annotated[str, typer.Option(help="Of the virtual world; it stands in every file.")] = "0",
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Write figures and result there.", show_default="user data"),
+    ] = None,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw PNG and SVG (extra `lab`).")] = True,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a place live in virtual time: the product's engines and policies, its radio and its people simulated.
+
+    Ends with 1 if something that must hold does not.
+
+    \b
+    Example:
+      keymote lab run
+      keymote lab run microgrid --days 7 --seed 3
+      keymote lab run exchange -o json --to figures
+      keymote lab run city --meters 1000 --no-figures
+    """
+    from dataclasses import asdict
+
+    from keymote.bench.experiments import drawing
+    from keymote.bench.reproduce.figures import require, save
+    from keymote.lab import files
+    from keymote.lab.experiment import read
+    from keymote.lab.runs import RUNS
+
+    if name is None:
+        titles = {each: files.experiment(each)[1]["title"] for each in files.experiments()}
+        show({"experiments": [{"name": each, "title": title} for each, title in titles.items()]}, output)
+        return
+    experiment = read(*files.experiment(name), meters=meters, days=days)
+    if figures:
+        require()
+    with _bar(experiment.title) as progress:
+        found = RUNS[experiment.case](experiment, seed, progress)
+    directory = made_directory(to.expanduser().absolute() if to else state_directory("lab", None) / experiment.name)
+    configuration = asdict(experiment)
+    about = {"experiment": experiment.name, "seed": seed, "configuration": json.dumps(configuration)}
+    paths = [str(path) for path in save({experiment.name: drawing(found)}, directory, about)] if figures else []
+    written = directory / f"{experiment.name}.json"
+    head = {"ok": found.ok, "experiment": experiment.name, "title": experiment.title, "seed": seed}
+    facts = {**head, "facts": found.facts, "checks": found.checks, "files": [*paths, str(written)]}
+    result = {**facts, "configuration": configuration, **found.tables}
+    _write(written, result)
+    if output is Output.JSON:
+        show(result, output)
+    else:
+        checks = [{"check": check, "holds": holds} for check, holds in found.checks.items()]
+        tables = {title: list(rows) for title, rows in found.tables.items() if len(rows) <= MOST_ROWS}
+        show({**head, **found.facts, **tables, "checks": checks, "files": facts["files"]}, output)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[float], None]]:
+    """Yield what shows how far the world has come, as a bar on stderr when somebody watches."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
 
 
 def _write(path: Path, result: Mapping[str, object]) -> None:

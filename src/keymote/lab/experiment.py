@@ -12,12 +12,15 @@ from keymote.engine.policy.group_faces import DAY_S, GroupPolicy
 from keymote.errors import CallerFault
 from keymote.lab.simulator import Channel
 from keymote.lab.village.uplink import Window
+from keymote.wire.group import MOST
 
 Progress = Callable[[float], None]
 """Told how much is done, from 0 to 1."""
 Row = Mapping[str, object]
 T = TypeVar("T")
-CASES: Final = ("microgrid", "exchange")
+CASES: Final = ("microgrid", "exchange", "city")
+MOST_METERS: Final = 20_000
+"""Of a city with engines: more do not fit into a machine's memory and patience."""
 WHAT: Final = ("arrive", "stranger", "leave", "evict", "revoke", "off", "restart")
 
 
@@ -65,7 +68,7 @@ class Experiment:
     case: str
     meters: int
     days: float
-    most: int = 32
+    most: int = MOST
     ring: Ring = field(default_factory=Ring)
     policy: GroupPolicy = field(default_factory=GroupPolicy)
     radio: Channel = field(default_factory=Channel)
@@ -77,8 +80,10 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.case not in CASES:
             raise CallerFault(f"case {self.case!r} of experiment {self.name}", do=f"choose {' or '.join(CASES)}")
-        if not 2 <= self.meters <= self.most <= 32:
-            raise CallerFault(f"{self.meters} to {self.most} meters in one ring", do="choose from 2 to 32")
+        if self.case == "city" and not 2 <= self.meters <= MOST_METERS:
+            raise CallerFault(f"{self.meters} meters in a city", do=f"choose from 2 to {MOST_METERS}")
+        if self.case != "city" and not 2 <= self.meters <= self.most <= MOST:
+            raise CallerFault(f"{self.meters} to {self.most} meters in one ring", do=f"choose from 2 to {MOST}")
         if not 0 < self.days <= 366:
             raise CallerFault(f"{self.days} days", do="choose up to 366")
 
@@ -123,7 +128,9 @@ def read(name: str, row: Mapping[str, Any], meters: int | None = None, days: flo
         "events": tuple(_made(name, Event, each) for each in events),
     }
     if meters is not None:
-        known |= {"meters": meters, "most": max(meters, known.get("most", 0))}
+        known["meters"] = meters
+        if "most" in known:
+            known["most"] = max(meters, known["most"])
     if days is not None:
         known["days"] = days
     return _made(name, Experiment, known)

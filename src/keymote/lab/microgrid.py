@@ -115,7 +115,7 @@ def _outcome(
         **safe,
     }
     tables: dict[str, Sequence[Row]] = {
-        "epochs": [{**each._asdict(), "day": round(each.at / DAY_S, 3)} for each in epochs],
+        "epochs": [each.row() for each in epochs],
         "waiting": [{"at": at, "items": items} for at, items in waiting],
         "conflicts": [{"name": str(each.kind), "what": str(each)} for each in found],
         "decisions": _decisions(made),

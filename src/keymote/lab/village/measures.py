@@ -9,6 +9,7 @@ from keymote.engine.group.faces import GroupReady, RingCommitted, RunStarted
 from keymote.engine.group.payload import Payload, step
 from keymote.engine.group.payload_faces import GroupOpened, UnprotectForGroup
 from keymote.engine.group.traffic import Traffic
+from keymote.engine.policy.group_faces import DAY_S
 from keymote.errors import PeerFault
 from keymote.lab.energy.radio import air
 from keymote.lab.street import GW, Street
@@ -41,19 +42,28 @@ OF_A_RUN: Final = frozenset(
 class Negotiation(NamedTuple):
     """How one epoch was agreed on. `at`: virtual time of its first START; `reason`: START's.
 
-    `ready_ms`: from there until the last of the `n` members was active, in virtual time, in which computing takes none and
+    `ready_ms`: from there until the last of the members (`kids`) was active, in virtual time, in which computing takes none and
     datagrams do not wait for each other. `air_ms`: what the datagrams meanwhile take on one 802.15.4 channel, one by one.
     """
 
     epoch: int
     at: float
-    n: int
+    kids: tuple[bytes, ...]
     attempts: int
     reason: int
     ready_ms: float
     messages: int
     octets: int
     air_ms: float
+
+    @property
+    def n(self) -> int:
+        return len(self.kids)
+
+    def row(self) -> Mapping[str, object]:
+        """Return this as a row of a table, with the day and without the kids."""
+        row = {name: value for name, value in self._asdict().items() if name != "kids"}
+        return {**row, "at": round(self.at, 3), "n": self.n, "day": round(self.at / DAY_S, 3)}
 
 
 def negotiations(made: Street, gateway: str = GW) -> list[Negotiation]:
@@ -84,13 +94,13 @@ def negotiations(made: Street, gateway: str = GW) -> list[Negotiation]:
             Negotiation(
                 epoch,
                 at,
-                len(report.kids),
+                report.kids,
                 report.attempt + 1,
                 reason,
-                (last - at) * 1e3,
+                round((last - at) * 1e3, 3),
                 len(said),
                 sum(map(len, said)),
-                on_air * 8 / RATE * 1e3,
+                round(on_air * 8 / RATE * 1e3, 3),
             )
         )
     return found
