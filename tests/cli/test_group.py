@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from keymote.cli.group import app
-from keymote.cli.group_coordinator import moment, seconds_of_day
+from keymote.cli.group_coordinator import seconds_of_day
+from keymote.cli.group_looks import moment
 from keymote.errors import CallerFault, Unavailable
 from keymote.manager.group_desk import GroupDesk
 from keymote.transports.control import ControlServer

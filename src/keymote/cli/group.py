@@ -1,6 +1,7 @@
 """`keymote group`: keys that a street of devices shares.
 
-What is done at the coordinator stands in `group_coordinator`, at a manager in `group_here`, at a device in `group_device`.
+What is done at the coordinator stands in `group_coordinator` and `group_looks`, at a manager in `group_here`, at a device in
+`group_device`.
 """
 
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from keymote.cli import group_coordinator, group_device, group_here
-from keymote.cli.group_coordinator import DEFAULT_URL, CoordinatorOption, UrlOption
+from keymote.cli import group_coordinator, group_device, group_here, group_looks
+from keymote.cli.group_asking import DEFAULT_URL, CoordinatorOption, UrlOption
 from keymote.cli.group_here import HereOption
 from keymote.cli.output import Output, OutputOption
 from keymote.cli.settings import DataOption
@@ -20,10 +21,10 @@ app.command()(group_coordinator.add)
 app.command()(group_coordinator.evict)
 app.command()(group_coordinator.allow)
 app.command()(group_coordinator.rekey)
-app.command("show")(group_coordinator.show_group)
+app.command("show")(group_looks.show_group)
 app.command()(group_coordinator.move)
 app.command()(group_coordinator.close)
-app.command()(group_coordinator.conflicts)
+app.command()(group_looks.conflicts)
 app.command()(group_device.join)
 app.command()(group_device.leave)
 app.command()(group_device.send)
@@ -54,4 +55,4 @@ def list_groups(
     elif here:
         group_here.list_here(data, output)
     else:
-        group_coordinator.list_all(coordinator, url, output)
+        group_looks.list_all(coordinator, url, output)

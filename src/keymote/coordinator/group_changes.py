@@ -28,24 +28,28 @@ def found(tx: Transaction, gid: bytes) -> Group:
 
 def seat_of(tx: Transaction, sub: bytes) -> Seat | None:
     """Return the device or manager under its credential in force; None while it is not active."""
-    device, manager = tx.device(sub), tx.manager(sub)
-    if device is not None and device.state is not DeviceState.ACTIVE:
-        return None
-    if device is None and (manager is None or manager.state is not ManagerState.ACTIVE):
+    device = tx.device(sub)
+    if device is None:
+        manager = tx.manager(sub)
+        if manager is None or manager.state is not ManagerState.ACTIVE:
+            return None
+    elif device.state is not DeviceState.ACTIVE:
         return None
     credential = tx.active_credential(sub)
     if credential is None:
         return None
-    claims = SignedCredential.decode(credential.raw).claims
-    nm_id = sub if device is None else device.nm_id
-    return Seat(sub, nm_id, kid_of(credential.raw), claims.sig_pk, claims.suite, credential.raw)
+    return _seat(sub, sub if device is None else device.nm_id, credential.raw)
 
 
 def seats_of(tx: Transaction, gid: bytes, *, allowed: bool = False) -> Sequence[Seat]:
     """Return the active members of a group, or with `allowed` the active devices that may join, in the order of their ids."""
-    standings = tx.groups.members(gid)
-    wanted = [each.dev_id for each in standings if (each.allowed if allowed else each.member)]
-    return [seat for seat in (seat_of(tx, dev_id) for dev_id in wanted) if seat is not None]
+    cards = [card for card in tx.groups.cards(gid) if (card.allowed if allowed else card.member)]
+    return [_seat(card.dev_id, card.nm_id, card.raw) for card in cards]
+
+
+def _seat(sub: bytes, nm_id: bytes, raw: bytes) -> Seat:
+    claims = SignedCredential.decode(raw).claims
+    return Seat(sub, nm_id, kid_of(raw), claims.sig_pk, claims.suite, raw)
 
 
 def changed(

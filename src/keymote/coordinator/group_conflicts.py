@@ -36,7 +36,7 @@ class Conflicts:
         seen = [
             EpochSeen(each.gid, each.nm_id, each.epoch, each.key_id, names(each.kids), each.began_ms) for each in same
         ]
-        self._enter(group, found.conflicts(epochs=seen, revocations=self._revoked(names(line.kids))))
+        self._enter(group, found.conflicts(epochs=seen, revocations=self._revoked(group, names(line.kids))))
 
     def of_device(self, dev_id: bytes, held_by: bytes, claimed_by: bytes) -> None:
         """A manager has enrolled a device that another one, or another credential, stands for."""
@@ -60,8 +60,8 @@ class Conflicts:
             if _overtaken(conflict, group.epoch, ours[0].ver, holds):
                 self._tx.groups.put_conflict(replace(conflict, settled_ms=self._desk.now_ms()))
 
-    def _revoked(self, members: Iterable[bytes]) -> Iterable[Revoked]:
-        for dev_id in members:
+    def _revoked(self, group: Group, members: frozenset[bytes]) -> Iterable[Revoked]:
+        for dev_id in members - {card.dev_id for card in self._tx.groups.cards(group.gid)}:
             device = self._tx.device(dev_id)
             line = self._tx.revocation_of(RevocationKind.DEVICE, dev_id)
             if device is None or line is None or device.state is not DeviceState.REVOKED:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from keymote.coordinator import groups_rules as rules
 from keymote.coordinator.desk import Desk
 from keymote.coordinator.group_changes import found, seat_of, seats_of
-from keymote.coordinator.group_safety import acted_ms, safe_ms
+from keymote.coordinator.group_safety import safe_ms
 from keymote.errors import ErrorCode, PeerFault
-from keymote.host.group_register import Conflict, EpochLine, Gone, Group, GroupState, Kid, Removal, RosterLine
+from keymote.host.group_register import Conflict, EpochLine, Gone, Group, GroupState, Kid, Member, Removal, RosterLine
 from keymote.host.ledger import Transaction
 from keymote.host.register import Manager, Revocation, RevocationKind
 
@@ -65,6 +65,17 @@ class Picture:
         return [each.dev_id for each in self.members if each.word == "waiting"]
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A group in a list: `gateway` is its manager's name, `n` its members, of whom `waiting` have not the newest epoch."""
+
+    group: Group
+    gateway: str
+    n: int
+    waiting: int
+    conflicts: int
+
+
 class Pictures:
     """Queries over the register; nothing is written."""
 
@@ -75,14 +86,14 @@ class Pictures:
         """Return a group with everything about it; PeerFault E_UNKNOWN_ID."""
         return await self._desk.ledger.read(lambda tx: _picture(tx, found(tx, gid)))
 
-    async def listing(self, after: bytes, limit: int, name: str | None = None) -> Sequence[Picture]:
+    async def listing(self, after: bytes, limit: int, name: str | None = None) -> Sequence[Outline]:
         """Return groups in the order of their gids, or the one of this name."""
 
-        def work(tx: Transaction) -> Sequence[Picture]:
+        def work(tx: Transaction) -> Sequence[Outline]:
             if name is None:
-                return [_picture(tx, group) for group in tx.groups.groups(after, limit)]
+                return [_outline(tx, group) for group in tx.groups.groups(after, limit)]
             group = tx.groups.named(name)
-            return [] if group is None else [_picture(tx, group)]
+            return [] if group is None else [_outline(tx, group)]
 
         return await self._desk.ledger.read(work)
 
@@ -125,7 +136,10 @@ class Pictures:
             for removal in tx.groups.removals_of(revocation.subject, revocation.event):
                 if removal.cause is Gone.REVOKED:
                     first.setdefault(removal.gid, removal)
-            return [_gap(tx, found(tx, gid), removal) for gid, removal in first.items()]
+            return [
+                _gap(tx, found(tx, gid), removal, _epochs_of(tx.groups.members(gid), tx.groups.kids(gid)))
+                for gid, removal in first.items()
+            ]
 
         return await self._desk.ledger.read(work)
 
@@ -143,15 +157,15 @@ def _picture(tx: Transaction, group: Group) -> Picture:
         word = rules.standing(epoch, group, active=seat is not None)
         rows.append(Standing(dev_id, b"" if seat is None else seat.kid, word, epoch, max(0, group.epoch - epoch)))
     members = {row.dev_id for row in rows}
-    removals = tx.groups.removals(group.gid, SHOWN)
-    gaps = [_gap(tx, group, removal) for removal in removals]
+    epochs = _epochs_of(standings, kids)
+    gaps = [_gap(tx, group, removal, epochs) for removal in tx.groups.removals(group.gid, SHOWN)]
     leaving = {gap.removal.dev_id for gap in gaps if gap.safe_after_ms is None} - members
     rows += [Standing(dev_id, b"", "leaving", newest.get(dev_id, 0), 0) for dev_id in sorted(leaving)]
     edge = group.settings.mode == rules.EDGE and seat_of(tx, group.nm_id) is not None
     return Picture(
         group=group,
         gateway=gateway,
-        acted=acted_ms(tx, group.nm_id, group.event) is not None,
+        acted=tx.acknowledged_at(group.nm_id, group.event) is not None,
         n=len(seats) + edge,
         members=rows,
         allowed=[each.dev_id for each in standings if each.allowed],
@@ -160,13 +174,25 @@ def _picture(tx: Transaction, group: Group) -> Picture:
     )
 
 
-def _gap(tx: Transaction, group: Group, removal: Removal) -> Gap:
+def _outline(tx: Transaction, group: Group) -> Outline:
+    members = _epochs_of(tx.groups.members(group.gid), tx.groups.kids(group.gid))
+    waiting = sum(not group.epoch or epoch < group.epoch for epoch in members.values())
+    conflicts = len(tx.groups.conflicts(0, SHOWN, gid=group.gid, live=True))
+    n = len(members) + (group.settings.mode == rules.EDGE)
+    return Outline(group, _name(tx, group.nm_id), n, waiting, conflicts)
+
+
+def _gap(tx: Transaction, group: Group, removal: Removal, members: Mapping[bytes, int]) -> Gap:
+    """Return how far a removal has come; `members` with their newest epochs."""
     since = safe_ms(tx, group, removal)
-    newest = _newest(tx.groups.kids(group.gid))
-    members = [each.dev_id for each in tx.groups.members(group.gid) if each.member]
-    waiting = rules.holding_old(removal, ((dev_id, newest.get(dev_id, 0)) for dev_id in members))
-    led = group.state is GroupState.ACTIVE
-    return Gap(group, removal, None if since is None else since - removal.at_ms, waiting if led else ())
+    waiting = rules.holding_old(removal, members.items()) if group.state is GroupState.ACTIVE else ()
+    return Gap(group, removal, None if since is None else since - removal.at_ms, waiting)
+
+
+def _epochs_of(standings: Iterable[Member], kids: Iterable[Kid]) -> Mapping[bytes, int]:
+    """Return the newest epoch of each member, 0 for none."""
+    newest = _newest(kids)
+    return {each.dev_id: newest.get(each.dev_id, 0) for each in standings if each.member}
 
 
 def _newest(kids: Iterable[Kid]) -> Mapping[bytes, int]:

@@ -9,15 +9,12 @@ from keymote.host.group_register import Group, GroupState, Removal
 from keymote.host.ledger import Transaction
 
 
-def acted_ms(tx: Transaction, nm_id: bytes, event: int) -> int | None:
-    """Return when a manager acknowledged that it acted on an event, None while it has not."""
-    return next((ack.at_ms for ack in tx.acknowledgements(event) if ack.nm_id == nm_id), None)
-
-
 def safe_ms(tx: Transaction, group: Group, removal: Removal) -> int | None:
     """Return when a removal was safe (UTC milliseconds), None while it is not."""
+    if removal.safe_ms is not None:
+        return removal.safe_ms
     first = tx.groups.first_epoch(group.gid, group.nm_id, removal.last_with)
-    acted = acted_ms(tx, group.nm_id, removal.event)
+    acted = tx.acknowledged_at(group.nm_id, removal.event)
     return rules.safe_at(removal, first, acted, led=group.state is GroupState.ACTIVE)
 
 

@@ -185,9 +185,7 @@ class _Batch:
             return
         self._note("group.epoch", epoch=line.epoch, ver=line.ver, key_id=line.key_id, n=len(kids))
         owners = {kid.kid: kid for kid in self.tx.groups.kids(now.gid)}
-        for kid in (owners[name] for name in kids if name in owners):
-            if kid.epoch < line.epoch:
-                self.tx.groups.put_kid(replace(kid, epoch=line.epoch))
+        self.tx.groups.confirm(now.gid, kids, line.epoch)
         if line.epoch > now.epoch or (self.leads and line.epoch == now.epoch):
             self.group = replace(now, epoch=line.epoch, key_id=line.key_id, confirmed_ms=confirmed)
         self._heard(line.ver)

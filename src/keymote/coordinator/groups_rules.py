@@ -135,8 +135,6 @@ def safe_at(removal: Removal, first: EpochLine | None, acted_ms: int | None, *, 
     A device that never had a key, or was out already, and a group that ended, are safe when the gateway knows of it: it
     lets nobody in any more.
     """
-    if removal.safe_ms is not None:
-        return removal.safe_ms
     if led and removal.last_with and (first is None or first.epoch <= removal.last_with):
         return None
     if led and removal.last_with and first is not None and first.confirmed_ms >= removal.at_ms:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from keymote.engine.policy.conflicts import ConflictKind
 from keymote.host.group_register import (
+    Card,
     Conflict,
     EpochLine,
     Group,
@@ -48,9 +49,17 @@ class GroupRows(Protocol):
         """Insert, update, or forget one that is neither member nor allowed."""
         ...
 
+    def cards(self, gid: bytes) -> Sequence[Card]:
+        """Return members and allowed devices that are active and have a credential in force, in the order of their ids."""
+        ...
+
     def kids(self, gid: bytes) -> Sequence[Kid]: ...
 
     def put_kid(self, kid: Kid) -> None: ...
+
+    def confirm(self, gid: bytes, kids: Sequence[bytes], epoch: int) -> None:
+        """Note that these kids, as far as they are known, have confirmed `epoch`, unless it was a later one already."""
+        ...
 
     def add_removal(self, removal: Removal) -> None: ...
 

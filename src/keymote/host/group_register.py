@@ -94,6 +94,17 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """A device of a group that is active, with its credential in force; `nm_id` is the manager where it is enrolled."""
+
+    dev_id: bytes
+    nm_id: bytes
+    raw: bytes
+    member: bool
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Kid:
     """A name under which a device stands, or stood, on rosters of a group; `epoch` the newest that it confirmed, 0: none."""
 

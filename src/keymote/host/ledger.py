@@ -106,6 +106,10 @@ class Transaction(Protocol):
         """Return for each manager its first acknowledgement that covers `event`."""
         ...
 
+    def acknowledged_at(self, nm_id: bytes, event: int) -> int | None:
+        """Return when (UTC milliseconds) this manager first said that it had acted on `event`, None while it has not."""
+        ...
+
     def prune_outbox(self, upto: int, before_ms: int, limit: int) -> int:
         """Forget events up to `upto`, older than `before_ms`, and acknowledgements that only covered such.
 

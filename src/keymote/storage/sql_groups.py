@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from keymote.engine.policy.conflicts import ConflictKind
 from keymote.host.group_register import (
+    Card,
     Conflict,
     EpochLine,
     Gone,
@@ -22,8 +23,9 @@ from keymote.host.group_register import (
     RosterLine,
     Settings,
 )
-from keymote.host.register import Taken
+from keymote.host.register import CredentialState, DeviceState, Taken
 from keymote.storage import sql_group_tables as tables
+from keymote.storage import sql_registry as register
 from keymote.storage.sql_upsert import Upsert
 
 _ID: Final = 8
@@ -32,6 +34,17 @@ _PUT_MEMBER: Final = Upsert(tables.members, "gid", "dev_id")
 _PUT_KID: Final = Upsert(tables.kids, "gid", "kid")
 _PUT_REPORTER: Final = Upsert(tables.reporters, "gid", "nm_id")
 _PUT_LEAD: Final = Upsert(tables.leads, "gid", "gw_kid")
+
+
+def _cards() -> Select[Any]:
+    m, d, c = tables.members, register.devices, register.credentials
+    active = (d.c.state == DeviceState.ACTIVE.value) & (c.c.state == CredentialState.ACTIVE.value)
+    joined = m.join(d, d.c.dev_id == m.c.dev_id).join(c, c.c.sub == m.c.dev_id)
+    wanted = select(m.c.dev_id, d.c.nm_id, c.c.raw, m.c.member, m.c.allowed).select_from(joined)
+    return wanted.where(m.c.gid == bindparam("gid"), active).order_by(m.c.dev_id)
+
+
+_CARDS: Final = _cards()
 
 
 class SqlGroups:
@@ -97,6 +110,10 @@ class SqlGroups:
         else:
             self._connection.execute(delete(t).where(t.c.gid == member.gid, t.c.dev_id == member.dev_id))
 
+    def cards(self, gid: bytes) -> Sequence[Card]:
+        found = self._connection.execute(_CARDS, {"gid": gid}).all()
+        return [Card(row.dev_id, row.nm_id, row.raw, row.member, row.allowed) for row in found]
+
     def kids(self, gid: bytes) -> Sequence[Kid]:
         t = tables.kids
         found = self._all(select(t).where(t.c.gid == gid).order_by(t.c.kid))
@@ -104,6 +121,11 @@ class SqlGroups:
 
     def put_kid(self, kid: Kid) -> None:
         _PUT_KID.run(self._connection, _values(kid))
+
+    def confirm(self, gid: bytes, kids: Sequence[bytes], epoch: int) -> None:
+        t = tables.kids
+        behind = update(t).where(t.c.gid == gid, t.c.kid.in_(kids), t.c.epoch < epoch)
+        self._connection.execute(behind.values(epoch=epoch))
 
     # Removals
 

@@ -263,6 +263,12 @@ class SqlTransaction:
         query = select(t.c.nm_id, func.min(t.c.at_ms).label("at_ms")).where(t.c.upto >= event).group_by(t.c.nm_id)
         return [Acknowledgement(row.nm_id, event, row.at_ms) for row in self._all(query)]
 
+    def acknowledged_at(self, nm_id: bytes, event: int) -> int | None:
+        t = tables.acknowledgements
+        covering = select(t.c.at_ms).where(t.c.nm_id == nm_id, t.c.upto >= event).order_by(t.c.upto).limit(1)
+        found = self._connection.execute(covering).scalar()
+        return None if found is None else int(found)
+
     def prune_outbox(self, upto: int, before_ms: int, limit: int) -> int:
         values = {"upto": upto, "before_ms": before_ms, "most": limit}
         return sum(

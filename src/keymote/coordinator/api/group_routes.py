@@ -137,7 +137,7 @@ async def list_groups(
     """List groups in the order of their ids, or the one of a name."""
     demand_reader(request)
     listed = await services.pictures.listing(b"" if after is None else id_of(after), limit, name)
-    found = [group_line(picture) for picture in listed]
+    found = [group_line(outline) for outline in listed]
     return GroupPage(found, None if name is not None else page(len(found), limit, found[-1].gid if found else ""))
 
 

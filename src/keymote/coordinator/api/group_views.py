@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from keymote.coordinator.group_pictures import Gap, Named, Picture
+from keymote.coordinator.group_pictures import Gap, Named, Outline, Picture
 from keymote.coordinator.groups import Charter
 from keymote.coordinator.groups_rules import Seat
 from keymote.host.group_register import EpochLine, RosterLine, Settings
@@ -121,19 +121,19 @@ def group_view(picture: Picture) -> GroupView:
     )
 
 
-def group_line(picture: Picture) -> GroupLine:
-    group = picture.group
+def group_line(outline: Outline) -> GroupLine:
+    group = outline.group
     return GroupLine(
         group.gid.hex(),
         group.name,
         group.state.value,
         group.nm_id.hex(),
-        picture.gateway.name,
-        picture.n,
+        outline.gateway,
+        outline.n,
         group.epoch,
         group.confirmed_ms or None,
-        len(picture.waiting),
-        len(picture.conflicts),
+        outline.waiting,
+        outline.conflicts,
     )
 
 

@@ -1,0 +1,202 @@
+"""`keymote group list|show|conflicts`: what is known of groups at the coordinator, and how people read it."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from keymote.cli.group_asking import (
+    DEFAULT_URL,
+    CoordinatorOption,
+    GroupArgument,
+    UrlOption,
+    at_coordinator,
+    group_named,
+)
+from keymote.cli.group_here import HereOption, show_here
+from keymote.cli.output import Output, OutputOption, note, show
+from keymote.cli.settings import DataOption
+
+if TYPE_CHECKING:
+    from keymote.transports.http_operator import OperatorClient
+    from keymote.wire.admin_groups import GroupView
+
+_CLOCK: Final = "%Y-%m-%d %H:%M:%S"
+
+
+def list_all(coordinator: Path | None, url: str, output: Output) -> None:
+    """List the coordinator's groups."""
+    from keymote.wire import admin, admin_groups
+
+    async def collect(client: "OperatorClient") -> list[admin_groups.GroupLine]:
+        found: list[admin_groups.GroupLine] = []
+        after: str | None = None
+        while True:
+            page = await client.get("/groups", admin_groups.GroupPage, after=after, limit=admin.MAX_PAGE)
+            found += page.items
+            after = page.next
+            if after is None:
+                return found
+
+    found = at_coordinator(coordinator, url, collect)
+    columns = ("name", "gid", "state", "gateway", "n", "epoch", "confirmed_ms", "waiting", "conflicts")
+    rows = [{column: getattr(line, column) for column in columns} for line in found]
+    if output is Output.TABLE:
+        rows = [{**row, "confirmed_ms": moment(row["confirmed_ms"])} for row in rows]
+    show({"groups": rows}, output)
+
+
+def show_group(
+    group: GroupArgument,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until stopped.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Between two looks.")] = 1.0,
+    times: Annotated[int, typer.Option(min=0, help="End after so many looks; 0: never.")] = 0,
+    here: HereOption = False,
+    data: DataOption = None,
+    coordinator: CoordinatorOption = None,
+    url: UrlOption = DEFAULT_URL,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show a group: its members and who waits for the newest key, how long removals took to be safe, and conflicts.
+
+    \b
+    Example:
+      keymote group show street-7 --watch
+    """
+    if here:
+        show_here(data, group, output)
+        return
+    from keymote.wire import admin_groups
+
+    async def look(client: "OperatorClient") -> None:
+        path = f"/groups/{await group_named(client, group)}"
+        if not watch:
+            tell(await client.get(path, admin_groups.GroupView), output)
+            return
+        await _watch(lambda: client.get(path, admin_groups.GroupView), every, times, output)
+
+    try:
+        at_coordinator(coordinator, url, look)
+    except KeyboardInterrupt:
+        note("stopped")
+
+
+def conflicts(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that later epochs have overtaken.")] = False,
+    coordinator: CoordinatorOption = None,
+    url: UrlOption = DEFAULT_URL,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List what cannot both be right: a revoked member, two rosters, two epochs, a device at two managers.
+
+    \b
+    Example:
+      keymote group conflicts
+    """
+    from keymote.wire import admin, admin_groups
+
+    async def collect(client: "OperatorClient") -> list[admin_groups.ConflictView]:
+        found: list[admin_groups.ConflictView] = []
+        after: int | None = 0
+        while after is not None:
+            query = {"after": after, "limit": admin.MAX_PAGE, "live": str(not everything).lower()}
+            page = await client.get("/conflicts", admin_groups.ConflictPage, **query)
+            found += page.items
+            after = page.next
+        return found
+
+    rows = [_conflict(view, output) for view in at_coordinator(coordinator, url, collect)]
+    show({"conflicts": rows}, output)
+
+
+async def _watch(look: "Callable[[], Awaitable[GroupView]]", every: float, times: int, output: Output) -> None:
+    """Show a group `times` times (0: until interrupted): a table that changes in place, or a JSON object a line."""
+    if output is Output.JSON:
+        async for view in _looks(look, every, times):
+            print(json.dumps(as_json(view)), flush=True)
+        return
+    from rich.console import Group
+    from rich.live import Live
+
+    from keymote.cli.output import tables
+
+    with Live(auto_refresh=False) as live:
+        async for view in _looks(look, every, times):
+            live.update(Group(*tables(for_people(view))), refresh=True)
+
+
+async def _looks(look: "Callable[[], Awaitable[GroupView]]", every: float, times: int) -> "AsyncIterator[GroupView]":
+    done = 0
+    while True:
+        yield await look()
+        done += 1
+        if done == times:
+            return
+        await asyncio.sleep(every)
+
+
+# ------------------------------------------------------------------ how it is said
+
+
+def moment(ms: int | None) -> str | None:
+    """Return UTC milliseconds as people read them."""
+    return None if ms is None else time.strftime(_CLOCK, time.gmtime(ms / 1000)) + "Z"
+
+
+def as_json(view: "GroupView") -> Mapping[str, Any]:
+    """Return a group as a program reads it."""
+    from keymote.wire import admin
+
+    return dict(json.loads(admin.encode(view)))
+
+
+def for_people(view: "GroupView") -> Mapping[str, Any]:
+    """Return a group as people read it: facts, members, removals and conflicts."""
+    told = "" if view.acted else " (has not acted on the last change yet)"
+    state = "" if view.gateway_state == "active" else f", which is {view.gateway_state}"
+    policy = view.policy
+    wakes = [f"{at // 3600:02}:{at % 3600 // 60:02}" for at in policy.wake]
+    return {
+        "group": f"{view.name} ({view.gid})",
+        "state": view.state,
+        "led_by": f"{view.gateway}{state}{told}",
+        "how": f"{view.mode}, V{view.level}, {'multicast' if view.multicast else 'unicast'}, suite {view.suite}"
+        + (", every roster by the coordinator" if view.central else ""),
+        "new_key": ", ".join([*([f"every {policy.period_s} s"] if policy.period_s else []), *wakes]) or "when wanted",
+        "epoch": f"{view.epoch} of key {view.key_id}, roster {view.roster_ver}" if view.epoch else "none yet",
+        "confirmed": moment(view.confirmed_ms),
+        "last_report": moment(view.reported_ms),
+        "may_join": view.allowed or None,
+        "members": [
+            {"member": each.dev_id, "kid": each.kid, "state": each.state, "epoch": each.epoch or None, "lag": each.lag}
+            for each in view.members
+        ],
+        "put_out": [
+            {
+                "device": each.dev_id,
+                "because": each.cause,
+                "at": moment(each.ts_ms),
+                "safe_after": "not yet" if each.safe_after_ms is None else f"{each.safe_after_ms} ms",
+                "who_has_not": each.waiting,
+            }
+            for each in view.removals
+        ],
+        "conflicts": [{"kind": each.kind, "since": moment(each.ts_ms), "what": each.text} for each in view.conflicts],
+    }
+
+
+def tell(view: "GroupView", output: Output) -> None:
+    show(as_json(view) if output is Output.JSON else for_people(view), output)
+
+
+def _conflict(view: Any, output: Output) -> Mapping[str, Any]:
+    columns = ("id", "kind", "group", "subject", "number", "managers", "ts_ms", "settled_ms", "text")
+    row = {column: getattr(view, column) for column in columns}
+    if output is Output.JSON:
+        return row
+    since, settled = moment(view.ts_ms), moment(view.settled_ms)
+    return {"kind": view.kind, "what": view.text, "since": since, "over": settled}
