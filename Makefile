@@ -40,6 +40,7 @@ bench: $(STAMPS)/dev  ## measure, beside the bare primitives and the peers
 	$(BIN)/keymote bench pairwise
 	$(BIN)/keymote bench edhoc
 	$(BIN)/keymote bench group
+	$(BIN)/keymote bench topic
 
 peers:  ## install the real third-party programs that the peer tests drive (apt, needs root)
 	@test "$$(id -u)" = 0 || { echo "make peers installs $(PEERS) with apt: run it as root"; exit 1; }

@@ -116,6 +116,30 @@ def group(
 
 
 @app.command()
+def topic(
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Everything is measured once a round.")] = 5,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What protecting and opening a reading of 64 bytes costs, in every cipher, against one bare AES-CCM call.
+
+    Ends with 1 if a goal does not hold. Our own ciphers are measured compiled too where the extra `fast` is installed.
+
+    \b
+    Example:
+      keymote bench topic -o json
+      keymote bench topic --rounds 3
+    """
+    from keymote.bench.report import machine
+    from keymote.bench.topic import run
+
+    with _bar() as progress:
+        metrics = list(run(rounds, progress))
+    show({"machine": machine(), "metrics": [figure.as_json() for figure in metrics]}, output)
+    if any(figure.holds is False for figure in metrics):
+        raise typer.Exit(1)
+
+
+@app.command()
 def fleet(
     devices: Annotated[int, typer.Option(help="Devices of both operators together.")] = 1000,
     sessions: Annotated[int, typer.Option(min=1, help="Sessions to open between them.")] = 1000,

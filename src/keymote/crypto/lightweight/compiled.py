@@ -40,3 +40,10 @@ def compile_all(*, blocks: bool = True) -> bool:
         for cipher in BLOCK_CIPHERS.values():
             cipher.counter.compile(form)
     return True
+
+
+def interpret_all() -> None:
+    """Run every cipher in its plain form again: for who compares the two."""
+    KERNEL.interpret()
+    for cipher in BLOCK_CIPHERS.values():
+        cipher.counter.interpret()

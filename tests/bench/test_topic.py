@@ -1,0 +1,45 @@
+"""The bench prints what the issue names; a figure is never asserted here, only that it was measured."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from keymote.bench import topic
+from keymote.bench.topic import NAMES, OWN_CODE
+from keymote.crypto.lightweight import ascon
+from keymote.crypto.lightweight.kernel import PLAIN
+
+
+def test_the_bench_measures_every_cipher_and_the_goals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "SLICE_NS", 50_000)
+    monkeypatch.setattr(topic, "TRIES", 1)
+    monkeypatch.setattr(topic, "compile_all", lambda: False)
+    metrics = {metric.name: metric for metric in topic.run(2, lambda *_: None)}
+    for what in ("protect", "unprotect"):
+        assert metrics[f"topic.{what}.cpu_ratio"].goal == 12
+        assert metrics[f"topic.{what}.cpu_ratio"].holds is not None
+        for cs, name in NAMES.items():
+            row = metrics[f"topic.{name}.{'plain.' if cs in OWN_CODE else ''}{what}.cpu_ratio"]
+            assert row.value > 1
+    assert metrics["topic.aes_ccm.bare_us"].value > 0
+    assert not any(".numba." in name for name in metrics)
+    assert ascon.KERNEL.form is PLAIN
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_command_prints_compiled_ciphers_with_their_goal() -> None:
+    pytest.importorskip("numba", reason="the extra `fast` is not installed")
+    ran = subprocess.run(
+        [sys.executable, "-m", "keymote.cli", "bench", "topic", "--rounds", "1", "-o", "json"],
+        capture_output=True,
+        timeout=280,
+        check=False,
+    )
+    assert ran.returncode in (0, 1), ran.stderr.decode()
+    metrics = {metric["name"]: metric for metric in json.loads(ran.stdout)["metrics"]}
+    for what in ("protect", "unprotect"):
+        assert metrics[f"topic.ascon-aead128.numba.{what}.cpu_ratio"]["goal"] == 16
+        assert metrics[f"topic.hight.numba.{what}.cpu_ratio"]["value"] > 1
