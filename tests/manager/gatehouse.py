@@ -12,7 +12,7 @@ from keymote.engine.group.ring_states import RingCell
 from keymote.engine.group.states import MembershipCell
 from keymote.engine.member import Member
 from keymote.host.ports import Write
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
 from keymote.lab.simulator import EPOCH
 from keymote.manager.app.groups import group_of
 from keymote.manager.group_invitations import member_of
@@ -146,9 +146,12 @@ class Gatehouse:
         self.restart()
 
     @classmethod
-    def make(cls, *members: str, suite: int = 1, place: bytes = PLACE, **settings: object) -> "Gatehouse":
+    def make(
+        cls, *members: str, suite: int = 1, place: bytes = PLACE, life_s: int = 365 * 86400, **settings: object
+    ) -> "Gatehouse":
+        """Return a house whose devices, d1 to d4, have credentials of this life; d1 to d3 are members unless told otherwise."""
         homes = dict.fromkeys(NAMES, "nm1") | {"d9": "nm2"}
-        scene = two_operators(b"gatehouse", suite=suite, homes=homes)
+        scene = two_operators(b"gatehouse", suite=suite, homes=homes, policy=replace(AT_ONCE, credential_life_s=life_s))
         return cls(scene, Office(scene, members or NAMES[:3], **settings), place)  # type: ignore[arg-type]
 
     def restart(self, generation: int = 0) -> None:

@@ -3,24 +3,31 @@
 from dataclasses import replace
 
 import pytest
-from gatehouse import Gatehouse
+from gatehouse import GID, Gatehouse
 
 from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.base import MULTICAST
 from keymote.engine.faces import RevokeDevice, enrolment_of
-from keymote.engine.group.faces import AskToJoin, AskToLeave, JoinGroup
+from keymote.engine.group.faces import Amend, AskToJoin, AskToLeave, JoinAsked, JoinGroup, MemberBlamed, ring_of
 from keymote.engine.policy.group_faces import Refusal
+from keymote.errors import ErrorCode, RefusedByPolicy
 from keymote.lab.scenes import identity
+from keymote.lab.simulator import EPOCH
 from keymote.manager.group_rules import authority_of
+from keymote.wire.admin import from_base64url
 from keymote.wire.admin_groups import (
+    BlameReport,
     EpochReport,
     EvictedReport,
+    GroupPolicy,
     JoinedReport,
     LeftReport,
     RefusedReport,
     RosterReport,
 )
-from keymote.wire.credential import SignedCredential, issue
+from keymote.wire.credential import SignedCredential, issue, kid_of
+from keymote.wire.fields import sizes_of
+from keymote.wire.group import JOIN, JoinClaims, read_roster, write
 
 
 @pytest.mark.parametrize("suite", [1, 17])
@@ -208,3 +215,142 @@ async def test_GS18_where_the_coordinator_signs_all_rosters_its_next_one_is_inst
     left = house.told(LeftReport)[-1]
     await house.state(members=("d1", "d2"), gone={"d3": 3}, ver=2, reported=left.seq)
     assert await house.agreed("d1", "d2", above=first)
+
+
+async def test_GS22_a_longer_delegation_reaches_ring_and_members() -> None:
+    house = Gatehouse.make()
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    await house.state(days=60)
+    await house.rest(2.0)
+    cell, ring = house.member("d1"), house.ring()
+    assert cell is not None
+    assert ring is not None
+    assert cell.lasting.charter.not_after == ring.lasting.charter.not_after == EPOCH + 60 * 86400
+    assert house.epoch("d1", "d2", "d3") == first
+
+
+async def test_GS22_without_a_delegation_in_force_nothing_is_signed_and_the_coordinator_hears_of_it() -> None:
+    house = Gatehouse.make(days=0, policy=GroupPolicy(period_s=0))
+    await house.state()
+    assert house.ring() is None  # it ended before the group was formed
+    await house.rest(20.0)
+    (refused,) = house.told(RefusedReport)
+    assert "expired" in refused.text
+    await house.state(days=30)
+    assert await house.agreed("d1", "d2", "d3")
+
+
+async def test_GS23_who_renews_its_credential_stands_on_the_roster_by_the_new_one() -> None:
+    house = Gatehouse.make(life_s=3600)
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    before = house.known("d1").credential
+    assert await house.until(lambda: house.known("d1").credential != before, 3600.0)
+    ring = house.ring()
+    assert ring is not None
+    assert await house.until(lambda: house.ring().lasting.held.position(kid_of(house.known("d1").credential)) is not None)  # type: ignore[union-attr]
+    assert await house.agreed("d1", "d2", "d3", above=first)
+    roster = house.told(RosterReport)[-1]
+    assert kid_of(before) not in from_base64url(roster.roster)
+
+
+async def test_GS23_a_gateway_that_is_a_member_goes_on_under_its_renewed_credential() -> None:
+    house = Gatehouse.make(mode="edge")
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    house.scene.adopt("nm1", house.scene.renewed("nm1"))
+    await house.crash()  # the simulator's nodes take over what they are at their start
+    await house.state(days=31)
+    assert await house.agreed("d1", "d2", "d3", above=first)
+    ring, own = house.ring(), house.scene.managers["nm1"].membership
+    assert ring is not None
+    assert own is not None
+    assert ring.lasting.held.position(own.credential.kid) is not None
+
+
+async def test_GS15_where_devices_listen_is_said_again_after_a_start() -> None:
+    house = Gatehouse.make(multicast=False)
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    await house.rest(11.0)
+    await house.crash()
+    ring = house.ring()
+    assert ring is not None
+    assert set(ring.peers.values()) == {house.scene.sim.hosts[name].address for name in ("d1", "d2", "d3")}
+    await house.steward.rekey(1)
+    assert await house.agreed("d1", "d2", "d3", above=first, within_s=5.0)
+
+
+async def test_GS11_a_ring_is_rekeyed_every_morning_and_after_its_period() -> None:
+    house = Gatehouse.make(policy=GroupPolicy(period_s=3600, wake=[6 * 3600]))
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    began = house.scene.sim.now
+    assert await house.until(lambda: house.epoch("d1", "d2", "d3") > first, 3700.0)
+    assert house.scene.sim.now - began > 1000.0  # neither at once
+    assert house.told(EpochReport)[-1].reason == 1
+
+
+async def test_GS13_evicted_and_added_again_by_an_operator_here() -> None:
+    house = Gatehouse.make()
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    await house.steward.evict(identity("d3"), 4)
+    second = await house.agreed("d1", "d2", above=first, within_s=5.0)
+    assert house.told(EpochReport)[-1].reason == 4
+    await house.steward.add(identity("d3"))
+    third = await house.agreed("d1", "d2", "d3", above=second)
+    assert third
+    assert [report.by for report in house.told(JoinedReport)] == ["operator here"]
+    with pytest.raises(RefusedByPolicy):
+        await house.steward.evict(identity("d4"), 3)
+    with pytest.raises(RefusedByPolicy):
+        await house.steward.add(identity("d9"))
+
+
+async def test_GS14_a_member_that_cheats_is_out_until_the_coordinator_says_otherwise() -> None:
+    house = Gatehouse.make()
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    kid = house.office.entries["d3"].kid
+    await house.steward.heard(MemberBlamed(GID, first, kid, ErrorCode.E_DLEQ, b"evidence", evicted=False), 0)
+    second = await house.agreed("d1", "d2", above=first)
+    assert second
+    (blame,) = house.told(BlameReport)
+    assert (blame.kid, blame.code) == (kid.hex(), "E_DLEQ")
+    house.tell("d3", AskToJoin())
+    await house.rest(30.0)
+    assert house.epoch("d1", "d2") == second
+
+
+async def test_GS12_nobody_joins_by_another_ones_signature_or_by_a_former_credential() -> None:
+    house = Gatehouse.make("d1", "d2", allowed=("d3",))
+    await house.state()
+    first = await house.agreed("d1", "d2")
+    ring, kid = house.ring(), house.office.entries["d3"].kid
+    assert ring is not None
+    claims = JoinClaims(GID, JOIN, ring.lasting.sid8, 0)
+    forged = write(house.scene.devices["d4"].signing, claims, kid=kid)
+    await house.steward.heard(JoinAsked(GID, kid, "anywhere", forged), 0)
+    former = bytes(8)
+    said = house.steward.record.said[identity("d3")]
+    house.steward.record = house.steward.record.told(identity("d3"), replace(said, former=former))
+    genuine = write(house.scene.devices["d3"].signing, claims, kid=former)
+    await house.steward.heard(JoinAsked(GID, former, "anywhere", genuine), 0)
+    await house.rest(30.0)
+    assert house.epoch("d1", "d2") == first
+    genuine = write(house.scene.devices["d3"].signing, claims, kid=kid)
+    await house.steward.heard(JoinAsked(GID, kid, house.scene.sim.hosts["d3"].address, genuine), 0)
+    assert await house.agreed("d1", "d2", "d3", above=first)
+
+
+async def test_GS15_a_roster_that_a_kill_kept_from_being_reported_is_reported_at_the_start() -> None:
+    house = Gatehouse.make()
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    await house.cells.command(ring_of(GID), Amend(remove=(house.office.entries["d3"].kid,), reason=3))
+    await house.crash()
+    assert await house.agreed("d1", "d2", "d3", above=first)  # the coordinator wants it in, and nobody said otherwise
+    told = [read_roster(from_base64url(report.roster), sizes_of(1)).claims.ver for report in house.told(RosterReport)]
+    assert told == [1, 2, 3]

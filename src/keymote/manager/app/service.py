@@ -247,9 +247,14 @@ class ManagerProcess:
             facts={
                 "coordinator": "refused" if refused else "connected" if self.coordinator.is_connected else "away",
                 "alarms": sum(self._alarms.values()),
-                "faults": 0 if self._driver is None else self._driver.faults,
+                "faults": self._faults(),
             },
         )
+
+    def _faults(self) -> int:
+        """Return how many bugs were survived."""
+        in_cells = 0 if self._driver is None else self._driver.faults
+        return in_cells + (0 if self.groups is None else self.groups.faults)
 
     def _metrics(self) -> Metrics:
         metrics = Metrics()
@@ -263,12 +268,29 @@ class ManagerProcess:
             lambda: {"connected": float(self.coordinator.is_connected)},
         )
         metrics.asked(
+            "groups_led",
+            "Groups that this manager knows of, by whether it leads a ring now.",
+            "state",
+            self._groups_led,
+        )
+        metrics.asked(
+            "group_reports",
+            "Reports on groups that the coordinator has not taken yet.",
+            "state",
+            lambda: {"waiting": float(0 if self.groups is None else self.groups.waiting)},
+        )
+        metrics.asked(
             "inbox_records",
             "Records that wait for devices which cannot be reached.",
             "state",
             lambda: {"waiting": float(len(self.endpoint.inbox))},
         )
         return metrics
+
+    def _groups_led(self) -> Mapping[str, float]:
+        stewards = () if self.groups is None else self.groups.stewards()
+        led = sum(steward.ring is not None for steward in stewards)
+        return {"led": float(led), "resting": float(len(stewards) - led)}
 
     def _refusals(self) -> Mapping[str, float]:
         counted: Counter[str] = Counter()
