@@ -28,14 +28,31 @@ from keymote.engine.faces import (
 )
 from keymote.engine.group.faces import AskToLeave, ForgetGroup, Rekey
 from keymote.engine.group.ring_states import CollectR2, RingCell
+from keymote.engine.group.root_faces import FormRoot, JoinRoot, RatchetRoot, root_gateway_of, root_of
+from keymote.engine.group.root_gateway import RootGatewayCell
+from keymote.engine.group.root_states import RootCell, Settled
 from keymote.engine.group.states import MembershipCell
 from keymote.engine.link_faces import LinkBody
 from keymote.engine.member import ACTIVE, REVOKED
 from keymote.errors import PeerFault
+from keymote.lab.city import COMPROMISED, City, city
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
 from keymote.lab.simulator import Datagram, Simulator
 from keymote.lab.street import GW, Street, street
-from keymote.wire.group import EDGE, RELAY, Commit, CommitClaims, Round1, Round2, Round2Claims, Round3, read, write
+from keymote.wire.group import (
+    EDGE,
+    RELAY,
+    Commit,
+    CommitClaims,
+    Need,
+    Round1,
+    Round2,
+    Round2Claims,
+    Round3,
+    Wrap,
+    read,
+    write,
+)
 from keymote.wire.pairwise import Link
 from keymote.wire.registry import BY_TYPE, peek
 
@@ -53,6 +70,8 @@ MACHINES: Final = (
     ("manager", "nmauth", "Two managers authenticate"),
     ("device", "membership", "Group: a member"),
     ("manager", "ring", "Group: the gateway of a ring"),
+    ("device", "root", "Clusters: a member of the root group"),
+    ("manager", "root_gateway", "Clusters: the root gateway"),
 )
 
 INTRODUCTION: Final = """\
@@ -120,8 +139,12 @@ def state_of(cell: Any) -> str:
             return "Member" if lasting.active is None else "Active"
         case MembershipCell(phase=phase):
             return type(phase).__name__ + ("" if cell.lasting.active is None else "WithOldKey")
-        case RingCell(stage=stage):
+        case RingCell(stage=stage) | RootGatewayCell(stage=stage):
             return type(stage).__name__
+        case RootCell(stage=Settled(), lasting=lasting):
+            return "Member" if lasting.rk is None else "Keyed"
+        case RootCell(stage=stage, lasting=lasting):
+            return type(stage).__name__ + ("" if lasting.rk is None else "WithOldKey")
         case _:
             return type(cell).__name__
 
@@ -248,6 +271,9 @@ def record() -> dict[tuple[str, str], set[Edge]]:
         made = street(3, mode=mode, formed=False)
         recorder.watch(made.sim, (GW,))
         evening(made, lost)
+    town = city(8, most=4)
+    recorder.watch(town.sim, [cluster.gateway.name for cluster in town.clusters])
+    year(town)
     return recorder.edges
 
 
@@ -274,6 +300,41 @@ def evening(made: Street, lost: int) -> None:
     for name in made.names:
         made.tell(name, ForgetGroup())
     made.ring(ForgetGroup())
+
+
+def year(town: City) -> None:
+    """Let a city get its root key, somebody come, WRAPs and reports be lost, a delegate die, and all end."""
+    gateway, head = town.top.gateway.name, root_gateway_of(town.gid_root)
+    for name in town.meters:
+        charter, kid = town.root_cell(name).lasting.charter, town.people[name].kid
+        town.sim.command(name, root_of(town.gid_root), ForgetGroup())
+        town.sim.command(name, root_of(town.gid_root), JoinRoot(charter, kid))
+    town.sim.command(gateway, head, ForgetGroup())
+    town.sim.command(gateway, head, FormRoot(town.gid_root, town.top.gid, town.top.gateway.kid))
+    town.form()
+    town.join(town.levels[0][0], "new")
+    town.sim.command(gateway, head, RatchetRoot())
+    town.sim.run_for(1.0)
+    town.e += 1
+    for lost in (Wrap.mt, Need.mt):
+        town.sim.adversary = losing_all(Wrap.mt, lost)
+        town.announce()
+        town.sim.run_for(61.0)
+        town.sim.adversary = lambda sent: [sent]
+        town.refresh(COMPROMISED)
+    town.sim.adversary = losing_all(Round3.mt)
+    town.sim.command(gateway, head, RatchetRoot())
+    town.sim.run_for(60.0)
+    town.sim.adversary = lambda sent: [sent]
+    town.leave("m2")
+    for name in town.meters:
+        town.sim.command(name, root_of(town.gid_root), ForgetGroup())
+    town.sim.command(gateway, head, ForgetGroup())
+
+
+def losing_all(*mts: int) -> Callable[[Datagram], list[Datagram]]:
+    """Return the adversary who drops every message of these types."""
+    return lambda sent: [] if peek(sent.data)[0] in mts else [sent]
 
 
 def cheating(made: Street, name: str) -> Callable[[Datagram], list[Datagram]]:

@@ -12,6 +12,7 @@ from keymote.crypto.secret import Secret
 from keymote.engine.base import MULTICAST, Command, Now, Received
 from keymote.engine.group.faces import (
     Amend,
+    ForgetGroup,
     FormRing,
     Rekey,
     Resync,
@@ -730,3 +731,17 @@ def test_what_is_handed_on_and_is_no_root_is_not_kept(town: City) -> None:
     assert kept
     town.sim.command(leaf.gateway.name, ring_of(leaf.gid), HandOn(b"\x82\x18\x2a\x00"))
     assert town.ring_cell(leaf).root == kept
+
+
+def test_CL02_a_top_ring_that_has_forgotten_e_heals_with_the_second_root_key(town: City) -> None:
+    """All its members lose their root cells: they agree on a kcv for a wrong e, which nobody then takes for the key of ROOT."""
+    for name in town.top.names:
+        charter = town.root_cell(name).lasting.charter
+        say(town, name, ForgetGroup())
+        say(town, name, JoinRoot(charter, town.people[name].kid))
+        town.sim.reboot(name)
+    town.sim.run_for(1.0)
+    town.announce()
+    assert [town.root_cell(name).lasting.key for name in town.top.names] == [None, None, None]
+    town.refresh(4)
+    assert town.agreed()

@@ -166,20 +166,25 @@ class _Steps:
     def _told(self, cell: RootCell, word: object, now: Now) -> RootStep:
         match word:
             case RingKeyed():
-                return self._keyed_ring(cell, word, now)
+                cell, known = self._reporting(cell, word.gid) if word.top else (cell, ())
+                cell, outputs = self._keyed_ring(cell, word, now)
+                return cell, [*known, *outputs]
             case RingStale(gid) if gid in cell.seats:
                 return cell.with_seat(replace(cell.seats[gid], stale=True, due=None)), ()
             case RingLost(gid):
                 return self._lost(cell, gid)
             case EAsked(gid):
-                return replace(cell, reporting=cell.reporting | {gid}), [
-                    Tell(membership_of(gid), RootIs(cell.lasting.e))
-                ]
+                return self._reporting(cell, gid)
             case WrapAsked(sid8):
                 return self._wrap_asked(cell, sid8, now)
             case KcvAsked(sid8):
                 return cell, self._kcv_asked(cell, sid8)
         return cell, ()
+
+    def _reporting(self, cell: RootCell, gid: bytes) -> RootStep:
+        """Tell the membership of a top ring the newest e, now and from now on: its R3 names the kcv of the next one."""
+        told = Tell(membership_of(gid), RootIs(cell.lasting.e))
+        return replace(cell, reporting=cell.reporting | {gid}), [told]
 
     def _keyed_ring(self, cell: RootCell, ring: RingKeyed, now: Now) -> RootStep:
         """Sit in a ring's new epoch; whoever is new in it must not get a root key that was in use before (CL-13)."""
