@@ -5,6 +5,7 @@ What a coordinator and the managers would do (name delegates, bring ROOT to all 
 city does by the commands that they have for it.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -47,10 +48,13 @@ from keymote.engine.group.root_faces import (
 )
 from keymote.engine.group.root_states import RootCell
 from keymote.engine.group.states import MembershipCell
+from keymote.errors import CallerFault
 from keymote.lab import city_costs
 from keymote.lab.city_costs import Costs, Plan
 from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node, meter_node
 from keymote.lab.simulator import EPOCH, Channel, Simulator
+from keymote.lab.simulator.world import Harvest
+from keymote.lab.sweep import spread
 from keymote.wire.group import MOST, RELAY, DelegationClaims, RosterClaims, write
 from keymote.wire.group_fields import Cause, Entry
 from keymote.wire.registry import BY_TYPE
@@ -163,17 +167,35 @@ class City:
 
     # ------------------------------------------------------------------ acts
 
-    def form(self, progress: Progress = _silent) -> None:
-        """Form every ring, the leaves first and the top last, whose key makes the first root key."""
-        rings = self.clusters
-        for done, cluster in enumerate(rings):
-            roster = RosterClaims(cluster.gid, 1, *self._offices(cluster))
-            signed = write(self.ra.signing, roster, kid=self.ra.kid)
-            plan = RingPlan(RELAY, 0, self.multicast, self.gid_root if cluster is self.top else b"")
-            peers = {self.people[name].kid: name for name in cluster.names}
-            self.await_ring(cluster, FormRing(self.charter(cluster), signed, plan, self.delegation(cluster), peers))
+    def form(self, progress: Progress = _silent, processes: int = 1) -> None:
+        """Form every ring, the leaves first and the top last, whose key makes the first root key.
+
+        Leaves do not know of each other, so they can be formed in some `processes` at a time.
+        """
+        leaves, rings = self.levels[0], self.clusters
+        there = leaves if processes > 1 else []
+        for done, harvest in enumerate(spread(self._formed, range(len(there)), processes)):
+            self.sim.adopt(harvest)
             progress("rings", done + 1, len(rings))
+        for leaf in there:
+            leaf.epoch = 1
+        for done, cluster in enumerate(rings[len(there) :]):
+            self._form(cluster)
+            progress("rings", len(there) + done + 1, len(rings))
         self.await_root()
+
+    def _formed(self, at: int) -> Harvest:
+        """Form a leaf; return what has become of who is there."""
+        leaf = self.levels[0][at]
+        self._form(leaf)
+        return self.sim.harvest([leaf.gateway.name, *leaf.names])
+
+    def _form(self, cluster: Cluster) -> None:
+        roster = RosterClaims(cluster.gid, 1, *self._offices(cluster))
+        signed = write(self.ra.signing, roster, kid=self.ra.kid)
+        plan = RingPlan(RELAY, 0, self.multicast, self.gid_root if cluster is self.top else b"")
+        peers = {self.people[name].kid: name for name in cluster.names}
+        self.await_ring(cluster, FormRing(self.charter(cluster), signed, plan, self.delegation(cluster), peers))
 
     def join(self, leaf: Cluster, name: str) -> None:
         """Let a new meter into a leaf: the leaf's run, and one step of the root key (backward secrecy)."""
@@ -341,7 +363,7 @@ def city(
     sim.hear = made.hear
     plan = Plan.of(meters, most)
     if len(plan.levels) < 2:
-        raise ValueError(f"{meters} meters fit one ring; a city has at least two clusters")
+        raise CallerFault(f"{meters} meters fit one ring; a city has at least two clusters", do="ask for more meters")
     for level, sizes in enumerate(plan.levels):
         made.levels.append([_cluster(made, level, at) for at in range(len(sizes))])
     made.people[CONTROL] = certified(CONTROL, ours, made.top.gateway, entropy.fork(CONTROL))
@@ -383,11 +405,15 @@ def _inhabit(made: City, plan: Plan, progress: Progress) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One act of a city: messages counted and as the formula says, by message type; seconds of this machine and of the city."""
+    """One act of a city: messages counted and as the formula says, by message type; what it took here, and in the city.
+
+    `wall_s` and `cpu_s` (all processes together) are of this machine, `virtual_s` of the city.
+    """
 
     name: str
     counted: Costs
     formula: Costs
+    wall_s: float
     cpu_s: float
     virtual_s: float
 
@@ -415,7 +441,13 @@ class CityResult:
 
 
 def run_city(
-    meters: int, seed: str = "city", *, suite: int = 1, most: int = MOST, progress: Progress = _silent
+    meters: int,
+    seed: str = "city",
+    *,
+    suite: int = 1,
+    most: int = MOST,
+    processes: int = 1,
+    progress: Progress = _silent,
 ) -> CityResult:
     """Form a city, let a meter leave, one join and one delegate be lost; return the messages of each and what they should be.
 
@@ -426,7 +458,7 @@ def run_city(
     made = city(meters, seed=seed.encode(), suite=suite, most=most, progress=progress)
     settled_s = time.perf_counter() - begun
     plan, acts = made.plan, []
-    acts.append(_act(made, "form", lambda: made.form(progress), city_costs.form(plan)))
+    acts.append(_act(made, "form", lambda: made.form(progress, processes), city_costs.form(plan)))
     leaf = made.levels[0][-1]
     acts.append(_act(made, "leave", lambda: made.leave(leaf.names[-1]), city_costs.leave(plan, len(leaf.names) - 1)))
     acts.append(_act(made, "join", lambda: made.join(leaf, f"m{meters}"), city_costs.join(plan, len(leaf.names) + 1)))
@@ -439,14 +471,20 @@ def run_city(
 
 
 def _act(made: City, name: str, work: Callable[[], None], formula: Costs) -> Act:
-    before, since, began = _messages(made.sim), made.sim.now, time.perf_counter()
+    before, since, spent, began = _messages(made.sim), made.sim.now, _cpu_s(), time.perf_counter()
     work()
-    took = time.perf_counter() - began
+    wall_s, cpu_s = time.perf_counter() - began, _cpu_s() - spent
     if not made.agreed():
         raise RuntimeError(f"{name}: not every meter has the newest root key")
     counted = _messages(made.sim)
     counted.subtract(before)
-    return Act(name, +counted, formula, took, made.sim.now - since)
+    return Act(name, +counted, formula, wall_s, cpu_s, made.sim.now - since)
+
+
+def _cpu_s() -> float:
+    """Return the seconds that this process and those that it has waited for have used."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _messages(sim: Simulator) -> Costs:

@@ -252,6 +252,13 @@ class Host:
 
     # ------------------------------------------------------------------ copies
 
+    def adopt(self, cells: Mapping[CellKey, Any], disk: Mapping[CellKey, Row]) -> None:
+        """Go on where this very node has come to in another process; the randomness from here on is new."""
+        for key in set(self.cells) | set(cells):
+            self._place(key, cells.get(key))
+        self.disk = dict(disk)
+        self._stream = self._entropy.fork(f"boot {self.boots}, adopted at commit {self.commits}")
+
     def copy(self, entropy: SeededEntropy) -> "Host":
         """Return this host as it is now, with a future of its own. Cells are frozen and shared; so is the node."""
         twin = Host(self.name, self.build, entropy, self.quartz)

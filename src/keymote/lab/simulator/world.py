@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.base import MULTICAST, Answer, Ask, CellKey, Command, Due, Failed, Item, Peer, Report, Send
@@ -65,6 +65,16 @@ class _PowerOn:
 
 
 _Event = _Arrival | _Deadline | _Return | _PowerOn
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What has become of some nodes of a world by virtual time `now`: name -> cells and disk; and all that they have sent."""
+
+    now: float
+    states: dict[str, tuple[dict[CellKey, Any], dict[CellKey, Row]]]
+    messages: Counter[tuple[str, int]]
+    octets: Counter[tuple[str, int]]
 
 
 class Simulator:
@@ -154,6 +164,25 @@ class Simulator:
         host.lose_power()
         host.disk = dict(disk)
         self._boot(host)
+
+    def harvest(self, names: Sequence[str]) -> "Harvest":
+        """Return what has become of some nodes, for the process that this one was forked from."""
+        states = {name: (self.hosts[name].cells, self.hosts[name].disk) for name in names}
+        wanted = frozenset(names)
+        messages = Counter({kind: count for kind, count in self.messages.items() if kind[0] in wanted})
+        octets = Counter({kind: count for kind, count in self.octets.items() if kind[0] in wanted})
+        return Harvest(self.now, states, messages, octets)
+
+    def adopt(self, harvest: "Harvest") -> None:
+        """Go on where some nodes have come to in another process; meanwhile nobody here may have heard of them."""
+        self.now = max(self.now, harvest.now)
+        for name, (cells, disk) in harvest.states.items():
+            self.hosts[name].adopt(cells, disk)
+            for key in cells:
+                self._arm(self.hosts[name], key)
+        for mine, theirs in ((self.messages, harvest.messages), (self.octets, harvest.octets)):
+            for kind, count in theirs.items():
+                mine[kind] = count
 
     def set_clock(self, name: str, quartz: Quartz) -> None:
         """Give a running node other clocks."""
