@@ -22,12 +22,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured: `rounds` of everything, rings of 3 to `largest` members, a street of `street`, in each of `suites`."""
+    """How much is measured: `rounds` of everything, rings of 3 to `largest` members, a street of `street`, in each of `suites`;
+    and once a city of `meters`.
+    """
 
     rounds: int = 5
     largest: int = 32
     street: int = 25
     suites: Sequence[int] = (1, 17)
+    meters: int = 10_000
 
 
 class Part(Protocol):

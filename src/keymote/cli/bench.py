@@ -90,6 +90,7 @@ def group(
     largest: Annotated[int, typer.Option(min=3, max=32, help="Rings of 3 to this many members.")] = 32,
     street: Annotated[int, typer.Option(min=3, max=32, help="Members of the ring on real sockets.")] = 25,
     suite: Annotated[list[int] | None, typer.Option(help="1 or 17, or both; goals are those of suite 1.")] = None,
+    meters: Annotated[int, typer.Option(min=8, max=20_000, help="Meters of the city of clusters.")] = 10_000,
     part: Annotated[list[str] | None, typer.Option(help="Measure this part alone; may be repeated.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -109,7 +110,7 @@ def group(
         raise Unavailable(f"{error.name} is not installed", do="make bench sets it up") from error
 
     with _bar() as progress:
-        metrics = list(run(Size(rounds, largest, street, tuple(suite or (1, 17))), progress, part or ()))
+        metrics = list(run(Size(rounds, largest, street, tuple(suite or (1, 17)), meters), progress, part or ()))
     show({"machine": machine(), "metrics": [figure.as_json() for figure in metrics]}, output)
     if any(figure.holds is False for figure in metrics):
         raise typer.Exit(1)
