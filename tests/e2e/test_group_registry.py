@@ -10,6 +10,7 @@ import pytest
 from coordinators import Authority, Coordinator, Manager, keymote
 from typer.testing import CliRunner
 
+from keymote.cli.device import app as device_app
 from keymote.cli.group import app
 from keymote.engine.queries import RegisterCredential
 from keymote.errors import CallerFault, ErrorCode, PeerFault, RefusedByPolicy
@@ -93,12 +94,21 @@ async def test_a_group_from_the_command_line_to_the_gateway_and_back(north: Coor
     with pytest.raises(RefusedByPolicy, match="at least 2") as refused:
         await cli("evict", "street-7", devices[2])
     assert "keymote group close" in refused.value.do
+    retired = await asyncio.to_thread(_retire, north, devices[3])
+    assert (retired["state"], (await cli("show", "street-7"))[0]["allowed"]) == ("retired", [])  # type: ignore[index]
     with pytest.raises(CallerFault, match="no group is called 'nowhere'"):
         await cli("show", "nowhere")
     with pytest.raises(PeerFault) as fault:
         await manager.client.charter(b"nowhere!")
     assert fault.value.code is ErrorCode.E_UNKNOWN_ID
     await manager.client.close()
+
+
+def _retire(north: Coordinator, device: str) -> dict[str, str]:
+    where = ["--coordinator", str(north.folder), "--url", north.url]
+    ran = CliRunner().invoke(device_app, ["retire", device, *where, "-o", "json"])
+    assert ran.exception is None, ran.exception
+    return dict(json.loads(ran.stdout))
 
 
 def _signer(message: str) -> str:

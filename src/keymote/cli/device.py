@@ -175,6 +175,22 @@ def resume(
     _change(device, "active", coordinator, url, output)
 
 
+@app.command()
+def retire(
+    device: DeviceArgument,
+    coordinator: CoordinatorOption = None,
+    url: UrlOption = DEFAULT_URL,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take a device out of service for good; its id is free for any manager to enrol again.
+
+    \b
+    Example:
+      keymote device retire 00000000000000a1 --coordinator north
+    """
+    _change(device, "retired", coordinator, url, output)
+
+
 # ------------------------------------------------------------------ the device itself
 
 

@@ -185,7 +185,8 @@ def for_people(view: "GroupView") -> Mapping[str, Any]:
             }
             for each in view.removals
         ],
-        "conflicts": [{"kind": each.kind, "since": moment(each.ts_ms), "what": each.text} for each in view.conflicts],
+        "conflicts": [{"kind": each.kind, "since": moment(each.ts_ms), "what": each.text} for each in view.conflicts]
+        or "none",
     }
 
 

@@ -8,7 +8,7 @@ from keymote.coordinator.desk import Desk
 from keymote.coordinator.group_changes import found, seat_of, seats_of
 from keymote.coordinator.group_safety import safe_ms
 from keymote.errors import ErrorCode, PeerFault
-from keymote.host.group_register import Conflict, EpochLine, Gone, Group, GroupState, Kid, Member, Removal, RosterLine
+from keymote.host.group_register import Conflict, EpochLine, Gone, Group, GroupState, Kid, Removal, RosterLine
 from keymote.host.ledger import Transaction
 from keymote.host.register import Manager, Revocation, RevocationKind
 
@@ -67,7 +67,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A group in a list: `gateway` is its manager's name, `n` its members, of whom `waiting` have not the newest epoch."""
+    """A group in a list: `gateway` is its manager's name, `n` its active members, in edge mode with the
+    gateway; `waiting` of the members have not the newest epoch.
+    """
 
     group: Group
     gateway: str
@@ -136,10 +138,7 @@ class Pictures:
             for removal in tx.groups.removals_of(revocation.subject, revocation.event):
                 if removal.cause is Gone.REVOKED:
                     first.setdefault(removal.gid, removal)
-            return [
-                _gap(tx, found(tx, gid), removal, _epochs_of(tx.groups.members(gid), tx.groups.kids(gid)))
-                for gid, removal in first.items()
-            ]
+            return [_gap(tx, found(tx, gid), removal, _active_epochs(tx, gid)) for gid, removal in first.items()]
 
         return await self._desk.ledger.read(work)
 
@@ -148,8 +147,7 @@ def _picture(tx: Transaction, group: Group) -> Picture:
     gateway = tx.manager(group.nm_id)
     if gateway is None:
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, f"manager {group.nm_id.hex()} was never added")
-    standings, kids = tx.groups.members(group.gid), tx.groups.kids(group.gid)
-    newest = _newest(kids)
+    standings, newest = tx.groups.members(group.gid), _newest(tx.groups.kids(group.gid))
     seats = {seat.dev_id: seat for seat in seats_of(tx, group.gid)}
     rows = []
     for dev_id in (each.dev_id for each in standings if each.member):
@@ -157,7 +155,7 @@ def _picture(tx: Transaction, group: Group) -> Picture:
         word = rules.standing(epoch, group, active=seat is not None)
         rows.append(Standing(dev_id, b"" if seat is None else seat.kid, word, epoch, max(0, group.epoch - epoch)))
     members = {row.dev_id for row in rows}
-    epochs = _epochs_of(standings, kids)
+    epochs = _active_epochs(tx, group.gid)
     gaps = [_gap(tx, group, removal, epochs) for removal in tx.groups.removals(group.gid, SHOWN)]
     leaving = {gap.removal.dev_id for gap in gaps if gap.safe_after_ms is None} - members
     rows += [Standing(dev_id, b"", "leaving", newest.get(dev_id, 0), 0) for dev_id in sorted(leaving)]
@@ -175,7 +173,7 @@ def _picture(tx: Transaction, group: Group) -> Picture:
 
 
 def _outline(tx: Transaction, group: Group) -> Outline:
-    members = _epochs_of(tx.groups.members(group.gid), tx.groups.kids(group.gid))
+    members = _active_epochs(tx, group.gid)
     waiting = sum(not group.epoch or epoch < group.epoch for epoch in members.values())
     conflicts = len(tx.groups.conflicts(0, SHOWN, gid=group.gid, live=True))
     n = len(members) + (group.settings.mode == rules.EDGE)
@@ -189,10 +187,10 @@ def _gap(tx: Transaction, group: Group, removal: Removal, members: Mapping[bytes
     return Gap(group, removal, None if since is None else since - removal.at_ms, waiting)
 
 
-def _epochs_of(standings: Iterable[Member], kids: Iterable[Kid]) -> Mapping[bytes, int]:
-    """Return the newest epoch of each member, 0 for none."""
-    newest = _newest(kids)
-    return {each.dev_id: newest.get(each.dev_id, 0) for each in standings if each.member}
+def _active_epochs(tx: Transaction, gid: bytes) -> Mapping[bytes, int]:
+    """Return the newest epoch of each member that is active, 0 for none."""
+    newest = _newest(tx.groups.kids(gid))
+    return {card.dev_id: newest.get(card.dev_id, 0) for card in tx.groups.cards(gid) if card.member}
 
 
 def _newest(kids: Iterable[Kid]) -> Mapping[bytes, int]:
