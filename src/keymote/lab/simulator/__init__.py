@@ -2,6 +2,7 @@
 
 from keymote.lab.simulator.host import EPOCH, Build, Fuse, Host, Quartz, Row
 from keymote.lab.simulator.network import Adversary, Channel, Datagram, passive
+from keymote.lab.simulator.pace import Pace
 from keymote.lab.simulator.world import Simulator
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Datagram",
     "Fuse",
     "Host",
+    "Pace",
     "Quartz",
     "Row",
     "Simulator",

@@ -15,6 +15,7 @@ from keymote.engine.base import MULTICAST, Answer, Ask, CellKey, Command, Due, F
 from keymote.errors import CallerFault, KeymoteError, PeerFault
 from keymote.lab.simulator.host import ROUTE, Build, Done, Host, PowerLoss, Quartz, Row
 from keymote.lab.simulator.network import Adversary, Channel, Datagram, Dice, passive
+from keymote.lab.simulator.pace import Pace
 from keymote.lab.simulator.witness import Witness
 from keymote.wire.registry import peek
 
@@ -64,7 +65,18 @@ class _PowerOn:
     boot: int
 
 
-_Event = _Arrival | _Deadline | _Return | _PowerOn
+@dataclass(frozen=True, slots=True)
+class _Departure:
+    """A datagram that waits until its sender has computed it and the medium is free."""
+
+    host: str
+    boot: int
+    key: CellKey
+    datagram: Datagram
+    ref: int
+
+
+_Event = _Arrival | _Deadline | _Return | _PowerOn | _Departure
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,8 @@ class Simulator:
         self.hear: Listener = _nobody_listens
         self.witness = Witness()
         self.adversary: Adversary = passive
+        self.pace: Pace | None = None
+        """Set before the first event: how long nodes compute and datagrams hold the medium; None: neither takes time."""
         self.most_events = MOST_EVENTS
         self.hosts: dict[str, Host] = {}
         self.segments: dict[str, str] = {}
@@ -247,6 +261,7 @@ class Simulator:
         twin._seed, twin._dice = seed, Dice(seed.fork("dice"))
         twin.now, twin._count = self.now, self._count
         twin.adversary, twin.hear, twin.witness = self.adversary, self.hear, self.witness
+        twin.pace = None if self.pace is None else self.pace.copy()
         twin.channels, twin.segments = dict(self.channels), dict(self.segments)
         twin.tuned, twin.recording = dict(self.tuned), self.recording
         twin._listeners = {target: list(names) for target, names in self._listeners.items()}
@@ -276,6 +291,11 @@ class Simulator:
                 host = self.hosts[name]
                 if host.up and host.boots == boot and host.get(key) is not None:
                     self._run(host, key, item)
+            case _Departure(name, boot, key, datagram, ref):
+                host = self.hosts[name]
+                if host.up and host.boots == boot:
+                    assert self.pace is not None
+                    self._launch(host, key, datagram, ref, self.pace.carried(len(datagram.data), self.now))
             case _PowerOn(name, boot):
                 host = self.hosts[name]
                 if not host.up and host.boots == boot:
@@ -334,6 +354,8 @@ class Simulator:
             self.witness.take_back(mark)
             self.reboot(host.name)
             return Done(())
+        if self.pace is not None:
+            self.pace.worked(host.name, self.now)
         for key, effect in done.effects:
             self._emit(host, key, effect)
         for key in done.changed:
@@ -366,16 +388,24 @@ class Simulator:
         kind = (host.name, _type_of(data))
         self.messages[kind] += 1
         self.octets[kind] += len(data)
+        if self.pace is None:
+            self._launch(host, key, datagram, ref, 0.0)
+        else:
+            done_at = self.pace.done_at(host.name, self.now)
+            self._push(done_at, _Departure(host.name, host.boots, key, datagram, ref))
+
+    def _launch(self, host: Host, key: CellKey, datagram: Datagram, ref: int, after_s: float) -> None:
+        """Put a datagram on the air; it arrives `after_s` later than it would without a pace."""
         arrived = False
         for changed in self.adversary(datagram):
             channel = self.channels.get((changed.source, changed.target), self.channel)
             for name in self._hearers(changed):
                 for delay in self._dice.arrivals(channel):
-                    self._push(self.now + delay, _Arrival(name, changed))
+                    self._push(self.now + after_s + delay, _Arrival(name, changed))
                     arrived = True
-        reliable = self.channels.get((host.address, peer), self.channel).reliable
+        reliable = self.channels.get((host.address, datagram.target), self.channel).reliable
         if reliable and ref and not arrived:
-            self._push(self.now + GIVES_UP_S, _Return(host.name, host.boots, key, Failed(peer, ref)))
+            self._push(self.now + GIVES_UP_S, _Return(host.name, host.boots, key, Failed(datagram.target, ref)))
 
     def _hearers(self, datagram: Datagram) -> list[str]:
         """Return the names of the nodes that a datagram reaches unless its copy for one of them gets lost; those in a tuned
