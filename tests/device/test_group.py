@@ -1,7 +1,11 @@
 """A group as an application sees it: real sockets, real engines, the gateway in the same event loop."""
 
 import asyncio
+import json
+import re
 from contextlib import aclosing
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from ring import GID, Ring, ready
@@ -11,6 +15,7 @@ from keymote.device import Device, Group, NotReady, SyncDevice
 from keymote.device.group import MAX_KEPT, Kept
 from keymote.device.group_agent import GroupAgent
 from keymote.device.groups import Stand
+from keymote.engine.faces import Enrolled
 from keymote.errors import CallerFault
 from keymote.lab.scenes import two_operators
 from keymote.wire.admin import to_base64url
@@ -229,6 +234,52 @@ async def test_programs_without_a_loop_have_groups_too(made) -> None:
         assert (await next_of(ours)).plaintext == b"from a thread"
         await ours.send("telemetry", b"to a thread")
         await running
+
+
+D1 = f"{1:016x}"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "groups.md"
+
+
+async def toml_of(street: Street, number: int, port: int) -> Path:
+    """Write a device's file, for programs that name one."""
+    config, file = await street.label(number), street.folder / f"{number}.toml"
+    named = {"root": config.root, "state": config.state, "key_uri": config.key_uri, "code_file": config.code_file}
+    values = {
+        "id": config.id.hex(),
+        "listen": f"127.0.0.1:{port}",
+        "manager": config.manager,
+        **{name: str(value) for name, value in named.items()},
+    }
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+    return file
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["with a loop", "without"])
+async def test_GF07_the_programs_of_the_page_do_what_it_says(made, capsys, free_udp_port, which: int) -> None:
+    street, nc = made
+    programs = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    program = programs[which].replace("meter.toml", str(await toml_of(street, 1, free_udp_port)))
+    ring, other = Ring(street, nc), await street.device(2)
+    running = asyncio.get_running_loop().run_in_executor(None, exec, compile(program, PAGE.name, "exec"), {})
+    async with asyncio.timeout(30):
+        await street.told(Enrolled, lambda report: report.dev_id.hex() == D1)
+        meter = Elsewhere(D1, f"coap://127.0.0.1:{free_udp_port}")
+        await ring.invite(meter)
+        await ring.invite(other)
+        await ring.lead(meter, other)
+        ours = other.group()
+        assert (await next_of(ours)).plaintext == b"3.2 kW"
+        await ours.send("load/shed", b"2 kW")
+        await running
+    expected = f"record 0 of epoch 1\n{ring.entry(other).kid.hex()} load/shed b'2 kW'\n" if which == 0 else "b'2 kW'\n"
+    assert capsys.readouterr().out == expected
+
+
+class Elsewhere(NamedTuple):
+    """A device in another program."""
+
+    id: str
+    address: str
 
 
 async def test_what_is_kept_has_its_number_and_the_oldest_gives_way() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -154,3 +155,21 @@ async def test_GF09_a_device_that_is_killed_while_it_sends_uses_no_number_twice(
     heard = await b.group("tail", "67a0", "--rejects", "--last", "256", "--timeout", "0.1")
     assert {one["code"] for one in heard if one["kind"] == "reject"} == set()
     assert len({one["seq"] for one in heard}) == len(heard) >= 40
+
+
+async def test_GF08_the_commands_of_the_page_do_what_it_says(made) -> None:
+    ring, a, b = made
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "groups.md").read_text()
+    (commands, *_) = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for name, role in (("meter.toml", a), ("other.toml", b)):
+        (ring.street.folder / name).symlink_to(role.file)
+    environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "GROUP": "67a0"}
+    ran = await asyncio.create_subprocess_exec(
+        "bash", "-euc", commands, cwd=ring.street.folder, env=environment, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await ran.communicate()
+    assert ran.returncode == 0, err.decode()
+    printed = out.decode()
+    for said in ("67a0000000000000", "telemetry/power  3.2 kW", "signed load/shed  2 kW", '"kind": "message"'):
+        assert said in printed, printed

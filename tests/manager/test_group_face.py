@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import re
 import shutil
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,12 +15,22 @@ from keymote.engine.group.faces import GroupReady, ring_of
 from keymote.engine.group.payload_faces import GroupOpened, RecordRefused, SendToGroup
 from keymote.manager.mailboxes import KEPT_S, MOST_MAILBOXES, MOST_WAITING, Mailboxes
 from keymote.wire import group
+from keymote.wire.admin import to_base64url
 from keymote.wire.fields import sizes_of
-from keymote.wire.json_form import from_json, to_json
+from keymote.wire.json_form import from_json
 
 NAMES = ("m0", "m1", "m2", "m3")
 OCTETS = "application/octet-stream"
 PROBLEM = "application/problem+json"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "groups.md"
+
+
+@pytest.fixture
+def program():
+    def find(name: str) -> None:
+        assert shutil.which(name), f"{name} is missing: make peers installs what it can"
+
+    return find
 
 
 @pytest.fixture
@@ -196,21 +209,37 @@ def test_mailboxes_are_bounded_in_number_and_in_time() -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("form", [CBOR, JSON])
-async def test_GF10_curl_posts_and_reads_what_waits(ring, tmp_path, form: str) -> None:
-    assert shutil.which("curl"), "curl is missing: make peers installs it"
+async def test_GF10_curl_does_what_the_page_says(ring, program) -> None:
+    program("curl")
     made = await mixed(await ring())
-    need = group.Need(made.gid, group.What.ROSTER, 0).encode()
-    body = tmp_path / "need"
-    body.write_bytes(to_json(need, sizes_of(1)) if form == JSON else need)
+    commands = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[-1]
+    kid = made.papers.people["m2"].kid
+    named = {
+        "URL": made.face.url, "GID": made.gid.hex(), "GID64": to_base64url(made.gid), "KID": kid.hex()
+    }  # fmt: skip
     ran = await asyncio.create_subprocess_exec(
-        "curl", "--silent", "--show-error", "--fail", "--header", f"Content-Type: {form}", "--data-binary", f"@{body}",
+        "bash", "-euc", commands.replace("\ncurl", "\necho; curl"), env={**os.environ, **named},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await ran.communicate()
+    assert ran.returncode == 0
+    for line in out.decode().split("\n"):
+        bundle = json.loads(line)
+        assert bundle["message"] == "BUNDLE"
+        assert {each["message"] for each in bundle["datagrams"]} >= {"START", "COMMIT"}
+
+
+@pytest.mark.peers
+async def test_GF10_curl_posts_cbor(ring, program, tmp_path) -> None:
+    program("curl")
+    made = await mixed(await ring())
+    body = tmp_path / "need"
+    body.write_bytes(group.Need(made.gid, group.What.ROSTER, 0).encode())
+    ran = await asyncio.create_subprocess_exec(
+        "curl", "--silent", "--show-error", "--fail", "--header", f"Content-Type: {CBOR}", "--data-binary", f"@{body}",
         "--dump-header", str(tmp_path / "head"), made.links["m2"].url, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await ran.communicate()
     assert ran.returncode == 0
     assert b'rel="next"' in (tmp_path / "head").read_bytes()
-    bundle = from_json(out, sizes_of(1)) if form == JSON else out
-    assert {data[2] for data in group.Bundle.decode(bundle, sizes_of(1)).datagrams if data[1] == 0x18} >= {32, 37, 39}
-    if form == JSON:
-        assert json.loads(out)["message"] == "BUNDLE"
+    assert {data[2] for data in group.Bundle.decode(out, sizes_of(1)).datagrams if data[1] == 0x18} >= {32, 37, 39}
