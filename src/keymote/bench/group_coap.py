@@ -45,24 +45,35 @@ def rows(size: Size, progress: Progress) -> Iterator[Metric]:
                 progress(f"suite {suite}, a street of {terms.n} on sockets", number + 1, size.rounds)
         goal = GOAL_RATIO if suite == 1 else None
         yield metric(f"{name}.wall_ratio", "ratio", [one.ratio for one in samples], goal)
-        yield metric(f"{name}.wall_ms", "ms", [one.wall_ms for one in samples])
+        yield metric(f"{name}.wall_ms", "ms", [one.agreed.wall_ms for one in samples])
         yield metric(f"{name}.primitives_ms", "ms", [one.primitives_ms for one in samples])
-        yield metric(f"{name}.exchanges_ms", "ms", [one.exchanges_ms for one in samples])
+        yield metric(f"{name}.exchanges_ms", "ms", [one.exchanged.wall_ms for one in samples])
+        yield metric(f"{name}.cpu_ms", "ms", [one.agreed.cpu_ms for one in samples])
+        yield metric(f"{name}.exchanges_cpu_ms", "ms", [one.exchanged.cpu_ms for one in samples])
         if terms.n == 25:
             yield metric(f"{name}.paper001_ms", "ms", [PAPER_MS])
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One round, in milliseconds; the primitives are those of all parties, divided by the cores."""
+    """One round, the least of its tries; the primitives are those of all parties, divided by the cores."""
 
-    wall_ms: float
+    agreed: "Round"
+    exchanged: "Round"
     primitives_ms: float
-    exchanges_ms: float
 
     @property
     def ratio(self) -> float:
-        return self.wall_ms / (self.primitives_ms + self.exchanges_ms)
+        return self.agreed.wall_ms / (self.primitives_ms + self.exchanged.wall_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Milliseconds from the gateway's beginning to the last member, and of all processors; sizes of what each one heard."""
+
+    wall_ms: float
+    cpu_ms: float
+    sizes: Mapping[Peer, Sequence[int]]
 
 
 class Parties:
@@ -76,8 +87,8 @@ class Parties:
             addresses.update(_heard(door))
         self.together(Meet(addresses))
 
-    def together(self, order: object) -> tuple[float, Mapping[Peer, Sequence[int]]]:
-        """Let all processes do this; return the milliseconds from the gateway's beginning to the last member, and sizes."""
+    def together(self, order: object) -> "Round":
+        """Let all processes do this once."""
         gateway, *members = self._doors
         for door in members:
             door.send(order)
@@ -87,7 +98,8 @@ class Parties:
         answers: list[Done] = [_heard(door) for door in self._doors]
         (began,), *ends = (answer.times for answer in answers)
         sizes = {name: several for answer in answers for name, several in answer.sizes.items()}
-        return (max(end for several in ends for end in several) - began) / 1e6, sizes
+        wall = max(end for several in ends for end in several) - began
+        return Round(wall / 1e6, sum(answer.spent_ns for answer in answers) / 1e6, sizes)
 
 
 @contextmanager
@@ -128,9 +140,8 @@ def _sample(parties: Parties) -> Sample:
     terms = parties.terms
     agreed, exchanged, price = [], [], prices(terms.suite)
     for _ in range(TRIES):
-        wall, sizes = parties.together(Agree())
-        agreed.append(wall)
-        exchanged.append(parties.together(_exchange(terms, sizes))[0])
+        agreed.append(parties.together(Agree()))
+        exchanged.append(parties.together(_exchange(terms, agreed[-1].sizes)))
         again = prices(terms.suite)
         price = {operation: min(cost, again[operation]) for operation, cost in price.items()}
     roles = operations.group(terms.n)
@@ -138,7 +149,11 @@ def _sample(parties: Parties) -> Sample:
         role: sum(number * price[operation] for operation, number in counts.items()) for role, counts in roles.items()
     }
     all_us = terms.n * bare["member"] + bare["gateway"]
-    return Sample(min(agreed), all_us / 1000 / (os.cpu_count() or 1), min(exchanged))
+    return Sample(_least(agreed), _least(exchanged), all_us / 1000 / (os.cpu_count() or 1))
+
+
+def _least(rounds: Sequence[Round]) -> Round:
+    return Round(min(one.wall_ms for one in rounds), min(one.cpu_ms for one in rounds), rounds[0].sizes)
 
 
 def _exchange(terms: Terms, sizes: Mapping[Peer, Sequence[int]]) -> Exchange:

@@ -1,7 +1,8 @@
 """What a run costs a member: its processor time from START to ACTIVE against the operations that Triad-1 prescribes.
 
-For each n a ring runs again and again, by turns with the bare operations. Its figure is the least over tries and
-members, an operation's price the least over its tries: what else the machine does can only add to either.
+For each n a ring runs again and again, by turns with the bare operations. A member's figure is the sum of its phases, each
+the least over tries and members, an operation's price the least over its tries: what else the machine does can only add
+to either.
 """
 
 import gc
@@ -109,21 +110,22 @@ def _samples(terms: Terms, rounds: int) -> list[Sample]:
 
 
 def _least(ring: Ring) -> tuple[Sequence[float], float, Mapping[str, float]]:
-    """Return the phases of the member that took least, the gateway's least time, and the least price of each operation."""
-    members: list[Sequence[float]] = []
-    gateway: list[float] = []
+    """Return the least of each phase of a member, of all messages at the gateway, and the least price of each operation."""
+    members: list[Sequence[int]] = []
+    gateway: list[Sequence[int]] = []
     price: Mapping[str, float] = {}
     for _ in range(TRIES):
         ring.run()
-        members += [_microseconds(ring.hosts[name].spent_ns) for name in ring.terms.names]
-        gateway.append(sum(_microseconds(ring.hosts[GW].spent_ns)))
+        members += [tuple(ring.hosts[name].spent_ns) for name in ring.terms.names]
+        gateway.append(tuple(ring.hosts[GW].spent_ns))
         again = prices(ring.terms.suite)
         price = {operation: min(cost, price.get(operation, cost)) for operation, cost in again.items()}
-    return min(members, key=sum), min(gateway), price
+    return _least_of_each(members), sum(_least_of_each(gateway)), price
 
 
-def _microseconds(spent_ns: Sequence[int]) -> Sequence[float]:
-    return [spent / 1000 for spent in spent_ns]
+def _least_of_each(tries: Sequence[Sequence[int]]) -> Sequence[float]:
+    """Return the least of each message over all tries, in microseconds: everybody hears the same messages in one order."""
+    return [min(spent) / 1000 for spent in zip(*tries, strict=True)]
 
 
 def _floor(counts: Counts, price: Mapping[str, float]) -> float:

@@ -68,9 +68,13 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """When (nanoseconds of the machine's clock) the gateway began, or the members were done; and the sizes of what came."""
+    """When (nanoseconds of the machine's clock) the gateway began, or the members were done; and the sizes of what came.
+
+    `spent_ns` is the processor time of the process meanwhile.
+    """
 
     times: Sequence[int]
+    spent_ns: int
     sizes: Mapping[Peer, Sequence[int]]
 
 
@@ -106,14 +110,14 @@ class _Stage:
     async def serve(self) -> None:
         self._nodes = [await self._open(name) for name in self._duty.names]
         self._door.send({node.name: node.endpoint.address for node in self._nodes})
-        gc.collect()
-        gc.freeze()
         try:
             while True:
                 match await asyncio.to_thread(self._door.recv):
                     case Meet(addresses):
                         self._addresses = addresses
                         await self._through(self._met)
+                        gc.collect()
+                        gc.freeze()  # the nodes are not garbage: collections look at what the runs leave behind
                     case Agree():
                         await self._through(self._agreed)
                     case Exchange(heard, said):
@@ -145,6 +149,7 @@ class _Stage:
     async def _through(self, begin: Callable[[], None]) -> None:
         """Run one round of this process: until all its members are through, and the gateway has heard all rounds."""
         self._done.clear()
+        started = time.process_time_ns()
         for node in self._nodes:
             node.sizes.clear()
         begin()
@@ -155,7 +160,8 @@ class _Stage:
         while len(self._done if members else self._nodes[0].sizes) < least:
             self._wake.clear()
             await self._wake.wait()
-        self._door.send(Done(tuple(self._done), {node.name: tuple(node.sizes) for node in self._nodes}))
+        spent = time.process_time_ns() - started
+        self._door.send(Done(tuple(self._done), spent, {node.name: tuple(node.sizes) for node in self._nodes}))
 
     # ------------------------------------------------------------------ the product
 

@@ -13,6 +13,7 @@ from keymote.engine.group.faces import HERE, EpochErased, FromMember, GroupReady
 from keymote.engine.group.party import Party
 from keymote.engine.group.payload import Payload, activate, expect
 from keymote.engine.group.rounds import (
+    Heard1,
     Heard2,
     Run,
     authenticate2,
@@ -67,33 +68,35 @@ def heard_round1(
 ) -> MemberStep:
     """Take in R1 of others, one or as many as came together; when nobody is missing, send R2."""
     run, scrutiny, keys, wall = phase.part.run, phase.part.scrutiny, party.keys, party.wall(now)
-    hall, heard = list(phase.hall), False
+    hall, progress = list(phase.hall), False
     refused: list[Output] = []
     for data in said:
         try:
-            heard |= hear1(run, hall, data, keys, scrutiny, wall) is not None
+            progress |= hear1(run, hall, data, keys, scrutiny, wall) is not None
         except PeerFault as fault:
             refused.append(Refused(peer, fault.code, fault.what))
-    if not heard:
+    if not progress:
         return cell, refused
-    phase = replace(phase, hall=tuple(hall), asking=Asking.after_progress(now))
-    cell, outputs = _contributed(replace(cell, phase=phase), phase, party, now, entropy)
+    heard = complete1(hall)
+    if heard is None:
+        waiting = replace(phase, hall=tuple(hall), asking=Asking.after_progress(now))
+        return replace(cell, phase=waiting), refused
+    cell, outputs = _contributed(cell, phase, heard, party, now, entropy)
     return cell, [*refused, *outputs]
 
 
-def _contributed(cell: MembershipCell, phase: AwaitR1, party: Party, now: Now, entropy: Entropy) -> MemberStep:
-    """Send R2 if all R1 are here and nobody's X is another one's (GR-10)."""
-    heard = complete1(phase.hall)
-    if heard is None:
-        return cell, ()
+def _contributed(
+    cell: MembershipCell, phase: AwaitR1, heard: Sequence[Heard1], party: Party, now: Now, entropy: Entropy
+) -> MemberStep:
+    """Send R2 now that all R1 are here, if nobody's X is another one's (GR-10)."""
     part = phase.part
     run = part.run
-    X = tuple(said.X for said in heard)
+    X = tuple([said.X for said in heard])
     if not ring.distinct(X):
-        hall = vetted1(run, phase.hall, sorted(ring.first_repeated(X)), party.keys)
+        hall = vetted1(run, tuple(heard), sorted(ring.first_repeated(X)), party.keys)
         if complete1(hall) is not None:
             return failed(cell, ErrorCode.E_DUPX, now)
-        waiting = replace(phase, hall=hall)
+        waiting = replace(phase, hall=hall, asking=Asking.after_progress(now))
         return replace(cell, phase=waiting), to_gateway(cell, need(run.sid8, What.R1, missing1(hall)))
     th1 = ring.th1_of(run.sid, [said.payload for said in heard])
     Y, dleq = ring.contribute(run.suite, part.idx, phase.x, X, th1, entropy)
@@ -126,17 +129,20 @@ def heard_round2(
     cell: MembershipCell, phase: AwaitR2, peer: Peer, said: Sequence[bytes], party: Party, now: Now
 ) -> MemberStep:
     """Take in R2 of others, one or as many as came together; when nobody is missing, derive the key and send R3."""
-    hall, heard = list(phase.hall), False
+    hall, progress = list(phase.hall), False
     refused: list[Output] = []
     for data in said:
         try:
-            heard |= _hear2(phase, hall, data, party)
+            progress |= data != phase.r2 and _hear2(phase, hall, data, party)
         except PeerFault as fault:
             refused.append(Refused(peer, fault.code, fault.what))
-    if not heard:
+    if not progress:
         return cell, refused
-    phase = replace(phase, hall=tuple(hall), asking=Asking.after_progress(now))
-    cell, outputs = _derived(replace(cell, phase=phase), phase, party, now)
+    heard = complete2(hall)
+    if heard is None:
+        waiting = replace(phase, hall=tuple(hall), asking=Asking.after_progress(now))
+        return replace(cell, phase=waiting), refused
+    cell, outputs = _derived(cell, phase, heard, party, now)
     return cell, [*refused, *outputs]
 
 
@@ -156,18 +162,15 @@ def _hear2(phase: AwaitR2, hall: list[Heard2 | None], data: bytes, party: Party)
     return True
 
 
-def _derived(cell: MembershipCell, phase: AwaitR2, party: Party, now: Now) -> MemberStep:
-    """Derive MK if all R2 are here, and erase x (GR-35); a ring that does not close ends the run (GR-09)."""
-    all_heard = complete2(phase.hall)
-    if all_heard is None:
-        return cell, ()
+def _derived(cell: MembershipCell, phase: AwaitR2, heard: Sequence[Heard2], party: Party, now: Now) -> MemberStep:
+    """Derive MK now that all R2 are here, and erase x (GR-35); a ring that does not close ends the run (GR-09)."""
     part = phase.part
     run = part.run
     try:
-        gk_pub = ring.group_secret(run.suite, part.idx, phase.x, phase.X, [said.Y for said in all_heard])
+        gk_pub = ring.group_secret(run.suite, part.idx, phase.x, phase.X, [said.Y for said in heard])
     except PeerFault as fault:
-        return failed(cell, fault.code, now, culprits(run, phase.X, all_heard, phase.th1))
-    th2 = ring.th2_of(phase.th1, [said.payload for said in all_heard])
+        return failed(cell, fault.code, now, culprits(run, phase.X, heard, phase.th1))
+    th2 = ring.th2_of(phase.th1, [said.payload for said in heard])
     mk = ring.master_key(gk_pub, th2, part.psk)
     tags = ring.tags(mk, run.sid, th2, run.held.kids)
     r3 = above.round3(cell, run, part.idx, mk, tags[part.idx], party)

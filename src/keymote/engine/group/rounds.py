@@ -199,7 +199,7 @@ def missing1(hall: Hall1) -> Sequence[int]:
     return [idx for idx, slot in enumerate(hall) if not isinstance(slot, Heard1)]
 
 
-def complete1(hall: Hall1) -> Sequence[Heard1] | None:
+def complete1(hall: Sequence[Slot1]) -> Sequence[Heard1] | None:
     """Return what all members said in round 1; None while somebody is missing."""
     if None in hall:
         return None
@@ -258,7 +258,7 @@ def missing2(hall: Hall2) -> Sequence[int]:
     return [idx for idx, heard in enumerate(hall) if heard is None]
 
 
-def complete2(hall: Hall2) -> Sequence[Heard2] | None:
+def complete2(hall: Sequence[Heard2 | None]) -> Sequence[Heard2] | None:
     """Return what all members said in round 2; None while somebody is missing."""
     return None if None in hall else [slot for slot in hall if slot is not None]
 

@@ -204,7 +204,7 @@ def record(cell: MembershipCell, generation: int) -> bytes:
             held_row(held),
             _NULL if active is None or held is None else _epoch_row(active, held),
             cbor.bstr(durable(cell.payload, generation)),
-            cbor.encode([[psk_id, psk.expose()] for psk_id, psk in lasting.psks]),
+            cbor.encode([[psk_id, psk.expose()] for psk_id, psk in lasting.psks]) if lasting.psks else _NONE,
         )
     )
 
@@ -288,6 +288,7 @@ def _place_rows(place: Place, telemetry: Sequence[str]) -> bytes:
 
 
 _NULL: Final = b"\xf6"
+_NONE: Final = b"\x80"
 
 
 def held_of(gid: bytes, suite: int, items: list[Any]) -> Held:
