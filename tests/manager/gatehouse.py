@@ -165,15 +165,17 @@ class Gatehouse:
             return self.scene.managers["nm1"].membership
 
         around = Surroundings(
-            identity("nm1").hex(), self.place, own, context.trust.key, self.now, self._keep  # type: ignore[arg-type]
+            identity("nm1").hex(), self.place, own, context.trust.key, self.now, self._keep, generation  # type: ignore[arg-type]
         )  # fmt: skip
-        self.steward = GroupSteward(rows[0] if rows else GroupRecord(GID), self.cells, self.log, around)
+        self.steward = GroupSteward(
+            rows[0] if rows else GroupRecord(GID, generation=generation), self.cells, self.log, around
+        )
         self.seen = len(self._reports())
 
     async def crash(self) -> None:
         """Kill the manager and start it again: what is not on disk is gone."""
         self.scene.sim.reboot("nm1")
-        self.restart()
+        self.restart(self.scene.managers["nm1"].generation)
         self.seen = len(self._reports())
         await self.steward.resume()
 

@@ -249,7 +249,9 @@ async def test_GS23_who_renews_its_credential_stands_on_the_roster_by_the_new_on
     assert await house.until(lambda: house.known("d1").credential != before, 3600.0)
     ring = house.ring()
     assert ring is not None
-    assert await house.until(lambda: house.ring().lasting.held.position(kid_of(house.known("d1").credential)) is not None)  # type: ignore[union-attr]
+    assert await house.until(
+        lambda: house.ring().lasting.held.position(kid_of(house.known("d1").credential)) is not None
+    )  # type: ignore[union-attr]
     assert await house.agreed("d1", "d2", "d3", above=first)
     roster = house.told(RosterReport)[-1]
     assert kid_of(before) not in from_base64url(roster.roster)
@@ -354,3 +356,45 @@ async def test_GS15_a_roster_that_a_kill_kept_from_being_reported_is_reported_at
     assert await house.agreed("d1", "d2", "d3", above=first)  # the coordinator wants it in, and nobody said otherwise
     told = [read_roster(from_base64url(report.roster), sizes_of(1)).claims.ver for report in house.told(RosterReport)]
     assert told == [1, 2, 3]
+
+
+async def test_GS24_the_last_who_stays_forgets_the_key_and_a_new_ring_needs_two() -> None:
+    house = Gatehouse.make("d1", "d2", allowed=("d3",))
+    await house.state()
+    first = await house.agreed("d1", "d2")
+    house.tell("d2", AskToLeave())
+    assert await house.until(lambda: house.ring() is None)
+    assert await house.until(lambda: house.member("d2") is None)
+
+    def keyless() -> bool:
+        cell = house.member("d1")
+        return cell is not None and cell.lasting.active is None
+
+    assert await house.until(keyless)  # it was invited again
+    assert len(house.told(LeftReport)) == 1
+    await house.steward.add(identity("d3"))
+    assert await house.agreed("d1", "d3", above=first)
+
+
+async def test_GS25_a_gateway_from_a_backup_is_followed_by_members_who_have_gone_on() -> None:
+    house = Gatehouse.make()
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    disk = dict(house.scene.sim.hosts["nm1"].disk)
+    rows = dict(house.shelf.rows)
+    await house.steward.evict(identity("d3"), 3)
+    second = await house.agreed("d1", "d2", above=first)
+    house.scene.restore("nm1", disk)
+    house.shelf.rows = rows
+    house.restart(generation=1)
+    await house.steward.resume()
+    await house.state(members=("d1", "d2"), gone={"d3": 3})
+    third = await house.agreed("d1", "d2", above=second)
+    assert third > first + 1000
+    ring = house.ring()
+    assert ring is not None
+    assert ring.lasting.held.ver > 1000
+    fourth = house.epoch("d1", "d2")
+    await house.crash()  # once for each backup
+    await house.rest(15.0)
+    assert house.epoch("d1", "d2") == fourth

@@ -64,7 +64,8 @@ class GroupRecord:
     """The durable state of one group at its gateway, beside the engine's ring.
 
     `charter` None: the coordinator has not been asked yet. `rekeyed` counts the wishes for a new epoch that were fulfilled;
-    `ver` and `epoch` are the highest that were reported.
+    `ver` and `epoch` are the highest that were reported. `generation` counts the backups of this manager that were put back
+    and that the ring has leapt over.
     """
 
     gid: bytes
@@ -74,6 +75,7 @@ class GroupRecord:
     epoch: int = 0
     here: tuple[Here, ...] = ()
     said: Mapping[bytes, Said] = field(default_factory=dict)
+    generation: int = 0
 
     def happened(self, event: Here) -> "GroupRecord":
         """Return the record after `event`; of one device only the last counts."""
@@ -106,14 +108,14 @@ class GroupRecord:
         charter = b"" if self.charter is None else admin.encode(self.charter)
         here = [[event.seq, int(event.what), event.dev_id, event.reason] for event in self.here]
         said = [[dev_id, told.digest, told.answered, told.kid, told.former] for dev_id, told in self.said.items()]
-        return cbor.encode([_VERSION, charter, [self.rekeyed, self.ver, self.epoch], here, said])
+        return cbor.encode([_VERSION, charter, [self.rekeyed, self.ver, self.epoch, self.generation], here, said])
 
     @classmethod
     def decode(cls, gid: bytes, row: bytes) -> "GroupRecord":
         """Return what a row says; Incompatible for one of another version."""
         items: Any = cbor.decode(row, max_size=_MOST)
         match items:
-            case [int(version), charter, [rekeyed, ver, epoch], here, said] if version == _VERSION:
+            case [int(version), charter, [rekeyed, ver, epoch, generation], here, said] if version == _VERSION:
                 return cls(
                     gid,
                     admin.decode(charter, CharterView) if charter else None,
@@ -122,5 +124,6 @@ class GroupRecord:
                     epoch,
                     tuple(Here(seq, What(what), dev_id, reason) for seq, what, dev_id, reason in here),
                     {dev_id: Said(*rest) for dev_id, *rest in said},
+                    generation,
                 )
         raise Incompatible("the record of a group is of another version", do="use the version that wrote it")

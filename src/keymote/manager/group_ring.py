@@ -127,7 +127,13 @@ class RingAtHand:
             self.ver = charter.roster_ver
 
     async def amend(
-        self, entries: Mapping[Member, Entry], named: Mapping[bytes, Member], add: Members, remove: Members, reason: int
+        self,
+        entries: Mapping[Member, Entry],
+        named: Mapping[bytes, Member],
+        add: Members,
+        remove: Members,
+        reason: int,
+        leap: int = 0,
     ) -> None:
         """Sign the next roster; `entries` say how it names those who come, `named` whom a kid stands for."""
         held = self.held()
@@ -138,7 +144,7 @@ class RingAtHand:
         come = tuple(entries[member] for member in sorted(add) if member in entries)
         come = tuple(entry for entry in come if held.lasting.held.position(entry.kid) is None)
         await self._order(Locate(self.peers({member: entries[member].kid for member in add if member in entries})))
-        await self._order(Amend(come, gone, reason))
+        await self._order(Amend(come, gone, reason, leap))
 
     async def rename(self, entries: Mapping[Member, Entry], named: Mapping[bytes, Member]) -> None:
         """Sign a roster on which those stand under their newest credentials whose present one was renewed."""

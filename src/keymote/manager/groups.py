@@ -44,6 +44,7 @@ from keymote.engine.policy.group_faces import (
     Members,
     Missed,
     Passed,
+    Reason,
     Refusal,
     Refuse,
     Renew,
@@ -68,6 +69,9 @@ from keymote.wire.invitation import STANDBY, Invite
 
 READY_S: Final = 10
 """How long a change waits for devices that have not answered their invitation; who answers later comes in later."""
+LEAP_S: Final = 30
+"""How long a gateway from a backup waits for its coordinator to say who is gone, before it leads on."""
+JOINED: Final = 2
 MOST_REFUSED: Final = 1024
 REFUSALS_S: Final = 3600
 """Between two reports that the same device was refused."""
@@ -80,6 +84,7 @@ class Surroundings:
     """What a group has around it. `place`: our multicast group as an INVITE says it, empty without one; `now` in UTC seconds.
 
     `membership` is what this manager is now, `keys` examines signature keys, `keep` puts a group's record on disk.
+    `generation` counts how often this manager was restored from a backup.
     """
 
     nm_id: str
@@ -88,6 +93,7 @@ class Surroundings:
     keys: Keys
     now: Callable[[], int]
     keep: Callable[[GroupRecord], Awaitable[None]]
+    generation: int = 0
 
 
 class GroupSteward:
@@ -105,7 +111,9 @@ class GroupSteward:
         """(epoch, attempt) -> (when its START left in UTC ms, reason)."""
         self._sent: Counter[bytes] = Counter()
         self._refused: dict[bytes, int] = {}
+        self._forgetting: Members = frozenset()
         self._ready_by = 0
+        self._leap_by = 0
         self._stuck = -1
         """`rev` of a charter that no ring can be formed by."""
 
@@ -118,6 +126,8 @@ class GroupSteward:
     async def resume(self) -> None:
         """Go on after a start of the manager: with what the ring holds, and what it may not have reported."""
         held = self._ring.held()
+        if held is not None and self.is_restored and not self._leap_by:
+            self._leap_by = self._around.now() + LEAP_S
         if held is not None:
             await self._ring.resume(self._peers())
             if held.lasting.held.ver > self.record.ver:
@@ -130,6 +140,8 @@ class GroupSteward:
     async def adopt(self, charter: CharterView) -> None:
         """Make this so from now on."""
         self._ready_by = self._around.now() + READY_S
+        if self._leap_by:
+            self._leap_by = self._around.now()  # now it is known who is gone
         self.record = self.record.adopting(charter)
         await self._around.keep(self.record)
         self.state = None
@@ -145,6 +157,10 @@ class GroupSteward:
             return
         await self._ring.adapt(charter)
         await self._invite(charter)
+        if self._leap_by:
+            if self._around.now() < self._leap_by:
+                return
+            await self._leap()
         if self.state is None:
             await self._begin(charter)
         await self._enlist(charter)
@@ -152,6 +168,20 @@ class GroupSteward:
             await self._keep(replace(self.record, rekeyed=charter.rekey))
             if self._ring.held() is not None:
                 await self._ring.rekey(charter.rekey_reason)
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the ring is that of a backup, and its members may have gone on without us knowing."""
+        return self.record.generation < self._around.generation
+
+    async def _leap(self) -> None:
+        """Begin far above what the backup holds, without those who are known to be gone (GS-25)."""
+        self._leap_by = 0
+        if self._ring.held() is not None:
+            belongs = self.belongs
+            gone = belongs.evicted | belongs.revoked
+            await self._ring.amend(self._entries(), self._named(), frozenset(), gone, JOINED, leap=rules.ABOVE)
+        await self._keep(replace(self.record, generation=self._around.generation))
 
     async def _lead_no_more(self, charter: CharterView) -> None:
         """Paused, closed, or another manager's: nobody leads it here, and where nobody does at all, members forget its key."""
@@ -189,7 +219,8 @@ class GroupSteward:
         standby = replace(invite, flags=invite.flags | STANDBY)
         invited: dict[bytes, Invite] = dict.fromkeys(belongs.allowed - belongs.evicted, standby)
         invited |= dict.fromkeys(belongs.members, invite)
-        ours = {dev_id: said for dev_id, said in invited.items() if active_member(self._cells, dev_id) is not None}
+        welcome = invited.keys() - self._forgetting
+        ours = {each: invited[each] for each in welcome if active_member(self._cells, each) is not None}
         await self._keep(self._invitations.want(self.record, ours))
         await self._invitations.say()
 
@@ -275,7 +306,7 @@ class GroupSteward:
             case Renew(reason):
                 await self._ring.rekey(int(reason))
             case Dissolve():
-                await self._ring.forget()
+                await self._dissolve()
             case Refuse(member, why):
                 await self._refuse(member, str(why))
 
@@ -289,10 +320,22 @@ class GroupSteward:
         held = self._ring.held()
         if held is None:
             return
-        await self._rostered(held.lasting.held.ver, held.lasting.roster)
-        late = self._devices(held.lasting.held.kids) - members
-        if late and not charter.central:
-            await self._say(Dismissed(late))
+        await self._rostered(held.lasting.held.ver, held.lasting.roster, formed=True)
+        on = self._devices(held.lasting.held.kids)
+        if charter.central:
+            await self._say_roster()
+        elif on != members:  # some have not answered yet, or it was otherwise when it was signed
+            await self._ring.amend(self._entries(), self._named(), members - on, on - members, int(Reason.LEAVE))
+
+    async def _dissolve(self) -> None:
+        """Nobody leads the ring any more: whoever was on it is told to forget its key, and only then invited again (GS-24)."""
+        held = self._ring.held()
+        if held is None:
+            return
+        self._forgetting |= self._devices(held.lasting.held.kids) & self.record.said.keys()
+        await self._ring.forget()
+        if self.record.charter is not None:
+            await self._invite(self.record.charter)
 
     async def _say_roster(self) -> None:
         """Tell the policy what the ring holds."""
@@ -344,13 +387,16 @@ class GroupSteward:
         await self._tell(says.epoch(report, self._ring.ver, reason, began_ms), record)
         await self._say(Confirmed(self._devices(report.kids)))
 
-    async def _rostered(self, ver: int, roster: bytes) -> None:
-        """A roster came into force; who is on it and was not named by the coordinator was let in here."""
+    async def _rostered(self, ver: int, roster: bytes, *, formed: bool = False) -> None:
+        """A roster came into force; who is on it and was not named by the coordinator was let in here.
+
+        `formed`: it is the coordinator's own, of a ring that the policy has just had formed.
+        """
         self._ring.ver = ver
         record = replace(self.record, ver=max(ver, self.record.ver))
         await self._tell(says.roster(roster), record)
         held = self._ring.held()
-        if held is None or held.lasting.held.ver != ver:
+        if formed or held is None or held.lasting.held.ver != ver:
             return  # a later one is in force already, and reported behind this one
         belongs = self.belongs
         for member in sorted(self._devices(held.lasting.held.kids) & belongs.allowed - belongs.members):
@@ -380,6 +426,8 @@ class GroupSteward:
         if not taken:
             await self._refuse(dev_id, f"the device refuses the invitation: {code}")
         await self._keep(self._invitations.answered(self.record, dev_id, kid, taken=taken))
+        if dev_id not in self.record.said:
+            self._forgetting -= {dev_id}
         await self.reconcile()
 
     async def _met(self, dev_id: bytes, peer: Peer) -> None:
@@ -440,13 +488,14 @@ class GroupSteward:
     def due_at(self) -> int | None:
         """Return when `tick` has something to do, in UTC seconds."""
         times = [self._invitations.due_at(), due_at(self.state) if self.state is not None else None]
-        times.append(self._ready_by if self._around.now() < self._ready_by else None)
+        times += [at for at in (self._ready_by, self._leap_by) if at]
         return min((at for at in times if at is not None), default=None)
 
     async def tick(self) -> None:
         """Do what time demands."""
         await self._invitations.say()
-        if self._ready_by and self._around.now() >= self._ready_by:
+        now = self._around.now()
+        if (self._ready_by and now >= self._ready_by) or (self._leap_by and now >= self._leap_by):
             self._ready_by = 0
             await self.reconcile()
         await self._say(Passed())

@@ -25,12 +25,15 @@ def without(cell: RingCell, kids: Iterable[bytes], party: Party, now: Now) -> Ri
     return enlisted(cell, left, party)
 
 
-def enlisted(cell: RingCell, entries: tuple[Entry, ...], party: Party) -> RingStep:
-    """Sign the next roster, whole and as a delta, and bring it to the members: the delta to those who have the base."""
+def enlisted(cell: RingCell, entries: tuple[Entry, ...], party: Party, leap: int = 0) -> RingStep:
+    """Sign the next roster, whole and as a delta, and bring it to the members: the delta to those who have the base.
+
+    With a `leap` its version, and the next epoch, lie so much further above what is known here.
+    """
     lasting = cell.lasting
     old = lasting.held
     delegate, deputy = _offices(old, entries)
-    new = Held(old.gid, old.ver + 1, entries, delegate, deputy)
+    new = Held(old.gid, old.ver + 1 + leap, entries, delegate, deputy)
     whole = write(party.signing, new.claims(), kid=lasting.charter.gw_kid)
     added = tuple(entry for entry in entries if entry not in old.entries)
     removed = tuple(kid for kid in old.kids if new.position(kid) is None)
@@ -40,6 +43,9 @@ def enlisted(cell: RingCell, entries: tuple[Entry, ...], party: Party) -> RingSt
         kid=lasting.charter.gw_kid,
     )
     cell, outputs = with_roster(cell, new, whole, delta, party)
+    if leap:
+        anew = replace(cell.lasting, start=b"", commit=b"", after_epoch=lasting.number[0] + leap)
+        cell = replace(cell, lasting=anew, intended=None)
     return cell, [*outputs, RosterIssued(cell.gid, new.ver, whole)]
 
 

@@ -163,12 +163,14 @@ class InstallRoster(Command):
 class Amend(Command):
     """To ring_of(gid): sign the next roster under the delegation, and begin a run with it. CallerFault without one.
 
-    `remove` may name absent members, too: they are then let in by nobody's JOINREQ alone.
+    `remove` may name absent members, too: they are then let in by nobody's JOINREQ alone. `leap`: version and epoch rise by so
+    much more, because this gateway was restored from a backup and its members may have gone on since.
     """
 
     add: tuple[Entry, ...] = ()
     remove: tuple[bytes, ...] = ()
     reason: int = 2
+    leap: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,12 +202,12 @@ class _Steps:
                 return cell, announced(cell, delegation)
             case InstallRoster(roster, delta, reason):
                 return self._installed(cell, roster, delta, reason, now, entropy)
-            case Amend(add, remove, reason):
+            case Amend(add, remove, reason, leap):
                 left = cell.lasting.held.without(remove)
                 entries = merged(left, add)
                 if not cell.lasting.charter.may_enlist(len(entries), party.wall(now)):
                     raise CallerFault("this gateway may not sign this roster", do="ask the roster authority")
-                cell, outputs = enlisted(forgotten(cell, remove), entries, party)
+                cell, outputs = enlisted(forgotten(cell, remove), entries, party, leap)
                 return renewed(cell, outputs, reason, self.party, now, entropy)
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a ring")

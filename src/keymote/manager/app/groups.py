@@ -129,7 +129,7 @@ class GroupService:
         self._coordinator = coordinator
         self._keep_rows = shelf.keep
         self._log = GroupLog(shelf, generation)
-        self._around = Surroundings(nm_id, place, membership, keys, lambda: int(time.time()), self._keep)
+        self._around = Surroundings(nm_id, place, membership, keys, lambda: int(time.time()), self._keep, generation)
         records = [GroupRecord.decode(row.key.id, row.record or b"") for row in shelf.of_kind(GROUP)]
         self._stewards = {record.gid: self._steward(record) for record in records}
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
@@ -137,6 +137,8 @@ class GroupService:
         self._sync_wanted = asyncio.Event()
         self._syncing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._unsure: list[bytes] = []
+        """Groups of a backup, of which the coordinator may have said more since."""
         self.faults = 0
 
     def start(self) -> None:
@@ -145,6 +147,7 @@ class GroupService:
             self._jobs.put_nowait(steward.resume)
         for work in (self._work(), self._sync()):
             self._tasks.append(asyncio.get_running_loop().create_task(work))
+        self._unsure = [each.gid for each in self._stewards.values() if each.is_restored]
         self._sync_wanted.set()
 
     async def close(self) -> None:
@@ -252,6 +255,9 @@ class GroupService:
             self._sync_wanted.clear()
             try:
                 await self._exchange()
+                while self._unsure:
+                    await self._exchange(self._unsure[-1])
+                    self._unsure.pop()
             except Unavailable:
                 await asyncio.sleep(SYNC_S)
                 self._sync_wanted.set()
@@ -306,7 +312,7 @@ class GroupService:
         async def adopt() -> None:
             steward = self._stewards.get(gid)
             if steward is None:
-                steward = self._stewards[gid] = self._steward(GroupRecord(gid))
+                steward = self._stewards[gid] = self._steward(GroupRecord(gid, generation=self._around.generation))
             await steward.adopt(charter)
 
         await self.do(adopt)
