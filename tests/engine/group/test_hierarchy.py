@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keymote import cbor
 from keymote.crypto.entropy import SeededEntropy
@@ -21,6 +23,7 @@ from keymote.engine.group.faces import (
     ring_of,
 )
 from keymote.engine.group.party import Party
+from keymote.engine.group.payload import Payload
 from keymote.engine.group.payload_faces import GroupOpened, GroupProtected, ProtectForGroup, UnprotectForGroup
 from keymote.engine.group.root import root_kind
 from keymote.engine.group.root_faces import (
@@ -42,7 +45,7 @@ from keymote.engine.group.root_key import kcv_of, ratcheted, root_key, unwrapped
 from keymote.engine.group.root_states import AwaitWrap, Settled, record
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.lab.city import CONTROL, City, Cluster, city
-from keymote.lab.simulator import Datagram
+from keymote.lab.simulator import Channel, Datagram
 from keymote.wire.fields import sizes_of
 from keymote.wire.group import (
     FRESH,
@@ -745,3 +748,85 @@ def test_CL02_a_top_ring_that_has_forgotten_e_heals_with_the_second_root_key(tow
     assert [town.root_cell(name).lasting.key for name in town.top.names] == [None, None, None]
     town.refresh(4)
     assert town.agreed()
+
+
+def test_CL12_a_restarted_delegate_still_answers_an_old_member(town: City) -> None:
+    """Its record says since when the ring has been as it is, so it may wrap the key of the newest ROOT."""
+    leaf = town.levels[0][0]
+    member = leaf.names[3]
+    town.refresh(4)
+    town.sim.reboot(leaf.delegate)
+    town.sim.reboot(leaf.deputy)
+    town.sim.hosts[leaf.deputy].lose_power()
+    cell = town.root_cell(member)
+    waiting = AwaitWrap(1, 0.0, 0.0, 0.0)
+    lost = replace(cell, lasting=replace(cell.lasting, rk=None), payload=Payload(cell.gid), stage=waiting)
+    town.sim.hosts[member].cells[root_of(town.gid_root)] = lost
+    since = len(town.sim.air)
+    say(town, member, Resync())
+    town.sim.run_for(1.0)
+    assert [datagram.source for datagram in air(town, WRAP, since)] == [leaf.delegate]
+    assert town.root_cell(member).lasting.key is not None
+
+
+def test_CL10_a_deputy_that_hears_the_delegate_says_nothing(town: City) -> None:
+    leaf = town.levels[0][2]
+    town.join(leaf, "new")
+    since = len(town.sim.air)
+    town.sim.run_for(40.0)
+    assert air(town, WRAP, since) == []
+
+
+# ------------------------------------------------------------------ whatever happens
+
+happenings = st.lists(
+    st.tuples(
+        st.sampled_from(["step", "fresh", "reboot", "leaf"]), st.integers(0, 11), st.sampled_from([0.5, 3.0, 40.0])
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=12, deadline=None)
+@given(happenings, st.integers(0, 3))
+def test_CL21_no_two_meters_ever_have_two_keys_of_one_e_and_all_agree_in_the_end(
+    built: City, told: list[tuple[str, int, float]], loss: int
+) -> None:
+    """Steps, fresh keys, runs of leaves and reboots at any moment, with up to 30 % of all datagrams lost."""
+    made = built.fork(f"{told} {loss}")
+    made.sim.channel = Channel(latency_s=0.002, jitter_s=0.05, loss=loss / 10)
+    keys: dict[int, bytes] = {}
+    highest = dict.fromkeys(made.meters, 0)
+    for what, which, pause_s in told:
+        name = made.meters[which]
+        leaf = made.leaf_of(name)
+        match what:
+            case "step":
+                ratchet(made)
+            case "fresh":
+                made.sim.command(made.top.gateway.name, ring_of(made.top.gid), Rekey(Cause(4)))
+            case "leaf":
+                made.sim.command(leaf.gateway.name, ring_of(leaf.gid), Rekey(Cause(4)))
+            case _:
+                made.sim.reboot(name)
+        for _ in range(10):
+            made.sim.run_for(pause_s / 10)
+            _look(made, keys, highest)
+    made.sim.channel = Channel(latency_s=0.002)
+    made.sim.run_for(120.0)  # rings settle
+    made.sim.command(made.top.gateway.name, ring_of(made.top.gid), Rekey(Cause(4)))
+    made.sim.run_for(40.0)
+    _look(made, keys, highest)
+    made.e = max(announced.e for announced in made.sim.heard(made.top.gateway.name, RootAnnounced))
+    assert made.agreed()
+
+
+def _look(made: City, keys: dict[int, bytes], highest: dict[str, int]) -> None:
+    for name in made.meters:
+        lasting = made.root_cell(name).lasting
+        assert lasting.e >= highest[name]
+        highest[name] = lasting.e
+        if lasting.rk is not None:
+            assert keys.setdefault(lasting.rk.e, lasting.rk.key.expose()) == lasting.rk.key.expose()
