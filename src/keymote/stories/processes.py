@@ -7,12 +7,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+import tempfile
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from keymote.errors import Unavailable
+from keymote.stories.nursery import Child, Nursery
 
 READY_S: Final = 45.0
 COMMAND_S: Final = 45.0
@@ -29,7 +31,7 @@ class Role:
     pid: int
     address: str
     ready: dict[str, Any]
-    process: asyncio.subprocess.Process = field(repr=False)
+    process: asyncio.subprocess.Process | Child = field(repr=False)
     log: Path = field(repr=False)
 
     def facts(self) -> dict[str, object]:
@@ -38,11 +40,15 @@ class Role:
 
 
 class Cast:
-    """All roles of a story; leaving the context stops what it started and nothing else."""
+    """All roles of a story; leaving the context stops what it started and nothing else.
 
-    def __init__(self, folder: Path) -> None:
+    With a `nursery` they are born there, else each is a program of its own from the start.
+    """
+
+    def __init__(self, folder: Path, nursery: Nursery | None = None) -> None:
         self.folder = folder
         self.roles: list[Role] = []
+        self._nursery = nursery
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,9 +66,7 @@ class Cast:
         """
         log = self.folder / f"{name}.log"
         with log.open("ab") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *_program(module), *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, env=_environment()
-            )
+            process = await self._begin(module, arguments, stderr.fileno())
         assert process.stdout is not None
         try:
             async with asyncio.timeout(READY_S):
@@ -80,28 +84,33 @@ class Cast:
 
     async def run(self, *arguments: str) -> dict[str, Any]:
         """Run a command of `keymote` to its end and return its `-o json` object; Unavailable when it fails."""
-        process = await asyncio.create_subprocess_exec(
-            *_program("keymote.cli"),
-            *arguments,
-            "-o",
-            "json",
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-        )
-        try:
-            async with asyncio.timeout(COMMAND_S):
-                out, err = await process.communicate()
-        except TimeoutError as error:
-            await _kill(process)
-            raise Unavailable(f"keymote {arguments[0]} {arguments[1]} did not end in {COMMAND_S:g} s") from error
-        except BaseException:
-            await _kill(process)
-            raise
-        if process.returncode:
-            raise Unavailable(f"keymote {' '.join(arguments[:3])}: {err.decode(errors='replace').strip()[-_TAIL:]}")
+        with tempfile.TemporaryFile() as stderr:
+            process = await self._begin("keymote.cli", (*arguments, "-o", "json"), stderr.fileno())
+            try:
+                async with asyncio.timeout(COMMAND_S):
+                    out, _ = await process.communicate()
+            except TimeoutError as error:
+                await _kill(process)
+                raise Unavailable(f"keymote {arguments[0]} {arguments[1]} did not end in {COMMAND_S:g} s") from error
+            except BaseException:
+                await _kill(process)
+                raise
+            if process.returncode:
+                stderr.seek(0)
+                why = stderr.read().decode(errors="replace").strip()[-_TAIL:]
+                raise Unavailable(f"keymote {' '.join(arguments[:3])}: {why}")
         result: dict[str, Any] = json.loads(out or b"{}")
         return result
+
+    async def _begin(self, module: str, arguments: Sequence[str], stderr: int) -> asyncio.subprocess.Process | Child:
+        if self._nursery is not None:
+            return await self._nursery.bear(module, arguments, stderr)
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env=own_environment(),
+        )
 
 
 async def stop(role: Role) -> None:
@@ -126,17 +135,13 @@ async def together(*work: Coroutine[Any, Any, _T]) -> list[_T]:
     return [task.result() for task in tasks]
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: asyncio.subprocess.Process | Child) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.communicate()  # which also lets go of its pipe
 
 
-def _program(module: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", module)
-
-
-def _environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     """Return an environment in which no setting of the person who runs the demo changes a role."""
     return {name: value for name, value in os.environ.items() if not name.startswith("KEYMOTE_")}
 
