@@ -178,6 +178,13 @@ async def test_CG14_who_left_may_come_back_and_who_was_put_out_there_may_not(str
     assert [(each.dev_id, each.reason) for each in view.gone] == [(meter(0).hex(), 3), (meter(1).hex(), 4)]
 
 
+async def test_CG14_who_was_put_out_there_before_it_came_in_may_not_come_in(street: Street) -> None:
+    group = await led(street, allowed=(3,))
+    taken = await street.report(group, EvictedReport(next(street.said), street.office.clock.ms, meter(3).hex()))
+    view = await street.charter(group)
+    assert (taken.refused, view.allowed, [each.dev_id for each in view.gone]) == ([], [], [meter(3).hex()])
+
+
 async def test_an_old_word_does_not_put_out_who_was_taken_in_again(street: Street) -> None:
     group = await led(street)
     before = street.office.clock.ms

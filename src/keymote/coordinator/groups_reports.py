@@ -229,7 +229,7 @@ class _Batch:
     def _gone(self, dev_id: bytes, cause: Gone, ts_ms: int, reason: int | None = None) -> None:
         """A device left, or was put out there; who was put out may not come back by itself."""
         held, at_ms = self._standing(dev_id), min(ts_ms, self.desk.now_ms())
-        if not held.member:
+        if not held.member and (cause is Gone.LEFT or not held.allowed):
             return
         if ts_ms < held.since_ms and cause is not Gone.LEFT:
             raise RefusedByPolicy(f"device {dev_id.hex()} was taken in again after that")
