@@ -21,6 +21,7 @@ from keymote.host.ports import Link
 from keymote.lab.simulator import EPOCH
 from keymote.lab.street import GW, Street, street
 from keymote.manager.app.group_http import GroupsHttp, HttpFace
+from keymote.manager.group_face import address_of
 from keymote.storage.memory import MemoryStore
 from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.transports.coap.multicast import Group
@@ -191,7 +192,7 @@ class Ring:
         self.stack.push_async_callback(link.close)
         party = self._party(name, self._node(name), link)
         link.driver = party.host.driver
-        self.peers[kid] = f"http:{self.gid.hex()}/{kid.hex()}"
+        self.peers[kid] = address_of(self.gid, kid, "127.0.0.1")
         await self._provision(name, "http:", multicast=False)
         return party
 

@@ -17,6 +17,7 @@ from keymote.manager.mailboxes import KEPT_S, MOST_MAILBOXES, MOST_WAITING, Mail
 from keymote.wire import group
 from keymote.wire.admin import to_base64url
 from keymote.wire.fields import sizes_of
+from keymote.wire.group_record import GroupRecord
 from keymote.wire.json_form import from_json
 
 NAMES = ("m0", "m1", "m2", "m3")
@@ -165,6 +166,21 @@ async def test_GF12_what_is_wrong_has_its_status_and_says_why(ring) -> None:
         assert taken.status_code == 200
     refused = [report for report in made.gateway.reports if isinstance(report, RecordRefused)]
     assert refused == []
+
+
+@pytest.mark.parametrize("multicast", [True, False], ids=["multicast", "unicast"])
+async def test_GF03_a_post_in_a_members_name_from_elsewhere_is_handed_to_nobody(ring, multicast: bool) -> None:
+    made = await mixed(await ring(multicast=multicast))
+    kid, gid = made.papers.people["m2"].kid, made.gid
+    await made.tell("m2", SendToGroup(b"from here", "telemetry"))
+    for name in ("m0", "m1", "m3"):
+        await made.parties[name].told(GroupOpened)
+    junk = GroupRecord(gid, "telemetry", bytes(40)).encode()
+    await made.face.link.post(gid, kid, "192.0.2.66", junk, 0, 0)
+    await made.tell("m0", SendToGroup(b"the end", "telemetry"))
+    for name in ("m1", "m3"):
+        await made.parties[name].told(GroupOpened, 2)
+        assert not [report for report in made.parties[name].reports if isinstance(report, RecordRefused)]
 
 
 async def test_GF12_a_stranger_is_shown_what_is_for_everybody_and_has_no_mailbox(ring) -> None:

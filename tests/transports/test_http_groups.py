@@ -28,6 +28,7 @@ class Door:
 
     def __init__(self) -> None:
         self.posts: list[tuple[bytes, bytes, bytes, int, float]] = []
+        self.clients: list[str] = []
         self.answer: Posted | Exception = Posted(7, group.Bundle(GID, (NEED,)).encode())
         self.never = asyncio.Event()
         self.asked = asyncio.Event()
@@ -37,7 +38,8 @@ class Door:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, "no such group")
         return sizes_of(1)
 
-    async def post(self, gid: bytes, kid: bytes, data: bytes, after: int, wait_s: float) -> Posted:
+    async def post(self, gid: bytes, kid: bytes, client: str, data: bytes, after: int, wait_s: float) -> Posted:
+        self.clients.append(client)
         self.posts.append((gid, kid, data, after, wait_s))
         self.asked.set()
         if isinstance(self.answer, Exception):
@@ -149,6 +151,7 @@ async def test_GF12_one_address_gets_so_many_posts_a_second_and_others_theirs(cl
     statuses = [(await client())[0] for _ in range(POSTS_PER_S + 2)]
     assert statuses == [200] * POSTS_PER_S + [429] * 2
     assert (await client(address="192.0.2.2"))[0] == 200
+    assert client.door.clients[-2:] == ["192.0.2.1", "192.0.2.2"]
     client.now = 1.0
     assert (await client())[0] == 200
     assert len(client.door.posts) == POSTS_PER_S + 2

@@ -61,9 +61,12 @@ class Host(Protocol):
         ...
 
 
-def address_of(gid: bytes, kid: bytes) -> Peer:
-    """Return the handle of a member at HTTP."""
-    return f"{_SCHEME}{gid.hex()}/{kid.hex()}"
+def address_of(gid: bytes, kid: bytes, client: str) -> Peer:
+    """Return the handle of a member at HTTP, who posts from the IP address `client`.
+
+    The path alone would let anybody anywhere speak as an address that the ring has verified (GF-03).
+    """
+    return f"{_SCHEME}{gid.hex()}/{kid.hex()}/{client}"
 
 
 class GroupFace:
@@ -86,7 +89,7 @@ class GroupFace:
     def send(self, peer: Peer, data: bytes, failed: Callable[[], None] | None) -> None:
         """Put into a mailbox what is for a member at HTTP; hand everything else on, and copy what is for a whole ring."""
         if peer.startswith(_SCHEME):
-            gid, _, kid = peer.removeprefix(_SCHEME).partition("/")
+            gid, kid, _ = peer.removeprefix(_SCHEME).split("/")
             self.mailboxes.put(bytes.fromhex(gid), bytes.fromhex(kid), _apart(data), self._clock())
             return
         if peer == MULTICAST:
@@ -113,8 +116,10 @@ class GroupFace:
         """Return the lengths of the group's suite; E_UNKNOWN_ID for a group that is not led here."""
         return sizes_of(self._ring(gid).lasting.charter.suite)
 
-    async def post(self, gid: bytes, kid: bytes, data: bytes, after: int, wait_s: float) -> Posted:
+    async def post(self, gid: bytes, kid: bytes, client: str, data: bytes, after: int, wait_s: float) -> Posted:
         """Take in one message, or none (empty), and return what waits for this member from number `after` on.
+
+        `client` is the IP address that the post comes from.
 
         A message that means nothing is answered like one that does. A stranger to the roster has no mailbox: it gets what the
         ring answers at once.
@@ -133,12 +138,12 @@ class GroupFace:
         answers: list[bytes] = []
         if data:
             assert self._host is not None
-            sends = await self._host.receive(address_of(gid, kid), data)
+            sends = await self._host.receive(address_of(gid, kid, client), data)
             answers = [part for effect in sends if isinstance(effect, Send) for part in _apart(effect.data)]
         if not known:
             return Posted(0, _bundle(gid, answers[:MOST_SAID]))
         self.mailboxes.put(gid, kid, answers, self._clock())
-        if data and peek(data)[0] in _SAID_TO_ALL and self._may_say(gid, kid):
+        if data and peek(data)[0] in _SAID_TO_ALL and self._may_say(gid, kid, client):
             self._copy(data, but=kid)
             self._air.send(MULTICAST, data, None)
         mail = await self._mail(gid, kid, after, wait_s)
@@ -155,9 +160,9 @@ class GroupFace:
             return mail
         return self.mailboxes.fetch(gid, kid, mail.following, MOST_SAID, _SIZE)
 
-    def _may_say(self, gid: bytes, kid: bytes) -> bool:
+    def _may_say(self, gid: bytes, kid: bytes, client: str) -> bool:
         """Return whether a member's word goes to its whole ring by multicast: the gateway has verified it, within its rate."""
-        ring, address = self._ring(gid), address_of(gid, kid)
+        ring, address = self._ring(gid), address_of(gid, kid, client)
         verified = ring.lasting.plan.multicast and ring.peers.get(kid) == address
         return verified and self._allowance.allows(gid, address, self._clock())
 

@@ -53,8 +53,8 @@ class Door(Protocol):
         """Return the lengths of the group's suite; PeerFault for a group that is not led here."""
         ...
 
-    async def post(self, gid: bytes, kid: bytes, data: bytes, after: int, wait_s: float) -> Posted:
-        """Take in one message, or none; PeerFault or Unavailable when it is not even that."""
+    async def post(self, gid: bytes, kid: bytes, client: str, data: bytes, after: int, wait_s: float) -> Posted:
+        """Take in one message, or none, from an IP address; PeerFault or Unavailable when it is not even that."""
         ...
 
 
@@ -105,7 +105,7 @@ class GroupApplication:
         sizes = self._door.sizes(asked.gid)
         body = await _body(receive, MOST_JSON if asked.body_form == JSON else cbor.MAX_SIZE_BUNDLE)
         data = from_json(body, sizes) if body and asked.body_form == JSON else body
-        posting = self._door.post(asked.gid, asked.kid, data, asked.after, asked.wait_s)
+        posting = self._door.post(asked.gid, asked.kid, _client(scope), data, asked.after, asked.wait_s)
         posted = await (_while_connected(posting, receive) if asked.wait_s else posting)
         again = f'<{scope["path"]}?after={posted.following}>; rel="next"'.encode()
         headers = [(b"link", again)]
@@ -115,7 +115,7 @@ class GroupApplication:
         return 200, [*headers, (b"content-type", asked.answer_form.encode())], answer
 
     def _count(self, scope: Scope) -> None:
-        address, now = (scope.get("client") or ("",))[0], self._clock()
+        address, now = _client(scope), self._clock()
         since, count = self._spent.pop(address, (now, 0))
         if not since <= now < since + 1.0:
             since, count = now, 0
@@ -124,6 +124,12 @@ class GroupApplication:
             self._spent.popitem(last=False)
         if count >= POSTS_PER_S:
             raise _Refusal(429, "Too many requests", f"at most {POSTS_PER_S} in a second", (b"retry-after", b"1"))
+
+
+def _client(scope: Scope) -> str:
+    """Return the IP address of a request, "" where the server does not know it."""
+    address: str = (scope.get("client") or ("",))[0]
+    return address
 
 
 def _asked(scope: Scope) -> _Asked:
