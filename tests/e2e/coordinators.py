@@ -85,9 +85,11 @@ class Coordinator:
     options: tuple[str, ...] = ()
 
     @classmethod
-    def make(cls, folder: Path, authority: Authority, peers: tuple[str, ...] = (), port: int = 0) -> "Coordinator":
+    def make(
+        cls, folder: Path, authority: Authority, peers: tuple[str, ...] = (), port: int = 0, suite: int = 1
+    ) -> "Coordinator":
         folder.mkdir()
-        Directory.create(folder, folder.name, 1, ["localhost", "127.0.0.1"], SystemEntropy(), int(time.time()))
+        Directory.create(folder, folder.name, suite, ["localhost", "127.0.0.1"], SystemEntropy(), int(time.time()))
         authority.certify(folder)
         return cls(folder, port or free_port(), peers)
 

@@ -18,9 +18,10 @@ RUN_S = 40.0
 class Group:
     """A group of an operator, by its name."""
 
-    def __init__(self, operator: Operator, gid: str) -> None:
+    def __init__(self, operator: Operator, gid: str, *, edge: bool = False) -> None:
         self.operator = operator
         self.gid = gid
+        self.edge = edge
 
     @classmethod
     def create(cls, operator: Operator, name: str, members: Sequence[DeviceRole], **settings: object) -> "Group":
@@ -32,7 +33,7 @@ class Group:
         }
         status, answer = operator.coordinator.post("/api/v1/groups", body)
         assert status == 201, answer
-        return cls(operator, str(answer["gid"]))
+        return cls(operator, str(answer["gid"]), edge=settings.get("mode") == "edge")
 
     # ------------------------------------------------------------------ the coordinator
 
@@ -84,7 +85,8 @@ class Group:
     def epoch(self, *devices: DeviceRole) -> int:
         """Return the epoch in which all of these are active with one key; 0 when they do not agree."""
         stands = [self.at(device) for device in devices]
-        if not all(stand and stand["state"] == "active" and stand["n"] == len(devices) for stand in stands):
+        n = len(devices) + self.edge
+        if not all(stand and stand["state"] == "active" and stand["n"] == n for stand in stands):
             return 0
         agreed = {(stand["epoch"], stand["key_id"]) for stand in stands if stand}
         return next(iter(agreed))[0] if len(agreed) == 1 else 0

@@ -106,13 +106,15 @@ class Operator:
         group_port: int,
         key_uri: str = "",
         name: str = "nm",
+        suite: int = 1,
     ) -> "Operator":
         label = folder / "nm.label"
         keymote(
             "coordinator", "manager", "add", name, "--out", str(label), "--url", coordinator.url, "--data",
             str(coordinator.folder),
         )  # fmt: skip
-        keymote("manager", "init", "--label", str(label), "--data", str(folder / "nm"), "--key-uri", key_uri)
+        own = ("--suite", str(suite), "--key-uri", key_uri)
+        keymote("manager", "init", "--label", str(label), "--data", str(folder / "nm"), *own)
         keymote("manager", "enrol", "--data", str(folder / "nm"))
         (folder / "root.pin").write_bytes(admin.write_file(pin_file(authority.root)))
         arguments = (
@@ -160,8 +162,11 @@ class Operator:
 
 
 @contextmanager
-def operators(folder: Path, count: int, *, key_uri: str = "") -> Iterator[list[Operator]]:
-    """Start `count` operators under one authority, whose coordinators are federated; `key_uri` of their managers."""
+def operators(folder: Path, count: int, *, key_uri: str = "", suite: int = 1) -> Iterator[list[Operator]]:
+    """Start `count` operators under one authority, whose coordinators are federated; `key_uri` of their managers.
+
+    `suite` is that of coordinators and managers.
+    """
     authority = Authority.make()
     group_port = free_udp_port()
     ports = [free_port() for _ in range(count)]
@@ -171,9 +176,9 @@ def operators(folder: Path, count: int, *, key_uri: str = "") -> Iterator[list[O
             home = folder / f"operator-{number}"
             home.mkdir()
             peers = tuple(f"https://localhost:{other}" for other in ports if other != port)
-            coordinator = Coordinator.make(home / "nc", authority, peers, port).start()
+            coordinator = Coordinator.make(home / "nc", authority, peers, port, suite).start()
             stack.callback(coordinator.stop)
-            operator = Operator.make(home, authority, coordinator, group_port, key_uri)
+            operator = Operator.make(home, authority, coordinator, group_port, key_uri, suite=suite)
             stack.callback(operator.stop)
             made.append(operator)
         yield made

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from keymote.engine.group import ring
 from keymote.engine.group.faces import membership_of
 from keymote.wire.admin import to_base64url
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,6 @@ def test_GS10_devices_of_a_manager_agree_on_a_key_and_the_coordinator_hears_its_
     assert (view["n"], view["key_id"], view["waiting"], view["conflicts"]) == (3, standing["key_id"], [], [])
 
 
-@pytest.mark.long
 def test_GS19_a_group_lives_on_without_its_coordinator_and_reports_afterwards(street: Operator) -> None:
     a, b, c, d = street.devices
     group = Group.create(street, "street", [a, b, c], allowed=[d.id])
@@ -79,7 +79,6 @@ def test_GS19_a_group_lives_on_without_its_coordinator_and_reports_afterwards(st
     assert view["conflicts"] == []
 
 
-@pytest.mark.long
 def test_GS15_a_gateway_that_is_killed_in_the_middle_of_a_round_goes_on(street: Operator) -> None:
     a, b, c, _ = street.devices
     group = Group.create(street, "killed", [a, b, c], policy={"period_s": 0})
@@ -96,7 +95,6 @@ def test_GS15_a_gateway_that_is_killed_in_the_middle_of_a_round_goes_on(street: 
     assert group.agreed(a, b, c, above=first) == first + 1
 
 
-@pytest.mark.long
 def test_GS20_another_gateway_takes_a_group_over_and_the_one_before_does_not_come_back(street: Operator) -> None:
     a, b, c, _ = street.devices
     home = street.folder / "successor"
@@ -122,7 +120,21 @@ def test_GS20_another_gateway_takes_a_group_over_and_the_one_before_does_not_com
         successor.stop()
 
 
-@pytest.mark.long
+def test_GS10_a_gateway_of_suite_17_is_a_member_itself_and_speaks_to_each_alone(tmp_path: Path) -> None:
+    with operators(tmp_path, 1, suite=17) as (operator,):
+        devices = operator.add_devices(2, suite=17)
+        for device in devices:
+            device.enrolled()
+        group = Group.create(operator, "edge", devices, mode="edge", multicast=False, level=0)
+        first = group.agreed(*devices)
+        until(lambda: group.view()["epoch"] == first, RUN_S)
+        group.order("rekey", {"reason": 4})
+        second = group.agreed(*devices, above=first)
+        killed_and_started(operator)
+        group.order("rekey", {"reason": 4})
+        assert group.agreed(*devices, above=second)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the memory of a process that forbids debuggers is read as root only")
 async def test_GS21_neither_memory_nor_files_of_a_relay_gateway_hold_a_key(
     street: Operator, monkeypatch: pytest.MonkeyPatch
