@@ -20,6 +20,7 @@ from keymote.engine.base import Report
 from keymote.engine.chain import Trust
 from keymote.engine.group.charter import Charter
 from keymote.engine.group.faces import (
+    HERE,
     Above,
     Amend,
     AskToLeave,
@@ -55,7 +56,7 @@ from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node
 from keymote.lab.simulator import EPOCH, Channel, Simulator
 from keymote.lab.simulator.world import Harvest
 from keymote.lab.sweep import spread
-from keymote.wire.group import MOST, RELAY, DelegationClaims, RosterClaims, write
+from keymote.wire.group import EDGE, MOST, RELAY, DelegationClaims, RosterClaims, write
 from keymote.wire.group_fields import Cause, Entry
 from keymote.wire.registry import BY_TYPE
 
@@ -188,13 +189,15 @@ class City:
         """Form a leaf; return what has become of who is there."""
         leaf = self.levels[0][at]
         self._form(leaf)
-        return self.sim.harvest([leaf.gateway.name, *leaf.names])
+        return self.sim.harvest(list({leaf.gateway.name, *leaf.names}))
 
     def _form(self, cluster: Cluster) -> None:
         roster = RosterClaims(cluster.gid, 1, *self._offices(cluster))
         signed = write(self.ra.signing, roster, kid=self.ra.kid)
-        plan = RingPlan(RELAY, 0, self.multicast, self.gid_root if cluster is self.top else b"")
-        peers = {self.people[name].kid: name for name in cluster.names}
+        leader = cluster.gateway.name
+        mode = EDGE if leader in cluster.names else RELAY
+        plan = RingPlan(mode, 0, self.multicast, self.gid_root if cluster is self.top else b"")
+        peers = {self.people[name].kid: HERE if name == leader else name for name in cluster.names}
         self.await_ring(cluster, FormRing(self.charter(cluster), signed, plan, self.delegation(cluster), peers))
 
     def join(self, leaf: Cluster, name: str) -> None:
@@ -311,22 +314,30 @@ class City:
     def move_in(self, name: str, leaf: Cluster) -> None:
         """Put a meter into the city, with a key and a credential, and the root group provisioned."""
         self.people[name] = certified(name, self.suite, leaf.gateway, self.entropy.fork(name))
-        person = self.people[name]
-        at_boot = ((root_of(self.gid_root), Resume()), (membership_of(leaf.gid), Resume()))
-        self.sim.add(name, meter_node(person, self.trust), segment=name, at_boot=at_boot)
-        head = self.top.gateway if self.levels and len(self.levels[-1]) == 1 else leaf.gateway
+        at_boot = ((root_of(self.gid_root), Resume()),)
+        self.sim.add(name, meter_node(self.people[name], self.trust), segment=name, at_boot=at_boot)
+        self.enroot(name)
+
+    def enroot(self, name: str) -> None:
+        """Let a node take part in the root group; after that it may be given seats in rings."""
+        head = self.top.gateway
         charter = RootCharter(self.gid_root, self.suite.id, head.kid, head.signing.public)
-        self.sim.command(name, root_of(self.gid_root), JoinRoot(charter, person.kid, (self.people[CONTROL].entry,)))
+        wish = JoinRoot(charter, self.people[name].kid, (self.people[CONTROL].entry,))
+        self.sim.command(name, root_of(self.gid_root), wish)
 
     def provision(self, name: str, cluster: Cluster) -> None:
         """Tell a meter that it belongs to a ring, and the ring's gateway where it listens."""
-        self.sim.tune(name, cluster.gid, _segment(cluster.gid))
+        host, key, leader = self.sim.hosts[name], membership_of(cluster.gid), cluster.gateway.name
+        if (name, cluster.gid) not in self.sim.tuned:
+            self.sim.tune(name, cluster.gid, _segment(cluster.gid))
+        if (key, Resume()) not in host.at_boot:
+            host.at_boot = (*host.at_boot, (key, Resume()))
         above = Above(self.gid_root, top=cluster is self.top)
-        place = cluster.gateway.name
+        place = HERE if name == leader else leader
         wish = JoinGroup(self.charter(cluster), self.people[name].kid, place, Level.V1, self.multicast, above=above)
-        self.sim.command(name, membership_of(cluster.gid), wish)
+        self.sim.command(name, key, wish)
         if cluster.epoch:
-            self.sim.command(place, ring_of(cluster.gid), Locate({self.people[name].kid: name}))
+            self.sim.command(leader, ring_of(cluster.gid), Locate({self.people[name].kid: name}))
 
     def seat(self, leaf: Cluster, name: str) -> None:
         """Give a meter a place in a cluster, in which no run with it has been begun."""
@@ -345,13 +356,15 @@ def city(
     suite: int = 1,
     most: int = MOST,
     multicast: bool = True,
+    edge: bool = False,
     recording: bool = False,
     channel: Channel | None = None,
     progress: Progress = _silent,
 ) -> City:
     """Return a city of so many meters, at least two clusters of them, who are provisioned; `form` is yet to be said.
 
-    `most` members in a ring; `recording` keeps what was on the air and on the disks.
+    `most` members in a ring. `edge`: the gateways of the leaves are members of them as well, and their delegates, beside the
+    meters. `recording` keeps what was on the air and on the disks.
     """
     entropy = SeededEntropy(seed)
     ours = SUITES[suite]
@@ -367,7 +380,7 @@ def city(
     for level, sizes in enumerate(plan.levels):
         made.levels.append([_cluster(made, level, at) for at in range(len(sizes))])
     made.people[CONTROL] = certified(CONTROL, ours, made.top.gateway, entropy.fork(CONTROL))
-    _inhabit(made, plan, progress)
+    _inhabit(made, plan, progress, edge=edge)
     top = made.top
     sim.command(top.gateway.name, root_gateway_of(made.gid_root), FormRoot(made.gid_root, top.gid, top.gateway.kid))
     return made
@@ -377,16 +390,20 @@ def _cluster(made: City, level: int, at: int) -> Cluster:
     """Return an empty cluster whose gateway is on."""
     name, gid = f"gw{level}.{at}", sha256(f"ring {level}.{at}".encode())[:8]
     gateway = certified(name, made.suite, None, made.entropy.fork(name), made.ra.signing)
-    at_boot = ((root_gateway_of(made.gid_root), Resume()), (ring_of(gid), Resume()))
+    at_boot = tuple((key, Resume()) for key in (root_gateway_of(made.gid_root), ring_of(gid), root_of(made.gid_root)))
     made.sim.add(name, gateway_node(gateway, made.trust), segment=name, at_boot=at_boot)
     made.sim.tune(name, gid, _segment(gid))
     return Cluster(level, at, gid, gateway, [])
 
 
-def _inhabit(made: City, plan: Plan, progress: Progress) -> None:
+def _inhabit(made: City, plan: Plan, progress: Progress, *, edge: bool) -> None:
     """Let the meters move in, and take their seats: delegates of each level in the clusters of the next one."""
     number = 0
     for cluster, size in zip(made.levels[0], plan.levels[0], strict=True):
+        if edge:
+            made.people[cluster.gateway.name] = cluster.gateway
+            made.enroot(cluster.gateway.name)
+            made.seat(cluster, cluster.gateway.name)
         for _ in range(size):
             name = f"m{number}"
             number += 1

@@ -13,9 +13,11 @@ from keymote.crypto.kdf import lexp
 from keymote.crypto.secret import Secret
 from keymote.engine.base import MULTICAST, Command, Now, Received
 from keymote.engine.group.faces import (
+    HERE,
     Amend,
     ForgetGroup,
     FormRing,
+    Locate,
     Rekey,
     Resync,
     RingPlan,
@@ -725,6 +727,27 @@ def test_CL12_in_a_ring_by_unicast_the_gateway_hands_wraps_and_questions_on() ->
     assert isinstance(made.root_cell("m2").stage, AwaitWrap)
     drop(made, lambda _: False)
     made.sim.run_for(10.0)
+    assert made.agreed()
+
+
+@pytest.mark.parametrize("multicast", [True, False], ids=["multicast", "unicast"])
+def test_CL16_a_gateway_in_edge_mode_is_a_delegate_like_any_other(multicast: bool) -> None:
+    """It leads its leaf, is a member of it, and sits in the ring above; both talk inside its node."""
+    made = city(6, most=3, edge=True, multicast=multicast, recording=True)
+    assert [cluster.delegate for cluster in made.levels[0]] == ["gw0.0", "gw0.1"]
+    made.form()
+    assert made.agreed()
+    made.join(made.levels[0][0], "new")
+    assert made.agreed()
+    made.leave("m1")
+    assert made.agreed()
+    assert {datagram.source for datagram in air(made, WRAP)} == {"gw0.0", "gw0.1"}
+    leaf = made.levels[0][0]
+    made.sim.reboot("gw0.0")
+    where = {made.people[name].kid: HERE if name == "gw0.0" else name for name in leaf.names}
+    made.sim.command("gw0.0", ring_of(leaf.gid), Locate(where))  # as its host does after each start
+    made.sim.run_for(1.0)
+    made.refresh(4)
     assert made.agreed()
 
 
