@@ -1,6 +1,7 @@
 """Groups as a service, in real processes: with the coordinator and without it, through kill -9, and what a gateway never holds."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coordinators import keymote
 from gateways import RUN_S, Group, found_in_memory
 from operators import DeviceRole, Operator, operators, until
 
@@ -59,11 +61,14 @@ def test_GS19_a_group_lives_on_without_its_coordinator_and_reports_afterwards(st
     until(lambda: all("20 kW" in heard(group, each) for each in (b, c, d)))
     group.ask(c, "leave")
     left = group.agreed(a, b, d, above=joined)
-    group.here("rekey")
+    at_gateway = ("--here", "--data", str(street.folder / "nm"), "-o", "json")
+    keymote("group", "rekey", "street", *at_gateway)
     killed_and_started(street)
     rekeyed = group.agreed(a, b, d, above=left)
-    group.here("evict", dev_id=b.id)
+    keymote("group", "evict", "street", b.id, *at_gateway)
     last = group.agreed(a, d, above=rekeyed)
+    shown = json.loads(keymote("group", "show", "street", *at_gateway).stdout)
+    assert {member["dev_id"]: member["state"] for member in shown["members"]} == {a.id: "in", d.id: "in"}
     assert group.here()["reports_waiting"] > 5
     on_disk = (street.folder / "nm" / "cells.db").read_bytes() + (street.folder / "nm" / "cells.db-wal").read_bytes()
     assert group.gid.encode() not in on_disk  # reports are sealed as cells are
