@@ -28,6 +28,7 @@ OPERATIONS: dict[str, Callable[[Suite], object]] = {
     "mul": lambda s: s.mul(s.random_scalar(draw()), s.random_point(draw())),
     "add": lambda s: s.add(s.random_point(draw()), s.random_point(draw())),
     "sub": lambda s: s.sub(s.add(s.random_point(draw()), s.random_point(draw())), s.random_point(draw())),
+    "partial_sums": lambda s: s.partial_sums(s.random_point(draw()), [s.base_mul(s.random_scalar(draw()))]),
     "hash_to_scalar": lambda s: s.hash_to_scalar(b"data"),
     "scalar_mul_add": lambda s: s.scalar_mul_add(*[s.hash_to_scalar(b"%d" % n) for n in range(3)]),
     "signing_key": lambda s: s.signing_key(KEY).sign(b"m"),
