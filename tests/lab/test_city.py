@@ -19,7 +19,7 @@ def test_CL19_counted_messages_equal_the_formula(meters: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_CL19_counted_messages_equal_the_formula_for_a_thousand_meters() -> None:
     result = run_city(1000)
     assert result.clusters == (32, 1)
