@@ -77,7 +77,7 @@ def sent(scene: Scene, mt: int) -> list[bytes]:
     return [datagram.data for datagram in scene.sim.air if peek(datagram.data)[0] == mt]
 
 
-@pytest.mark.parametrize("suite", [1, 2, 17])
+@pytest.mark.parametrize("suite", [1, 2, 3, 17])
 def test_EN13_EN19_EN21_both_sides_hold_the_same_link_and_the_manager_what_shares_need(suite: int) -> None:
     scene = two_operators(suite=suite, homes=HOME)
     member = scene.membership("d1")

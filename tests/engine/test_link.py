@@ -94,7 +94,7 @@ def code(end: End, record: bytes, at: float = 0.0) -> ErrorCode:
     return refusal.value.code
 
 
-@pytest.mark.parametrize("suite", [1, 2, 17])
+@pytest.mark.parametrize("suite", [1, 2, 3, 17])
 def test_LK01_LK02_LK11_a_record_is_what_the_text_says(suite: int) -> None:
     device, manager = ends(suite)
     record = Link.decode(device.send(), sizes_of(suite))
