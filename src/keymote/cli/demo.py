@@ -6,14 +6,14 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from keymote.cli.output import Output, OutputOption
 
 if TYPE_CHECKING:
-    from keymote.stories.pair import Step
+    from keymote.stories.telling import Step
 
 
 def demo(
@@ -22,7 +22,8 @@ def demo(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Watch two devices of two operators get one key, talk with software that we did not write, and lose it.
+    """Watch two devices of two operators get one key, talk with software that we did not write, and lose it; and a street of
+    15 meters agree on group keys, with the coordinator and without it.
 
     \b
     Example:
@@ -30,7 +31,7 @@ def demo(
       keymote demo -o json --keep /tmp/world
     """
     from keymote.errors import CallerFault
-    from keymote.stories.pair import SCENARIOS
+    from keymote.stories.demo import play
 
     folder = Path(tempfile.mkdtemp(prefix="keymote-demo-")) if keep is None else keep.absolute()
     if keep is not None:
@@ -42,7 +43,7 @@ def demo(
             ) from error
     try:
         tell = _tell if output is Output.TABLE else _silent
-        played = [asyncio.run(play(folder, tell)) for play in SCENARIOS]
+        played = asyncio.run(play(folder, tell))
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -56,22 +57,39 @@ def demo(
 
 def _tell(step: "Step") -> None:
     traffic = f"{step.messages:4d} messages {step.bytes:6d} B" if step.messages else " " * 24
-    print(f"{step.ms:8.0f} ms  {traffic}  {step.name:27}{step.says}", flush=True)
+    print(f"{step.ms:8.0f} ms  {traffic}  {step.name:33}{step.says}", flush=True)
 
 
 def _silent(_step: "Step") -> None:
     return None
 
 
-def _conclude(played: list[dict[str, object]], ok: bool) -> None:
+def _conclude(played: list[dict[str, Any]], ok: bool) -> None:
     for scenario in played:
-        facts = scenario["facts"]
-        assert isinstance(facts, dict)
         print()
-        for role in facts["roles"]:
+        for role in scenario["facts"]["roles"]:
             print(f"  {role['role']:20} pid {role['pid']:<8} {role['address']}")
         print()
-        print(f"  fingerprint at the initiator   {facts['key_id_initiator']}")
-        print(f"  fingerprint at the responder   {facts['key_id_responder']}")
-        print(f"  refused after the revocation   {'yes' if facts['refused_after_revocation'] else 'NO'}")
+        _CONCLUSIONS[scenario["name"]](scenario["facts"])
     print("\nall as it should be" if ok else "\nSOMETHING IS WRONG: see the steps above")
+
+
+def _pair(facts: dict[str, Any]) -> None:
+    print(f"  fingerprint at the initiator   {facts['key_id_initiator']}")
+    print(f"  fingerprint at the responder   {facts['key_id_responder']}")
+    print(f"  refused after the revocation   {'yes' if facts['refused_after_revocation'] else 'NO'}")
+
+
+def _group(facts: dict[str, Any]) -> None:
+    for line in facts["exchange"]["book"]:
+        print(f"  {line}")
+    for session in facts["exchange"]["sessions"]:
+        print(
+            f"  exchange of {session['n']} homes          {session['commands']} commands, {session['opened']} times opened"
+        )
+    print(f"  fingerprints in the microgrid  {', '.join(sorted(set(facts['key_ids'])))} in epoch {facts['epoch']}")
+    print(f"  refused after the eviction     {'yes' if facts['evicted_refused'] else 'NO'}")
+    print(f"  revoked until safe             {facts['time_to_safe_ms']} ms")
+
+
+_CONCLUSIONS: Final = {"pair": _pair, "group": _group}

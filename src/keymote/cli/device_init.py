@@ -1,13 +1,17 @@
 """`keymote device init`: from a label to the directory that `keymote device run` needs."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.settings import made_directory
 from keymote.errors import CallerFault
+
+if TYPE_CHECKING:
+    from keymote.manager.labels import Label
 
 
 def init(
@@ -18,6 +22,7 @@ def init(
         str, typer.Option(metavar="URI|DIR", help="coap://ADDRESS:PORT, or the directory of a manager on this machine.")
     ] = "",
     dev_id: Annotated[str, typer.Option(metavar="DEV_ID", help="Which label; the first if not said.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Every label, in a directory below --dir by its id.")] = False,
     serve: Annotated[
         list[str] | None, typer.Option(metavar="PATH=FILE", help="A file that peers may read under a session's key.")
     ] = None,
@@ -29,10 +34,10 @@ def init(
     Example:
       keymote device init street-7.csv --dir meter --root root.pin --manager coap://192.0.2.1:5683
       keymote device run --config meter/device.toml
+      keymote device init street-7.csv --all --dir meters --root root.pin --manager street-7
     """
     from keymote.host.hardening import harden
     from keymote.manager.labels import BadLine, read_labels
-    from keymote.storage.private_files import write_private
 
     harden()
     try:
@@ -40,10 +45,23 @@ def init(
             read = [entry for _, entry in read_labels(text) if not isinstance(entry, BadLine)]
     except OSError as error:
         raise CallerFault(f"cannot read {labels}: {error.strerror}") from error
-    label = next((entry for entry in read if dev_id in ("", entry.dev_id.hex())), None)
-    if label is None:
-        raise CallerFault(f"{labels} has no label {dev_id or 'at all'}", do="see its first column")
-    folder = made_directory(directory.absolute())
+    chosen = read if every else [entry for entry in read if dev_id in ("", entry.dev_id.hex())][:1]
+    if not chosen or (every and dev_id):
+        raise CallerFault(
+            f"{labels} has no label {dev_id or 'at all'}", do="see its first column; --all takes them all"
+        )
+    address, folder = _address(manager), directory.absolute()
+    rows = [
+        _lay_down(label, folder / label.dev_id.hex() if every else folder, root, address, serve or [])
+        for label in chosen
+    ]
+    show({"devices": rows} if every else rows[0], output)
+
+
+def _lay_down(label: "Label", directory: Path, root: Path, address: str, serve: Sequence[str]) -> dict[str, object]:
+    from keymote.storage.private_files import write_private
+
+    folder = made_directory(directory)
     path = folder / "device.toml"
     if path.exists():
         raise CallerFault(f"{path} is there already", do="choose another directory by --dir")
@@ -53,12 +71,12 @@ def init(
         f"suite = {label.suite}",
         f'root = "{root.absolute()}"',
         'code_file = "device.code"',
-        f'manager = "{_address(manager)}"',
+        f'manager = "{address}"',
         "[serve]",
-        *(f'"{name}" = "{Path(file).absolute()}"' for name, _, file in (entry.partition("=") for entry in serve or ())),
+        *(f'"{name}" = "{Path(file).absolute()}"' for name, _, file in (entry.partition("=") for entry in serve)),
     ]
     write_private(path, ("\n".join(lines) + "\n").encode())
-    show({"id": label.dev_id.hex(), "config": str(path)}, output)
+    return {"id": label.dev_id.hex(), "config": str(path)}
 
 
 def _address(manager: str) -> str:

@@ -1,10 +1,9 @@
 """Scenario `pair`: two devices of two operators get one key, use it with other people's software, and lose it."""
 
 import asyncio
-import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,8 @@ from keymote.coordinator.app.directory import token_in
 from keymote.errors import Unavailable
 from keymote.stories.offices import Office, appoint, authority_of, open_offices
 from keymote.stories.processes import Cast, Role, free_port
+from keymote.stories.street import METER
+from keymote.stories.telling import Teller, Timeline
 from keymote.transports.control import ControlClient
 from keymote.transports.http_operator import OperatorClient
 from keymote.wire import admin
@@ -24,35 +25,13 @@ _LOOK_EVERY_S: Final = 0.01
 _CLIENT_S: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One line of the timeline. `messages` and `bytes` are UDP payloads at the two devices, acknowledgements included."""
-
-    name: str
-    ms: float
-    messages: int
-    bytes: int
-    says: str = ""
-
-    def view(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "ms": round(self.ms, 1),
-            "messages": self.messages,
-            "bytes": self.bytes,
-            "says": self.says,
-        }
-
-
-Teller = Callable[[Step], None]
-
-
 @dataclass(slots=True)
 class Operator(Office):
     """One operator's part of the world, with its device."""
 
     device: Role | None = None
     dev_id: str = ""
+    listen: tuple[str, ...] = ()
 
     @property
     def config(self) -> Path:
@@ -70,13 +49,14 @@ class Story:
 
     cast: Cast
     tell: Teller
-    steps: list[Step] = field(default_factory=list)
+    line: Timeline = field(init=False)
     north: Operator = field(init=False)
     south: Operator = field(init=False)
     group: str = ""
 
     def __post_init__(self) -> None:
         folder = self.cast.folder
+        self.line = Timeline(self.tell, self.traffic)
         self.north = Operator("north", folder / "north", free_port())
         self.south = Operator("south", folder / "south", free_port())
         self.group = f"224.0.1.187:{free_port()}"
@@ -94,38 +74,28 @@ class Story:
                 messages, octets = messages + status["messages"], octets + status["bytes"]
         return messages, octets
 
-    @contextlib.asynccontextmanager
-    async def step(self, name: str, says: Callable[[], str] = lambda: "") -> AsyncIterator[None]:
-        """Time what happens inside and tell it."""
-        before, began = self.traffic(), time.perf_counter()
-        yield
-        spent = (time.perf_counter() - began) * 1000
-        after = self.traffic()
-        done = Step(name, spent, after[0] - before[0], after[1] - before[1], says())
-        self.steps.append(done)
-        self.tell(done)
+
+async def prepare(story: Story) -> None:
+    """Set the world up: two operators under one authority, with a manager and a device each."""
+    await _institutions(story)
+    await _managers(story)
+    await _devices(story)
 
 
-async def pair(folder: Path, tell: Teller) -> dict[str, object]:
-    """Play the scenario in `folder` and return its part of the demo's result."""
-    facts: dict[str, object] = {}
-    async with Cast(folder) as cast:
-        story = Story(cast, tell)
-        await _institutions(story)
-        await _managers(story)
-        await _devices(story)
-        facts["roles"] = [role.facts() for role in cast.roles]
-        await _agree(story, facts)
-        await _talk(story, facts)
-        await _revoke(story, facts)
-        steps = [step.view() for step in story.steps]
+async def pair(story: Story) -> dict[str, object]:
+    """Play the scenario in a prepared world and return its part of the demo's result."""
+    roles = [role for role in story.cast.roles if not role.name.startswith(METER)]
+    facts: dict[str, object] = {"roles": [role.facts() for role in roles]}
+    await _agree(story, facts)
+    await _talk(story, facts)
+    await _revoke(story, facts)
     ok = (
         facts["key_id_initiator"] == facts["key_id_responder"]
         and facts["oscore_ok"] is True
         and facts["refused_after_revocation"] is True
         and facts["oscore_refused_after_revocation"] is True
     )
-    return {"name": "pair", "ok": ok, "steps": steps, "facts": facts}
+    return {"name": "pair", "ok": ok, "steps": story.line.views(), "facts": facts}
 
 
 async def _both(story: Story, work: Callable[[Operator], Awaitable[object]]) -> None:
@@ -136,13 +106,13 @@ async def _both(story: Story, work: Callable[[Operator], Awaitable[object]]) -> 
 
 
 async def _institutions(story: Story) -> None:
-    async with story.step("authority and coordinators", lambda: "one offline root certifies two coordinators"):
+    async with story.line.step("authority and coordinators", lambda: "one offline root certifies two coordinators"):
         await open_offices(story.cast, story.operators)
 
 
 async def _managers(story: Story) -> None:
-    async with story.step("managers enrol", lambda: "the procedure of devices, at their coordinators"):
-        await _both(story, lambda operator: appoint(story.cast, operator, "--port", "0"))
+    async with story.line.step("managers enrol", lambda: "the procedure of devices, at their coordinators"):
+        await _both(story, lambda operator: appoint(story.cast, operator, "--port", "0", *operator.listen))
 
 
 async def _devices(story: Story) -> None:
@@ -168,7 +138,7 @@ async def _devices(story: Story) -> None:
         )
         await asyncio.to_thread(operator.ask, "enrolled", timeout_s=15)
 
-    async with story.step("devices enrol", lambda: "a one-time code each, never on the air"):
+    async with story.line.step("devices enrol", lambda: "a one-time code each, never on the air"):
         await _both(story, expect)
         await _both(story, enrol)
 
@@ -178,7 +148,7 @@ async def _devices(story: Story) -> None:
 
 async def _agree(story: Story, facts: dict[str, object]) -> None:
     north, south = story.operators
-    async with story.step("one key", lambda: f"key_id {facts['key_id_initiator']} on both sides"):
+    async with story.line.step("one key", lambda: f"key_id {facts['key_id_initiator']} on both sides"):
         opened = await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=15)
         listed = await _until(lambda: south.ask("pair.list"), bool)
         facts["key_id_initiator"], facts["psid"] = opened["key_id"], opened["psid"]
@@ -191,7 +161,7 @@ async def _talk(story: Story, facts: dict[str, object]) -> None:
     assert south.device is not None
     keys = story.cast.folder / "keys"
     uri = f"{south.device.address}/{RESOURCE}"
-    async with story.step(
+    async with story.line.step(
         "talk by OSCORE", lambda: f"aiocoap-client reads {facts['oscore_reading']!r} of the other device"
     ):
         await asyncio.to_thread(
@@ -222,13 +192,13 @@ async def _revoke(story: Story, facts: dict[str, object]) -> None:
         await _until(lambda: north.ask("pair.list"), lambda rows: all(row["psid"] != opened["psid"] for row in rows))
         return time.perf_counter()
 
-    async with story.step("revoke", lambda: f"the peer's session ended after {facts['revoked_after_ms']} ms"):
+    async with story.line.step("revoke", lambda: f"the peer's session ended after {facts['revoked_after_ms']} ms"):
         watching = asyncio.create_task(ended())
         began = time.perf_counter()
         await operator.send("POST", "/revocations", admin.Revoke("device", south.dev_id, 2), admin.RevocationView)
         facts["revoked_after_ms"] = round((await watching - began) * 1000)
     await operator.close()
-    async with story.step("refused", lambda: str(facts["refusal"])):
+    async with story.line.step("refused", lambda: str(facts["refusal"])):
         try:
             await asyncio.to_thread(north.ask, "pair.open", peer=south.dev_id, timeout_s=10)
             facts["refused_after_revocation"], facts["refusal"] = False, "a new session opened"
@@ -265,7 +235,3 @@ async def _client(*arguments: str) -> str:
         await process.wait()
         return ""
     return out.decode(errors="replace").strip() if process.returncode == 0 else ""
-
-
-SCENARIOS: Final = (pair,)
-"""The demo's scenarios in the order of their telling: `(folder, teller) -> part of the demo's result`."""

@@ -73,10 +73,10 @@ class Cast:
                 line = await process.stdout.readline()
             said = json.loads(line)
         except (TimeoutError, ValueError) as error:
-            await _kill(process)
+            await kill(process)
             raise Unavailable(f"{name} did not become ready: {_tail(log)}") from error
         except BaseException:  # interrupted: nobody else knows of this process yet
-            await _kill(process)
+            await kill(process)
             raise
         role = Role(name, process.pid, str(said[address]), said, process, log)
         self.roles.append(role)
@@ -90,10 +90,10 @@ class Cast:
                 async with asyncio.timeout(COMMAND_S):
                     out, _ = await process.communicate()
             except TimeoutError as error:
-                await _kill(process)
+                await kill(process)
                 raise Unavailable(f"keymote {arguments[0]} {arguments[1]} did not end in {COMMAND_S:g} s") from error
             except BaseException:
-                await _kill(process)
+                await kill(process)
                 raise
             if process.returncode:
                 stderr.seek(0)
@@ -122,7 +122,7 @@ async def stop(role: Role) -> None:
         async with asyncio.timeout(STOP_S):
             await role.process.communicate()
     except TimeoutError:
-        await _kill(role.process)
+        await kill(role.process)
 
 
 async def together(*work: Coroutine[Any, Any, _T]) -> list[_T]:
@@ -135,7 +135,8 @@ async def together(*work: Coroutine[Any, Any, _T]) -> list[_T]:
     return [task.result() for task in tasks]
 
 
-async def _kill(process: asyncio.subprocess.Process | Child) -> None:
+async def kill(process: asyncio.subprocess.Process | Child) -> None:
+    """End a process without asking, and wait until it has ended."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.communicate()  # which also lets go of its pipe
