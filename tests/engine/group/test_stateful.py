@@ -25,6 +25,7 @@ from keymote.wire.group import EDGE, RELAY
 from keymote.wire.group_fields import Cause
 
 NAMES = ["m0", "m1", "m2", "m3"]
+GW2 = "gw2"
 METERS = st.sampled_from(NAMES)
 NODES = st.sampled_from([*NAMES, GW])
 THEN = st.sampled_from([0.0, 0.003, 0.006, 0.012, 0.018, 0.3, 2.0, 12.0])
@@ -70,8 +71,12 @@ class Rings(RuleBasedStateMachine):
         self.sim.run_for(then)
 
     def amend(self, command: Amend, name: str, *, out: bool) -> None:
-        host = self.sim.hosts[GW]
-        if not host.up or (name in self.made.members()) is not out:
+        """Who is absent may be removed as well (GR-53), and enlisted."""
+        host, kid = self.sim.hosts[self.made.leader], self.made.people[name].kid
+        if not host.up:
+            return
+        absent = any(entry.kid == kid for entry in self.made.lead().lasting.absent)
+        if (name in self.made.members()) is not out and not absent:
             return
         try:
             self.made.ring(command)
@@ -86,6 +91,18 @@ class Rings(RuleBasedStateMachine):
             kid = self.made.people[each].kid
             belongs = lasting.held.position(kid) is not None or any(entry.kid == kid for entry in lasting.absent)
             (self.away.discard if belongs else self.away.add)(each)
+
+    @precondition(lambda self: self.made.leader == GW and self.made.plan.mode == RELAY)
+    @rule(then=THEN)
+    def hand_over(self, then: float) -> None:
+        """Let another gateway lead those who are on the roster; the old one does not know, and goes on as it likes."""
+        if not self.sim.hosts[GW].up:
+            return
+        lead = self.made.lead().lasting
+        self.made.ver = max(self.made.ver, lead.held.ver)
+        self.made.hand_over(GW2, *self.made.members(), after_epoch=lead.number[0] + 1000)
+        self.note("")
+        self.sim.run_for(then)
 
     @rule(name=METERS, wish=st.sampled_from([AskToJoin(), AskToLeave(), Resync()]), then=THEN)
     def ask(self, name: str, wish: Any, then: float) -> None:
@@ -118,12 +135,12 @@ class Rings(RuleBasedStateMachine):
 
     @rule(name=NODES, down_s=st.sampled_from([0.0, 1.0, 20.0]), then=THEN)
     def reboot(self, name: str, down_s: float, then: float) -> None:
-        self.sim.reboot(name, down_s)
+        self.sim.reboot(self.made.leader if name == GW else name, down_s)
         self.sim.run_for(then)
 
     @rule(name=NODES, left=st.integers(1, 3), after=st.booleans())
     def cut_power_at_a_commit(self, name: str, left: int, after: bool) -> None:
-        self.sim.hosts[name].fuse = Fuse(left, after)
+        self.sim.hosts[self.made.leader if name == GW else name].fuse = Fuse(left, after)
 
     @precondition(lambda self: len(self.made.sim.air) > 5)
     @rule(data=st.data(), count=st.integers(1, 12))
