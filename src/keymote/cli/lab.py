@@ -110,6 +110,7 @@ def reproduce(
     profile: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A further device, in TOML; may be repeated.")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A fraction of the runs: for a first look.")] = False,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw PNG and SVG (extra `lab`).")] = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -123,6 +124,7 @@ def reproduce(
       keymote lab reproduce paper-000
       keymote lab reproduce paper-000 -o json --seed 7 --to figures
       keymote lab reproduce paper-000 --profile my-board.toml
+      keymote lab reproduce paper-001 --quick
     """
     from keymote.bench.reproduce import REPRODUCTIONS, reproduction
     from keymote.bench.reproduce.figures import require, save
@@ -133,7 +135,7 @@ def reproduce(
     chosen = reproduction(name)
     if figures:
         require()
-    found = chosen.load()(seed, profile or [])
+    found = chosen.load()(seed, profile or [], quick=quick, note=note)
     directory = made_directory(to.expanduser().absolute() if to else state_directory("lab", None) / name)
     about = {"reproduction": name, "seed": seed, "configuration": json.dumps(found.result.get("configuration"))}
     paths = [str(path) for path in save(found.drawings, directory, about)] if figures else []

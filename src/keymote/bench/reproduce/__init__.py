@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from keymote.bench.reproduce.figures import Drawing
 from keymote.errors import CallerFault
 
-__all__ = ["REPRODUCTIONS", "Reproduced", "Reproduction", "reproduction"]
+__all__ = ["REPRODUCTIONS", "Note", "Reproduced", "Reproduction", "reproduction", "silent"]
 
 Row = Mapping[str, object]
 
@@ -32,9 +32,22 @@ class Reproduced:
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
 
 
-Reproduce = Callable[[str, Sequence[Path]], Reproduced]
-"""`(seed, files of further device profiles) -> what was found`; the same seed gives the same numbers where no peer's own
-randomness takes part."""
+Note = Callable[[str], None]
+"""Hears what is being done."""
+
+
+def silent(_what: str) -> None:
+    """Hear nothing."""
+
+
+class Reproduce(Protocol):
+    """One reproduction. The same seed gives the same numbers where no peer's own randomness takes part."""
+
+    def __call__(
+        self, seed: str, further: Sequence[Path] = (), *, quick: bool = False, note: Note = silent
+    ) -> Reproduced:
+        """Return what was found; `further` are files of device profiles, `quick` takes a fraction of the runs."""
+        ...
 
 
 class Reproduction(NamedTuple):
@@ -54,6 +67,10 @@ REPRODUCTIONS: Final[Mapping[str, Reproduction]] = {
     "paper-000": Reproduction(
         "Energy, time, state and messages of mutual symmetric keys (Alfakeeh 2025): 32 and 23 uJ re-measured",
         "keymote.bench.reproduce.paper000.run:reproduce",
+    ),
+    "paper-001": Reproduction(
+        "Group keys of smart meters (Yang, Zhang 2025): table 1 and figures 4, 5, 8 and 9 re-measured, beside LKH, TLS and others",
+        "keymote.bench.reproduce.paper001.run:reproduce",
     ),
 }
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from keymote.bench.reproduce import Reproduced
+from keymote.bench.reproduce import Note, Reproduced, silent
 from keymote.bench.reproduce.paper000 import plot, tables
 from keymote.bench.reproduce.paper000.baselines import baselines
 from keymote.bench.reproduce.paper000.claims import energy_verdicts, memory_verdicts
@@ -19,7 +19,13 @@ PLATFORM: Final = ("cc2538-pka", "cc2538-software")
 LEFT_OUT: Final = "idle listening, medium access, repetition, sleep and flash writes: left out for every scheme alike"
 
 
-def reproduce(seed: str, further: Sequence[Path] = ()) -> Reproduced:
+def reproduce(
+    seed: str,
+    further: Sequence[Path] = (),
+    *,
+    quick: bool = False,  # noqa: ARG001  it is quick as it is
+    note: Note = silent,  # noqa: ARG001
+) -> Reproduced:
     """Measure our engines and the peers, price everything on every profile, and rule on the paper's claims.
 
     `further`: files of device profiles beside those that come with the program.

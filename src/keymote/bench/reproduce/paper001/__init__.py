@@ -1,0 +1,1 @@
+"""Paper 001: a group key of smart meters, re-measured."""
