@@ -1,16 +1,17 @@
 """What a manager makes of its coordinator's charter for a group, with and without the coordinator, in virtual time."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from gatehouse import GID, Gatehouse
 
 from keymote.crypto.entropy import SeededEntropy
-from keymote.engine.base import MULTICAST
+from keymote.engine.base import MULTICAST, CellKey, Command, Report
 from keymote.engine.faces import RevokeDevice, enrolment_of
 from keymote.engine.group.faces import Amend, AskToJoin, AskToLeave, JoinAsked, JoinGroup, MemberBlamed, ring_of
 from keymote.engine.policy.group_faces import Refusal
-from keymote.errors import ErrorCode, RefusedByPolicy
+from keymote.errors import CallerFault, ErrorCode, RefusedByPolicy, Unavailable
 from keymote.lab.scenes import identity
 from keymote.lab.simulator import EPOCH
 from keymote.manager.group_rules import authority_of
@@ -398,3 +399,30 @@ async def test_GS25_a_gateway_from_a_backup_is_followed_by_members_who_have_gone
     await house.crash()  # once for each backup
     await house.rest(15.0)
     assert house.epoch("d1", "d2") == fourth
+
+
+@pytest.mark.parametrize("trouble", [CallerFault("no delegation is in force"), Unavailable("the disk is full")])
+async def test_GS26_a_removal_that_could_not_be_carried_out_is_carried_out_later(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    house = Gatehouse.make()
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    well, tries = house.cells.command, []
+
+    async def troubled(key: CellKey, command: Command) -> Sequence[Report]:
+        if isinstance(command, Amend):
+            tries.append(command)
+            raise trouble
+        return await well(key, command)
+
+    monkeypatch.setattr(house.cells, "command", troubled)
+    if isinstance(trouble, CallerFault):
+        await house.steward.evict(identity("d3"), 4)
+        await house.rest(30.0)
+    else:
+        with pytest.raises(Unavailable):
+            await house.steward.evict(identity("d3"), 4)
+    assert len(tries) == 1  # it is not asked all the time
+    monkeypatch.setattr(house.cells, "command", well)
+    assert await house.agreed("d1", "d2", above=first)

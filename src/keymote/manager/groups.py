@@ -73,6 +73,8 @@ LEAP_S: Final = 30
 """How long a gateway from a backup waits for its coordinator to say who is gone, before it leads on."""
 JOINED: Final = 2
 MOST_REFUSED: Final = 1024
+AGAIN_S: Final = 60
+"""Pause before a ring is asked again for what it refused, or could not do."""
 REFUSALS_S: Final = 3600
 """Between two reports that the same device was refused."""
 
@@ -114,6 +116,7 @@ class GroupSteward:
         self._forgetting: Members = frozenset()
         self._ready_by = 0
         self._leap_by = 0
+        self._again_at = 0
         self._stuck = -1
         """`rev` of a charter that no ring can be formed by."""
 
@@ -284,14 +287,21 @@ class GroupSteward:
         """Tell the policy, and carry out what it decides."""
         if self.state is None:
             return
-        self.state, decisions = decide(self.state, happening, self._around.now())
+        before = self.state
+        self.state, decisions = decide(before, happening, self._around.now())
         for decision in decisions:
             try:
                 await self._carry_out(decision)
             except RingRefused as fault:
                 logger.warning("not done: %s", fault, extra={"gid": self.gid, "decision": type(decision).__name__})
+                self._again_at = self._around.now() + AGAIN_S
+                if isinstance(decision, Change) and self.state is not None:  # there was no new key either
+                    self.state = replace(self.state, epoch_at=before.epoch_at, spent=before.spent)
                 await self._refuse(None, fault.what)
-                await self._say_roster()
+            except BaseException:  # nobody knows what was done of it: the policy learns from the ring anew (GS-26)
+                self._again_at = self._around.now() + AGAIN_S
+                self.state = None
+                raise
 
     async def _carry_out(self, decision: Decision) -> None:
         charter = self.record.charter
@@ -488,7 +498,7 @@ class GroupSteward:
     def due_at(self) -> int | None:
         """Return when `tick` has something to do, in UTC seconds."""
         times = [self._invitations.due_at(), due_at(self.state) if self.state is not None else None]
-        times += [at for at in (self._ready_by, self._leap_by) if at]
+        times += [at for at in (self._ready_by, self._leap_by, self._again_at) if at]
         return min((at for at in times if at is not None), default=None)
 
     async def tick(self) -> None:
@@ -497,6 +507,10 @@ class GroupSteward:
         now = self._around.now()
         if (self._ready_by and now >= self._ready_by) or (self._leap_by and now >= self._leap_by):
             self._ready_by = 0
+            await self.reconcile()
+        if self._again_at and now >= self._again_at:
+            self._again_at = 0
+            await self._say_roster()
             await self.reconcile()
         await self._say(Passed())
 
