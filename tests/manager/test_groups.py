@@ -10,6 +10,7 @@ from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.base import MULTICAST, CellKey, Command, Report
 from keymote.engine.faces import RevokeDevice, enrolment_of
 from keymote.engine.group.faces import Amend, AskToJoin, AskToLeave, JoinAsked, JoinGroup, MemberBlamed, ring_of
+from keymote.engine.group.invitation import UninviteDevice
 from keymote.engine.policy.group_faces import Refusal
 from keymote.errors import CallerFault, ErrorCode, RefusedByPolicy, Unavailable
 from keymote.lab.scenes import identity
@@ -426,3 +427,33 @@ async def test_GS26_a_removal_that_could_not_be_carried_out_is_carried_out_later
     assert len(tries) == 1  # it is not asked all the time
     monkeypatch.setattr(house.cells, "command", well)
     assert await house.agreed("d1", "d2", above=first)
+
+
+@pytest.mark.parametrize("how", ["it asks", "the members wake"])
+async def test_GS27_who_was_put_out_while_absent_stays_out_though_the_charter_names_it_no_more(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    house = Gatehouse.make("d1", "d2", "d3", "d4")
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3", "d4")
+    house.scene.sim.hosts["d4"].lose_power()
+    await house.rest(11.0)
+    await house.steward.rekey(1)
+    second = await house.agreed("d1", "d2", "d3", above=first)
+    well = house.cells.command
+
+    async def defiant(key: CellKey, command: Command) -> Sequence[Report]:
+        return () if isinstance(command, UninviteDevice) else await well(key, command)
+
+    monkeypatch.setattr(house.cells, "command", defiant)  # d4 does not do as it is told
+    wake = [(house.now() + 40) % 86400] if how == "the members wake" else []
+    await house.state(members=("d1", "d2", "d3"), policy=GroupPolicy(period_s=0, wake=wake))  # its removal is safe
+    await house.rest(20.0)
+    house.scene.sim.reboot("d4")
+    house.tell("d4", AskToJoin())
+    await house.rest(60.0)
+    ring, d4 = house.ring(), house.member("d4")
+    assert ring is not None
+    assert d4 is not None
+    assert len(ring.lasting.held.kids) == 3
+    assert d4.lasting.active is None or d4.lasting.active.number <= second

@@ -235,9 +235,13 @@ class GroupSteward:
         out = state.wanted - belongs.members
         if out - belongs.evicted - belongs.revoked:
             await self._say(Dismissed(out - belongs.evicted - belongs.revoked))
-        for reason, members in ((Evicted, belongs.evicted), (Revoked, belongs.revoked)):
-            if out & members:
-                await self._say(reason(out & members))
+        missed = state.absent - belongs.members - belongs.allowed  # the ring would let them in again (GS-27)
+        for reason, members in (
+            (Evicted, (out & belongs.evicted) | (missed - belongs.revoked)),
+            (Revoked, (out | missed) & belongs.revoked),
+        ):
+            if members:
+                await self._say(reason(members))
         into = belongs.members - state.wanted - state.absent
         pending = frozenset(dev_id for dev_id in into if not self._is_ready(dev_id))
         if pending and self._around.now() < self._ready_by:
