@@ -99,6 +99,32 @@ async def test_CG11_a_gateway_that_was_replaced_hands_in_what_it_has_kept(street
     assert [line.epoch for line, _ in await street.office.pictures.epochs(group.gid, 0, 10)] == [1, 2]
 
 
+@pytest.mark.parametrize("by", ["device", "operator here"])
+async def test_CG21_a_gateway_that_was_replaced_lets_nobody_in(street: Street, by: str) -> None:
+    group = await led(street, allowed=(3,))
+    await street.office.manager(OTHER)
+    await street.office.groups.move(group.gid, OTHER)
+    taken = await street.report(group, JoinedReport(next(street.said), street.office.clock.ms, meter(3).hex(), by))
+    assert "led by another manager" in taken.refused[0][1]
+    assert len((await street.charter(group, OTHER)).members) == 3
+
+
+async def test_CG21_a_gateway_that_was_replaced_does_not_say_how_far_the_group_is(street: Street) -> None:
+    group = await led(street)
+    other = await street.office.manager(OTHER)
+    group = await street.office.groups.move(group.gid, OTHER)
+    far = street.epoch(2**32 - 1, [0, 1, 2])
+    assert [seq for seq, _ in (await street.report(group, far)).refused] == [far.seq]
+    ver = (await street.charter(group, OTHER)).roster_ver + 1
+    now = [street.roster(group, ver, [0, 1, 2], other), street.epoch(1002, [0, 1], ver=ver)]
+    assert (await street.report(group, *now, by=OTHER)).refused == []
+    late, above = street.epoch(2, [0, 1, 2]), street.epoch(1003, [0, 1, 2])
+    assert [seq for seq, _ in (await street.report(group, late, above)).refused] == [above.seq]
+    picture = await street.office.pictures.one(group.gid)
+    assert picture.group.epoch == 1002
+    assert picture.waiting == [meter(2)]
+
+
 @pytest.mark.parametrize("forged", ["stranger", "altered", "of another group", "under central"])
 async def test_CG12_a_roster_that_nobody_entitled_signed_is_refused_and_holds_up_nothing(
     street: Street, forged: str

@@ -169,6 +169,8 @@ class _Batch:
     def _epoch(self, item: EpochReport) -> None:
         kids = tuple(map(bytes.fromhex, item.kids))
         confirmed, now = min(item.ts_ms, self.desk.now_ms()), self.group
+        if not self.leads and item.epoch > now.epoch + (0 if now.formed else rules.HANDOVER):
+            raise PeerFault(ErrorCode.E_EPOCH, f"epoch {item.epoch}, another manager has led on at {now.epoch}")
         line = EpochLine(
             gid=now.gid,
             epoch=item.epoch,
@@ -213,6 +215,8 @@ class _Batch:
             self._name(seat.kid, dev_id)
         if held.member:
             return
+        if not self.leads:
+            raise RefusedByPolicy(f"group {self.group.name} is led by another manager, which lets devices in")
         if device is None:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, f"device {dev_id.hex()} is not registered here")
         if self.group.state is GroupState.CLOSED:
