@@ -269,6 +269,25 @@ async def test_CG15_an_epoch_that_still_holds_the_device_makes_nothing_safe(stre
     assert gap.safe_after_ms == 200
 
 
+@pytest.mark.parametrize("before", ["put out", "left"])
+async def test_CG22_a_revocation_counts_groups_that_the_device_is_not_safely_out_of(street: Street, before: str) -> None:
+    group, clock = await led(street), street.office.clock
+    if before == "put out":
+        await street.office.groups.change_members(group.gid, [], [meter(0)], 3)
+    else:
+        await street.report(group, LeftReport(next(street.said), clock.ms, meter(0).hex()))
+    clock.ms += 1000
+    line = await street.office.revocations.revoke(RevocationKind.DEVICE, meter(0), 2)
+    (gap,) = await street.office.pictures.gaps_of(line)
+    assert gap.safe_after_ms is None
+    assert (await street.charter(group)).gone[-1].reason == 4  # the last word counts
+    clock.ms += 300
+    await street.report(group, street.epoch(2, [1, 2], ver=2))
+    (gap,) = await street.office.pictures.gaps_of(line)
+    assert gap.safe_after_ms == 300
+    assert (await street.charter(group)).gone == []
+
+
 async def test_CG15_who_never_had_a_key_is_out_when_the_gateway_knows(street: Street) -> None:
     group = await led(street, allowed=(3,))
     street.office.clock.ms += 1000

@@ -88,8 +88,17 @@ def removal_of(
 
 
 def device_gone(desk: Desk, tx: Transaction, dev_id: bytes, cause: Gone) -> None:
-    """A device was revoked, retired or suspended: it leaves every roster. Suspended, it stays a member in name (CG-06)."""
-    for each in tx.groups.standings(dev_id):
+    """A device was revoked, retired or suspended: it leaves every roster. Suspended, it stays a member in name (CG-06).
+
+    Revoked while it was on its way out of a group, it goes for that reason now, and the revocation is safe when it is out (CG-22).
+    """
+    standings = tx.groups.standings(dev_id)
+    if cause is Gone.REVOKED:
+        for gid in sorted({*tx.groups.leaving(dev_id)} - {each.gid for each in standings}):
+            group = found(tx, gid)
+            changed(desk, tx, group, removals=[removal_of(tx, group, dev_id, cause, desk.now_ms())])
+            desk.note(tx, COORDINATOR, "group.remove", gid, device=dev_id, cause=cause.value)
+    for each in standings:
         group = found(tx, each.gid)
         if cause is not Gone.SUSPENDED:
             tx.groups.put_member(replace(each, member=False, allowed=False))

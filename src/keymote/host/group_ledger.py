@@ -71,6 +71,10 @@ class GroupRows(Protocol):
         """Return those that are not known to be safe yet, oldest first."""
         ...
 
+    def leaving(self, dev_id: bytes) -> Sequence[bytes]:
+        """Return the gids of the groups from which a device was removed and that are not known to be safe from it yet."""
+        ...
+
     def removals_of(self, dev_id: bytes, event: int) -> Sequence[Removal]:
         """Return the removals of a device that were announced after this event, oldest first."""
         ...

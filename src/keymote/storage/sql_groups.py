@@ -142,6 +142,11 @@ class SqlGroups:
         still_open = select(t).where(t.c.gid == gid, t.c.safe_ms.is_(None))
         return [_removal(row) for row in self._all(still_open.order_by(t.c.id))]
 
+    def leaving(self, dev_id: bytes) -> Sequence[bytes]:
+        t = tables.removals
+        still_open = select(t.c.gid).where(t.c.dev_id == dev_id, t.c.safe_ms.is_(None)).distinct()
+        return [row.gid for row in self._all(still_open.order_by(t.c.gid))]
+
     def removals_of(self, dev_id: bytes, event: int) -> Sequence[Removal]:
         t = tables.removals
         found = self._all(select(t).where(t.c.dev_id == dev_id, t.c.event > event).order_by(t.c.id))
