@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 
     ns: Sequence[int] = (3, 5, 7, 10, 15, 20, 25, 30)
     runs: int = 100
-    further: int = 30
+    further: int = 12
     scripts: int = 20
     homes: Sequence[int] = (3, 6, 9, 12, 15)
     series: Sequence[Series] = SERIES
