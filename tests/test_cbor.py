@@ -220,6 +220,11 @@ trees = st.recursive(
 )
 
 
+@given(st.lists(trees, max_size=30))
+def test_the_notation_writes_what_the_encoding_of_the_list_is(items: list[object]) -> None:
+    assert cbor.encode_array(*items) == cbor.encode(items)
+
+
 def depth(value: object) -> int:
     match value:
         case list():

@@ -4,7 +4,6 @@ One value has one encoding: `decode` refuses whatever `encode` would have writte
 over received bytes and one over re-encoded values can never differ (attack I-03).
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -64,35 +63,21 @@ class Template:
 
 
 def encode_array(*items: Any) -> bytes:
-    """Return `CBOR[items...]`, the notation of Triad-1 1.1.
+    """Return `CBOR[items...]`, the notation of Triad-1 1.1, for at most 255 items.
 
     What contexts and transcripts consist of, byte strings, small numbers and labels, is joined here: this is called some
-    50 times in a session or an enrolment, and the walk of the library costs twice as much.
+    50 times in a session or an enrolment, and the walk of the library costs two to three times as much.
     """
-    kinds = tuple(map(type, items))
-    places, template = _SHAPES.get(kinds) or _shape(kinds)
-    if template is None:
-        return cbor2.dumps(items, canonical=True)
-    if places:
-        parts = list(items)
-        for place in places:
-            parts[place] = _WRITERS[kinds[place]](parts[place])
-        return template.join(tuple(parts))
-    return template.join(items)
-
-
-_Shape = tuple[tuple[int, ...], Template | None]
-
-
-def _shape(kinds: tuple[type, ...]) -> _Shape:
-    """Return where arrays of these types have something else than byte strings, and their template, if they have one."""
-    places = tuple(place for place, kind in enumerate(kinds) if kind is not bytes)
-    plain = len(kinds) < 24 and all(kinds[place] in _WRITERS for place in places)
-    template = Template(bytes((0x80 + len(kinds),)), frozenset(places)) if plain else None
-    if len(_SHAPES) >= _MOST_KNOWN:
-        _SHAPES.clear()
-    _SHAPES[kinds] = places, template
-    return places, template
+    parts = [_ARRAY_HEADS[len(items)]]
+    for item in items:
+        kind = type(item)
+        if kind is bytes:
+            parts += _bstr_head(len(item)), item
+        elif kind is int:
+            parts.append(uint(item))
+        else:
+            parts.append(tstr(item) if kind is str else encode(item))
+    return b"".join(parts)
 
 
 @lru_cache(256)
@@ -199,8 +184,8 @@ def _major(key: object) -> int:
 BSTR_HEADS: Final = tuple(cbor2.dumps(bytes(length))[: -length or None] for length in range(MAX_SIZE_LARGE + 1))
 """What stands before a byte string of so many bytes, for each length that fits into a message."""
 UINTS: Final = tuple(cbor2.dumps(value) for value in range(256))
-_WRITERS: Final[dict[type, Callable[[Any], bytes]]] = {int: uint, str: tstr}
-_SHAPES: Final[dict[tuple[type, ...], _Shape]] = {}
+_ARRAY_HEADS: Final = tuple(cbor2.dumps([None] * length)[: -length or None] for length in range(256))
+"""What stands before the items of an array, for each number of them."""
 _MOST_KNOWN: Final = 1024
 """Templates kept of a kind: more than the lengths that a protocol's own messages come in."""
 _LEAVES: Final[frozenset[type]] = frozenset({bytes, str, bool, type(None)})
