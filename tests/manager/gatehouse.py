@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.suite import SigningKey
 from keymote.engine.base import CellKey, Command, Refused, Report
 from keymote.engine.faces import CredentialRenewed, DeviceRevoked, LinkSeen
@@ -15,6 +16,7 @@ from keymote.host.ports import Write
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
 from keymote.lab.simulator import EPOCH
 from keymote.manager.app.groups import group_of
+from keymote.manager.group_hedge import HEDGE, Hedges
 from keymote.manager.group_invitations import member_of
 from keymote.manager.group_log import GroupLog
 from keymote.manager.group_record import GROUP, GroupRecord
@@ -88,6 +90,7 @@ class Office:
     epoch: int = 0
     reported: int = 0
     days: int = 30
+    hedge: bool = False
     credential: bytes = b""
     signing: SigningKey | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -119,6 +122,7 @@ class Office:
             allowed=[self._member(name) for name in self.allowed],
             gone=[GoneEntry(identity(name).hex(), [self._entry(name).kid.hex()], why) for name, why in self.gone.items()],
             rekey=self.rekey, rekey_reason=self.rekey_reason, reported=self.reported, epoch=self.epoch,
+            hedge=self.hedge,
         )  # fmt: skip
 
     def _entry(self, name: str) -> Entry:
@@ -143,6 +147,7 @@ class Gatehouse:
         self.place = place
         office.charter()  # everybody is on, and known
         self.shelf = Shelf()
+        self.entropy = SeededEntropy(b"hedges")
         self.restart()
 
     @classmethod
@@ -165,11 +170,11 @@ class Gatehouse:
             return self.scene.managers["nm1"].membership
 
         around = Surroundings(
-            identity("nm1").hex(), self.place, own, context.trust.key, self.now, self._keep, generation  # type: ignore[arg-type]
+            identity("nm1").hex(), self.place, own, context.trust.key, self.now, self._keep, generation, self.entropy  # type: ignore[arg-type]
         )  # fmt: skip
-        self.steward = GroupSteward(
-            rows[0] if rows else GroupRecord(GID, generation=generation), self.cells, self.log, around
-        )
+        record = rows[0] if rows else GroupRecord(GID, generation=generation)
+        hedges = Hedges.decode(GID, self.shelf.load(CellKey(HEDGE, GID)))
+        self.steward = GroupSteward(record, self.cells, self.log, around, hedges)
         self.seen = len(self._reports())
 
     async def crash(self) -> None:
@@ -182,7 +187,7 @@ class Gatehouse:
     def now(self) -> int:
         return int(EPOCH + self.scene.sim.now)
 
-    async def _keep(self, record: GroupRecord) -> None:
+    async def _keep(self, record: GroupRecord | Hedges) -> None:
         await self.shelf.keep([record.row])
 
     def _reports(self) -> Sequence[tuple[float, CellKey, Report]]:

@@ -47,6 +47,10 @@ def create(
         bool, typer.Option("--compact", help="R1 without signature at first, for short frames.")
     ] = False,
     central: Annotated[bool, typer.Option("--central", help="The coordinator signs every roster.")] = False,
+    hedge: Annotated[
+        bool,
+        typer.Option("--hedge", help="Against who records now and has a quantum computer later: a key by LINK, too."),
+    ] = False,
     telemetry: Annotated[
         list[str] | None, typer.Option(metavar="PATH", help="Resource whose records need no signature; repeatable.")
     ] = None,
@@ -84,6 +88,7 @@ def create(
             central=central,
             telemetry=telemetry or ["telemetry"],
             policy=policy,
+            hedge=hedge,
         )
         return await client.send("POST", "/groups", wish, admin_groups.GroupView)
 

@@ -165,7 +165,8 @@ def for_people(view: "GroupView") -> Mapping[str, Any]:
         "state": view.state,
         "led_by": f"{view.gateway}{state}{told}",
         "how": f"{view.mode}, V{view.level}, {'multicast' if view.multicast else 'unicast'}, suite {view.suite}"
-        + (", every roster by the coordinator" if view.central else ""),
+        + (", every roster by the coordinator" if view.central else "")
+        + (", with a post-quantum hedge" if view.hedge else ""),
         "new_key": ", ".join([*([f"every {policy.period_s} s"] if policy.period_s else []), *wakes]) or "when wanted",
         "epoch": f"{view.epoch} of key {view.key_id}, roster {view.roster_ver}" if view.epoch else "none yet",
         "confirmed": moment(view.confirmed_ms),

@@ -32,7 +32,10 @@ class Gone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a group is led; `mode` is relay or edge. What the numbers mean stands at `admin_groups.GroupPolicy`."""
+    """How a group is led; `mode` is relay or edge. What the numbers mean stands at `admin_groups.GroupPolicy`.
+
+    `hedge`: its gateway hands out a post-quantum hedge.
+    """
 
     mode: str
     level: int
@@ -46,6 +49,7 @@ class Settings:
     misses: int
     records: int
     wake: tuple[int, ...]
+    hedge: bool = False
 
 
 @dataclass(frozen=True, slots=True)

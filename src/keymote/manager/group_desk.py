@@ -90,6 +90,8 @@ def _view(steward: GroupSteward) -> dict[str, object]:
         epoch, attempt = lasting.number
         view |= {"roster_ver": lasting.held.ver, "run": f"{epoch}.{attempt}", "stage": _stage(cell)}
         view["confirmed"] = bool(lasting.commit)
+        claims = lasting.started()
+        view["hedge"] = None if claims is None or not claims.reason.psk_id else claims.reason.psk_id.hex()
     return {**view, "members": [dict(member) for member in steward.members()]}
 
 

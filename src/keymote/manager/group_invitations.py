@@ -9,6 +9,7 @@ from keymote.engine.faces import enrolment_of
 from keymote.engine.group.invitation import InviteDevice, UninviteDevice
 from keymote.engine.member import ACTIVE, Member
 from keymote.errors import KeymoteError
+from keymote.manager.group_hedge import PSK_ID
 from keymote.manager.group_record import GroupRecord, Said
 from keymote.manager.group_rules import digest_of
 from keymote.wire.credential import kid_of
@@ -63,9 +64,12 @@ class Invitations:
         said, invite = record.said.get(dev_id), self._wanted.get(dev_id)
         return said is not None and invite is not None and said.answered and said.digest == self._digest(dev_id, invite)
 
-    def answered(self, record: GroupRecord, dev_id: bytes, kid: bytes, *, taken: bool) -> GroupRecord:
-        """Return the record after an answer; a refusal leaves the device to be told again, later and later."""
-        said = record.said.get(dev_id)
+    def answered(self, record: GroupRecord, dev_id: bytes, kid: bytes, psk_id: bytes, *, taken: bool) -> GroupRecord:
+        """Return the record after an answer; a refusal leaves the device to be told again, later and later.
+
+        So does the answer to an invitation with another hedge, from before (GH-02).
+        """
+        said, invite = record.said.get(dev_id), self._wanted.get(dev_id)
         member = member_of(self._cells, dev_id)
         if said is None or not taken:
             return record
@@ -75,8 +79,10 @@ class Invitations:
             return record.told(dev_id, None)
         if member is None or kid_of(member.credential) != kid:
             return record  # it goes by another credential than the one that we know it by; that will be cleared up
+        if invite is not None and psk_id != invite.psk[:PSK_ID]:
+            return record
         self._again.pop(dev_id, None)
-        return record.told(dev_id, said.by(kid))
+        return record.told(dev_id, said.by(kid, psk_id))
 
     def met(self, dev_id: bytes) -> None:
         """Tell this device at once, if it has not answered yet: it is there now."""

@@ -17,6 +17,7 @@ DIGEST: Final = 16
 GROUP: Final = "group"
 """Kind of the rows, named by gid."""
 _MOST: Final = 1 << 20
+_MOST_PSKS: Final = 2
 _VERSION: Final = 1
 
 
@@ -43,20 +44,34 @@ class Said:
     """What a device was told last: an invitation by its digest, empty for UNINVITE; `answered`: it has taken that.
 
     `kid` is the one under which it belongs, as it said last, and `former` that before; both empty before its first answer.
+    `psks` names the hedges that it took under `kid`, newest first, at most two as it keeps them (GH-01).
     """
 
     digest: bytes
     answered: bool = False
     kid: bytes = b""
     former: bytes = b""
+    psks: tuple[bytes, ...] = ()
+
+    @property
+    def kids(self) -> tuple[bytes, ...]:
+        """The names by which it may stand on a roster."""
+        return tuple(kid for kid in (self.kid, self.former) if kid)
 
     def again(self, digest: bytes) -> "Said":
-        """Return what follows when it is told something else."""
-        return replace(self, digest=digest, answered=False)
+        """Return what follows when it is told something else; one that forgets the group forgets its hedges."""
+        return replace(self, digest=digest, answered=False, psks=self.psks if digest else ())
 
-    def by(self, kid: bytes) -> "Said":
-        """Return what follows from its answer under this kid."""
-        return replace(self, answered=True, kid=kid, former=self.former if kid == self.kid else self.kid)
+    def by(self, kid: bytes, psk_id: bytes) -> "Said":
+        """Return what follows from its answer under this kid, to an invitation with this hedge, or with none (empty)."""
+        same = kid == self.kid
+        held = tuple(each for each in (self.psks if same else ()) if each != psk_id)
+        psks = (psk_id, *held)[:_MOST_PSKS] if psk_id else held
+        return replace(self, answered=True, kid=kid, former=self.former if same else self.kid, psks=psks)
+
+    def doubted(self) -> "Said":
+        """Return what follows when it is silent in a run: it is told again, and counts as holding nothing until it answers."""
+        return replace(self, answered=False, psks=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,10 @@ class GroupRecord:
         """Return the row."""
         charter = b"" if self.charter is None else admin.encode(self.charter)
         here = [[event.seq, int(event.what), event.dev_id, event.reason] for event in self.here]
-        said = [[dev_id, told.digest, told.answered, told.kid, told.former] for dev_id, told in self.said.items()]
+        said = [
+            [dev_id, told.digest, told.answered, told.kid, told.former, list(told.psks)]
+            for dev_id, told in self.said.items()
+        ]
         return cbor.encode([_VERSION, charter, [self.rekeyed, self.ver, self.epoch, self.generation], here, said])
 
     @classmethod
@@ -123,7 +141,10 @@ class GroupRecord:
                     ver,
                     epoch,
                     tuple(Here(seq, What(what), dev_id, reason) for seq, what, dev_id, reason in here),
-                    {dev_id: Said(*rest) for dev_id, *rest in said},
+                    {
+                        dev_id: Said(digest, answered, kid, former, tuple(psks[0]) if psks else ())
+                        for dev_id, digest, answered, kid, former, *psks in said
+                    },
                     generation,
                 )
         raise Incompatible("the record of a group is of another version", do="use the version that wrote it")

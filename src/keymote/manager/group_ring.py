@@ -1,6 +1,6 @@
 """The engine's ring of one group, as the manager's service commands it: formed, changed, given a new key, forgotten."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from keymote.engine.base import Command, Peer, Refused, Report
@@ -11,10 +11,13 @@ from keymote.engine.group.faces import (
     ChangePlan,
     ForgetGroup,
     FormRing,
+    Hedge,
+    HoldPsk,
     InstallRoster,
     JoinGroup,
     Level,
     Locate,
+    NameHedges,
     Rekey,
     Resume,
     RingCommitted,
@@ -24,11 +27,13 @@ from keymote.engine.group.faces import (
 )
 from keymote.engine.group.payload import ResourcePolicy
 from keymote.engine.group.ring_states import RingCell
+from keymote.engine.group.states import MembershipCell
 from keymote.engine.link_cell import LinkCell
 from keymote.engine.link_faces import link_to_device
 from keymote.engine.policy.group_faces import Member, Members
 from keymote.errors import CallerFault, PeerFault
 from keymote.manager import group_rules as rules
+from keymote.manager.group_hedge import Psk
 from keymote.manager.group_invitations import Cells
 from keymote.wire import admin
 from keymote.wire.admin_groups import CharterView
@@ -37,6 +42,7 @@ from keymote.wire.group import EDGE, CommitClaims, read
 from keymote.wire.group_fields import Cause, Entry
 
 JOIN: Final = 2
+_PERIODIC: Final = 1
 _KEY_ID: Final = 8
 
 
@@ -45,7 +51,10 @@ class RingRefused(CallerFault):
 
 
 class RingAtHand:
-    """`ver` is the version of the roster that the newest START was for; `gw` what this manager is now."""
+    """`ver` is the version of the roster that the newest START was for; `gw` what this manager is now.
+
+    `psks` are the hedges of this group and `hedges` who holds them, both newest first.
+    """
 
     def __init__(self, gid: bytes, cells: Cells, place: bytes, gw: Callable[[], Membership]) -> None:
         self._gid = gid
@@ -54,6 +63,8 @@ class RingAtHand:
         self._gw = gw
         self._after_epoch = 0
         self.ver = 0
+        self.psks: tuple[Psk, ...] = ()
+        self.hedges: tuple[Hedge, ...] = ()
 
     # ------------------------------------------------------------------ looking
 
@@ -99,8 +110,9 @@ class RingAtHand:
         above = self._after_epoch or (charter.epoch + rules.ABOVE if charter.epoch else 0)
         if plan.mode == EDGE:
             await self._join(charter)
+            await self._hold()
         roster, delegation = admin.from_base64url(charter.roster), admin.from_base64url(charter.delegation)
-        await self._order(FormRing(rules.authority_of(charter), roster, plan, delegation, peers, above))
+        await self._order(FormRing(rules.authority_of(charter), roster, plan, delegation, peers, above, self.hedges))
         self._after_epoch = 0
 
     async def adapt(self, charter: CharterView) -> None:
@@ -167,6 +179,34 @@ class RingAtHand:
             raise RingRefused("no ring is led here", do="see keymote group show")
         await self._order(Rekey(Cause(reason)))
 
+    def own_kids(self) -> Iterable[bytes]:
+        """Return the names of this manager on rosters: in edge mode it holds every hedge that it has drawn."""
+        held = self.held()
+        return {self._gw().credential.kid} | (set() if held is None else {held.lasting.charter.gw_kid})
+
+    async def name_hedges(self, psks: tuple[Psk, ...], hedges: tuple[Hedge, ...]) -> None:
+        """Let each run from now on name the newest of these that its members hold."""
+        self.psks, self.hedges = psks, hedges
+        held = self.held()
+        if held is None:
+            return
+        if held.lasting.plan.mode == EDGE:
+            await self._hold()
+        if held.hedges != hedges:
+            await self._order(NameHedges(hedges))
+
+    async def renew_hedge(self) -> None:
+        """Begin a run if the newest epoch lacks the newest hedge, and all its members hold that by now."""
+        held = self.held()
+        if held is None:
+            return
+        claims, kids = held.lasting.started(), held.lasting.held.kids
+        if not held.lasting.commit or claims is None or not self.hedges:
+            return  # the run that is on names what it can, and is heard of when it is over
+        newest = self.hedges[0]
+        if newest.holders.issuperset(kids) and claims.reason.psk_id != newest.psk_id:
+            await self.rekey(_PERIODIC)
+
     async def locate(self, peers: Mapping[bytes, Peer]) -> None:
         if self.held() is not None:
             await self._order(Locate(peers))
@@ -189,6 +229,14 @@ class RingAtHand:
         multicast = rules.plan_of(charter, self._place).multicast
         wish = JoinGroup(rules.authority_of(charter), own.kid, HERE, Level.V0, multicast, policy=policy)
         await self._cells.command(membership_of(self._gid), wish)
+
+    async def _hold(self) -> None:
+        """Let our own membership hold the hedges, the newest last as members get them."""
+        cell = self._cells.peek(membership_of(self._gid))
+        held = {psk_id for psk_id, _ in cell.lasting.psks} if isinstance(cell, MembershipCell) else set()
+        for each in reversed(self.psks):
+            if each.psk_id not in held:
+                await self._cells.command(membership_of(self._gid), HoldPsk(each.psk_id, each.psk))
 
     async def _succeed(self, charter: CharterView, before: bytes) -> None:
         """Stand on the roster under a renewed credential of our own."""

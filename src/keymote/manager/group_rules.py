@@ -113,7 +113,7 @@ def authority_of(charter: CharterView) -> Charter:
 
 
 def invitation(charter: CharterView, place: bytes, *, standby: bool) -> Invite:
-    """Return what a device is told of a group that it belongs to, or (`standby`) may join."""
+    """Return what a device is told of a group that it belongs to, or (`standby`) may join; a hedge is added for members."""
     multicast = charter.multicast and bool(place)
     flags = (MULTICAST if multicast else 0) | (COMPACT if charter.compact else 0) | (STANDBY if standby else 0)
     return Invite(

@@ -7,9 +7,10 @@ on with the last charter for as long as the coordinator is away.
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.engine.base import Peer, Report, replace
 from keymote.engine.context import Membership
 from keymote.engine.faces import LinkSeen
@@ -56,6 +57,7 @@ from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
 from keymote.host.ports import Write
 from keymote.manager import group_reports as says
 from keymote.manager import group_rules as rules
+from keymote.manager.group_hedge import Hedges
 from keymote.manager.group_invitations import Cells, Invitations, active_member, member_of
 from keymote.manager.group_log import GroupLog, Make
 from keymote.manager.group_record import GroupRecord, Here, What
@@ -85,8 +87,8 @@ logger = logging.getLogger(__name__)
 class Surroundings:
     """What a group has around it. `place`: our multicast group as an INVITE says it, empty without one; `now` in UTC seconds.
 
-    `membership` is what this manager is now, `keys` examines signature keys, `keep` puts a group's record on disk.
-    `generation` counts how often this manager was restored from a backup.
+    `membership` is what this manager is now, `keys` examines signature keys, `keep` puts a group's record or its hedges on
+    disk. `generation` counts how often this manager was restored from a backup; `entropy` is what hedges are drawn from.
     """
 
     nm_id: str
@@ -94,15 +96,19 @@ class Surroundings:
     membership: Callable[[], Membership]
     keys: Keys
     now: Callable[[], int]
-    keep: Callable[[GroupRecord], Awaitable[None]]
+    keep: Callable[[GroupRecord | Hedges], Awaitable[None]]
     generation: int = 0
+    entropy: Entropy = field(default_factory=SystemEntropy)
 
 
 class GroupSteward:
     """Not for two tasks at once: whoever hosts it says one thing after the other."""
 
-    def __init__(self, record: GroupRecord, cells: Cells, log: GroupLog, around: Surroundings) -> None:
+    def __init__(
+        self, record: GroupRecord, cells: Cells, log: GroupLog, around: Surroundings, hedges: Hedges | None = None
+    ) -> None:
         self.record = record
+        self.hedges = hedges or Hedges(record.gid)
         self.state: GroupState | None = None
         self._cells = cells
         self._log = log
@@ -131,6 +137,7 @@ class GroupSteward:
         held = self._ring.held()
         if held is not None and self.is_restored and not self._leap_by:
             self._leap_by = self._around.now() + LEAP_S
+            await self._keep_hedges(Hedges(self.gid))  # members may have got newer ones, and keep no more than two
         if held is not None:
             await self._ring.resume(self._peers())
             if held.lasting.held.ver > self.record.ver:
@@ -160,6 +167,8 @@ class GroupSteward:
             return
         await self._ring.adapt(charter)
         await self._invite(charter)
+        held_by = self.hedges.held_by(self.record.said, self._ring.own_kids())
+        await self._ring.name_hedges(self.hedges.psks, held_by)
         if self._leap_by:
             if self._around.now() < self._leap_by:
                 return
@@ -167,6 +176,7 @@ class GroupSteward:
         if self.state is None:
             await self._begin(charter)
         await self._enlist(charter)
+        await self._ring.renew_hedge()
         if charter.rekey > self.record.rekeyed:
             await self._keep(replace(self.record, rekeyed=charter.rekey))
             if self._ring.held() is not None:
@@ -190,6 +200,7 @@ class GroupSteward:
         """Paused, closed, or another manager's: nobody leads it here, and where nobody does at all, members forget its key."""
         self.state = None
         await self._ring.forget()
+        await self._keep_hedges(Hedges(self.gid))
         if charter.nm_id == self._around.nm_id:
             await self._keep(self._invitations.want(self.record, {}))
             await self._invitations.say()
@@ -221,11 +232,30 @@ class GroupSteward:
         invite = rules.invitation(charter, self._around.place, standby=False)
         standby = replace(invite, flags=invite.flags | STANDBY)
         invited: dict[bytes, Invite] = dict.fromkeys(belongs.allowed - belongs.evicted, standby)
-        invited |= dict.fromkeys(belongs.members, invite)
+        invited |= dict.fromkeys(belongs.members, replace(invite, psk=await self._hedge(charter, belongs.members)))
         welcome = invited.keys() - self._forgetting
         ours = {each: invited[each] for each in welcome if active_member(self._cells, each) is not None}
         await self._keep(self._invitations.want(self.record, ours))
         await self._invitations.say()
+
+    async def _hedge(self, charter: CharterView, members: Members) -> bytes:
+        """Return the hedge for members as INVITE says it; it is on disk before anybody is told."""
+        if not charter.hedge:
+            return b""
+        ours = frozenset(each for each in members if active_member(self._cells, each) is not None)
+        await self._keep_hedges(self.hedges.for_members(members, ours, self._around.entropy))
+        newest = self.hedges.newest
+        return b"" if newest is None else newest.said
+
+    async def _doubt(self, members: Members) -> None:
+        """Tell silent members again: one that was repaired or wiped has lost its hedge, and no run waits for it (GH-04)."""
+        record = self.record
+        for dev_id in members & record.said.keys():
+            if record.said[dev_id].psks:
+                record = record.told(dev_id, record.said[dev_id].doubted())
+        if record != self.record:
+            await self._keep(record)
+            await self.reconcile()
 
     async def _enlist(self, charter: CharterView) -> None:
         """Let the policy know who is to be in and out now; who was invited a moment ago is given time to answer."""
@@ -277,7 +307,7 @@ class GroupSteward:
         assert charter is not None
         named = dict(rules.named_by(charter))
         for dev_id, said in self.record.said.items():
-            named |= {kid: dev_id for kid in (said.kid, said.former) if kid}
+            named |= dict.fromkeys(said.kids, dev_id)
         return named | {entry.kid: dev_id for dev_id, entry in self._entries().items()}
 
     def _devices(self, kids: tuple[bytes, ...]) -> Members:
@@ -368,10 +398,14 @@ class GroupSteward:
             case RingCommitted():
                 await self._confirmed(report, now_ms)
             case RosterIssued(_, ver, roster):
+                before = self.record.here
                 await self._rostered(ver, roster)
+                if self.record.here != before:
+                    await self.reconcile()  # who came in is told what members are told
             case MembersAbsent(_, _, kids, excluded):
                 await self._tell(says.absent(report))
                 await self._say(Missed(self._devices(kids), excluded))
+                await self._doubt(self._devices(kids))
             case MemberBlamed(_, _, kid, _, _, out):
                 (member,) = self._devices((kid,))
                 await self._happened(What.EVICTED, member, rules.COMPROMISE, says.blame(report))
@@ -385,8 +419,8 @@ class GroupSteward:
                 await self.reconcile()
             case JoinAsked(_, kid, peer, request):
                 await self._asked(kid, peer, request)
-            case InvitationAnswered(dev_id, _, code, kid):
-                await self._answered(dev_id, code is None, kid, "" if code is None else code.name)
+            case InvitationAnswered() as answer:
+                await self._answered(answer)
             case RecordPassed(_, kid):
                 self._sent[kid] += 1
                 await self._say(Counted(self._sent[kid]))
@@ -400,6 +434,7 @@ class GroupSteward:
         record = replace(self.record, epoch=max(self.record.epoch, report.epoch))
         await self._tell(says.epoch(report, self._ring.ver, reason, began_ms), record)
         await self._say(Confirmed(self._devices(report.kids)))
+        await self._ring.renew_hedge()
 
     async def _rostered(self, ver: int, roster: bytes, *, formed: bool = False) -> None:
         """A roster came into force; who is on it and was not named by the coordinator was let in here.
@@ -436,10 +471,12 @@ class GroupSteward:
         await self._ring.locate({kid: peer})
         await self._say(Asked(dev_id))
 
-    async def _answered(self, dev_id: bytes, taken: bool, kid: bytes, code: str) -> None:
-        if not taken:
-            await self._refuse(dev_id, f"the device refuses the invitation: {code}")
-        await self._keep(self._invitations.answered(self.record, dev_id, kid, taken=taken))
+    async def _answered(self, answer: InvitationAnswered) -> None:
+        dev_id, taken = answer.dev_id, answer.code is None
+        if answer.code is not None:
+            await self._refuse(dev_id, f"the device refuses the invitation: {answer.code.name}")
+        record = self._invitations.answered(self.record, dev_id, answer.kid, answer.psk_id, taken=taken)
+        await self._keep(record)
         if dev_id not in self.record.said:
             self._forgetting -= {dev_id}
         await self.reconcile()
@@ -552,6 +589,11 @@ class GroupSteward:
         self._refused[who] = now
         logger.warning("refused", extra={"gid": self.gid, "subject": who, "what": why})
         await self._tell(says.refused(why, dev_id))
+
+    async def _keep_hedges(self, hedges: Hedges) -> None:
+        if hedges != self.hedges:
+            await self._around.keep(hedges)
+            self.hedges = hedges
 
     async def _keep(self, record: GroupRecord) -> None:
         if record != self.record:

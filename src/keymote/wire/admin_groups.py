@@ -53,7 +53,10 @@ class GroupPolicy(Body, frozen=True):
 
 
 class CreateGroup(Body, frozen=True):
-    """`gateway` is the nm_id of the manager that leads; every member is enrolled there. See `CharterView`."""
+    """`gateway` is the nm_id of the manager that leads; every member is enrolled there. See `CharterView`.
+
+    `hedge`: the gateway hands out a key over LINK that goes into the group's key, too (Triad-1 3.6, PQ hedge).
+    """
 
     name: Name
     gateway: HexId
@@ -66,6 +69,7 @@ class CreateGroup(Body, frozen=True):
     central: bool = False
     telemetry: Annotated[list[Resource], Meta(max_length=16)] = field(default_factory=lambda: ["telemetry"])
     policy: GroupPolicy = field(default_factory=GroupPolicy)
+    hedge: bool = False
 
 
 class ChangeMembers(Body, frozen=True):
@@ -128,7 +132,7 @@ class CharterView(View, frozen=True):
     for those in `allowed`, who left by their own wish.
     `rekey` counts the wishes for a new epoch, `rekey_reason` is that of the last. `reported` is the highest `seq` of the
     caller's reports on this group that was taken. `epoch` is the highest that any gateway reported: a ring that is formed
-    anew numbers its epochs far above it.
+    anew numbers its epochs far above it. `hedge`: the gateway draws a post-quantum hedge and hands it out in INVITE.
     """
 
     gid: HexId
@@ -155,6 +159,7 @@ class CharterView(View, frozen=True):
     rekey_reason: int
     reported: int
     epoch: int = 0
+    hedge: bool = False
 
 
 # ------------------------------------------------------------------ what a gateway reports
@@ -352,6 +357,7 @@ class GroupView(View, frozen=True):
     waiting: list[HexId]
     removals: list[GroupGap]
     conflicts: list[ConflictView]
+    hedge: bool = False
 
 
 class GroupLine(View, frozen=True):

@@ -42,12 +42,14 @@ class Invite(Message):
 class Invited(Message):
     """D -> NM: the answer to INVITE and UNINVITE; `verdict` 0 when it was taken, else an error code.
 
-    `kid` is that of the credential under which the device belongs to the group from now on.
+    `kid` is that of the credential under which the device belongs to the group from now on; `psk_id` names the hedge of the
+    INVITE that this answers (8 bytes), empty where it had none: an answer that was on its way for long is known by it.
     """
 
     gid: Annotated[bytes, ID]
     verdict: Annotated[int, Number(ACCEPTED, _MOST_CODE)]
     kid: Annotated[bytes, ID]
+    psk_id: Annotated[bytes, OneOf((0, 8))] = b""
 
 
 @message(76)

@@ -60,6 +60,7 @@ async def create_group(request: Call, services: Services, data: CreateGroup) -> 
         multicast=data.multicast,
         compact=data.compact,
         central=data.central,
+        hedge=data.hedge,
         telemetry=data.telemetry,
         policy=data.policy,
     )

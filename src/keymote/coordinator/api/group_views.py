@@ -28,6 +28,7 @@ def settings_of(
     multicast: bool,
     compact: bool,
     central: bool,
+    hedge: bool,
     telemetry: Sequence[str],
     policy: GroupPolicy,
 ) -> Settings:
@@ -45,6 +46,7 @@ def settings_of(
         misses=policy.misses,
         records=policy.records,
         wake=tuple(policy.wake),
+        hedge=hedge,
     )
 
 
@@ -82,6 +84,7 @@ def charter_view(charter: Charter, authority: bytes) -> CharterView:
         rekey_reason=group.rekey_reason,
         reported=charter.reported,
         epoch=group.epoch,
+        hedge=settings.hedge,
     )
 
 
@@ -118,6 +121,7 @@ def group_view(picture: Picture) -> GroupView:
         waiting=[dev_id.hex() for dev_id in picture.waiting],
         removals=[gap_view(gap) for gap in picture.gaps],
         conflicts=[conflict_view(each) for each in picture.conflicts],
+        hedge=settings.hedge,
     )
 
 

@@ -137,6 +137,7 @@ class FormRing(Command):
     `charter` names this gateway; `delegation` is the RA's message of that name, empty if the gateway's key was provisioned
     by hand (it then signs no rosters). `roster` is a whole ROSTER. `peers`: kid -> where a member listens, for unicast.
     `after_epoch`: no lower one is started, where another gateway has led this group; members refuse what they have seen.
+    `hedges` as `NameHedges` says them.
     """
 
     charter: Charter
@@ -145,6 +146,24 @@ class FormRing(Command):
     delegation: bytes = b""
     peers: Mapping[bytes, Peer] = field(default_factory=dict)
     after_epoch: int = 0
+    hedges: tuple["Hedge", ...] = ()
+
+
+class Hedge(NamedTuple):
+    """A post-quantum hedge (Triad-1 3.6) by its `psk_id` (8 bytes), and the kids of those who are known to hold its key."""
+
+    psk_id: bytes
+    holders: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class NameHedges(Command):
+    """To ring_of(gid): from now on each START names the first of these that everybody on its roster holds, or none.
+
+    Kept in memory only; say it again after a start of the node. While a ring knows of none, the `Cause` of a run stands.
+    """
+
+    hedges: tuple[Hedge, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from keymote.engine.group.faces import (
     FromMember,
     InstallRoster,
     Locate,
+    NameHedges,
     Rekey,
     Resume,
     RingHeld,
@@ -173,7 +174,7 @@ class _Steps:
         envelope = Roster.decode(wish.roster, self.sizes).envelope
         issued = Issued(envelope.kid or b"", envelope.signature)
         lasting = RingLasting(charter, wish.plan, held, issued, delegation, after_epoch=wish.after_epoch)
-        cell = RingCell(lasting, peers=dict(wish.peers))
+        cell = RingCell(lasting, peers=dict(wish.peers), hedges=wish.hedges)
         outputs: list[Output] = []
         for message in (lasting.delegation_message, lasting.roster):
             outputs += announced(cell, message) if message else ()
@@ -187,6 +188,8 @@ class _Steps:
                 return cell, [_held(cell)]
             case Locate(peers):
                 return replace(cell, peers={**cell.peers, **peers}), ()
+            case NameHedges(hedges):
+                return replace(cell, hedges=hedges), ()
             case Rekey(cause):
                 if not isinstance(cell.stage, Running | Resting) and cause.reason <= PERIODIC:
                     return cell, ()  # a fresh key is on its way

@@ -68,18 +68,24 @@ class UninviteDevice(Command):
 
 @dataclass(frozen=True, slots=True)
 class InvitationAnswered(Report):
-    """A device has taken an invitation (`code` None) or refused it; `kid` is that of the credential by which it belongs."""
+    """A device has taken an invitation (`code` None) or refused it; `kid` is that of the credential by which it belongs.
+
+    `psk_id` names the hedge (8 bytes) that it has taken with this very invitation, empty for none.
+    """
 
     dev_id: bytes
     gid: bytes
     code: ErrorCode | None
     kid: bytes
+    psk_id: bytes = b""
 
 
 def answered(dev_id: bytes, heard: LinkBody) -> InvitationAnswered:
     """Return what a device says to an invitation."""
     said = Invited.decode(heard.body, sizes_of(1))  # it has no field whose length depends on the suite
-    return InvitationAnswered(dev_id, said.gid, ErrorCode(said.verdict) if said.verdict else None, said.kid)
+    return InvitationAnswered(
+        dev_id, said.gid, ErrorCode(said.verdict) if said.verdict else None, said.kid, said.psk_id
+    )
 
 
 # ------------------------------------------------------------------ at the device
@@ -129,10 +135,10 @@ def heard_invitation(
     except PeerFault as fault:
         return known, [_said(invite.gid, fault.code, kid), Refused(heard.peer, fault.code, fault.what)]
     outputs: list[Output] = [Tell(membership_of(invite.gid), wish)]
+    psk_id = invite.psk[:_PSK_ID]
     if invite.psk:
-        psk_id, psk = invite.psk[:_PSK_ID], Secret(invite.psk[_PSK_ID:])
-        outputs.append(Tell(membership_of(invite.gid), HoldPsk(psk_id, psk)))
-    outputs.append(_said(invite.gid, wire.ACCEPTED, kid))
+        outputs.append(Tell(membership_of(invite.gid), HoldPsk(psk_id, Secret(invite.psk[_PSK_ID:]))))
+    outputs.append(_said(invite.gid, wire.ACCEPTED, kid, psk_id))
     if invitation in known:
         return known, outputs
     return (*others, invitation), [*outputs, GroupInvited(invitation)]
@@ -188,5 +194,5 @@ def _resources(telemetry: Sequence[bytes]) -> tuple[str, ...]:
     return resources
 
 
-def _said(gid: bytes, verdict: int, kid: bytes) -> Tell:
-    return Tell(OWN_LINK, SealBody(Invited(gid, verdict, kid).encode()))
+def _said(gid: bytes, verdict: int, kid: bytes, psk_id: bytes = b"") -> Tell:
+    return Tell(OWN_LINK, SealBody(Invited(gid, verdict, kid, psk_id).encode()))

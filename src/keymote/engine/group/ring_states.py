@@ -11,7 +11,7 @@ from keymote import cbor
 from keymote.crypto.suite import Point
 from keymote.engine.base import Peer
 from keymote.engine.group.charter import Charter, Held
-from keymote.engine.group.faces import RingPlan
+from keymote.engine.group.faces import Hedge, RingPlan
 from keymote.engine.group.ring import SID8, sid_of
 from keymote.engine.group.rounds import Hall1, Run
 from keymote.engine.group.states import charter_of, charter_row, held_of, held_row
@@ -199,7 +199,7 @@ LONG_AGO: Final = -1e9
 class RingCell:
     """One ring at its gateway. `peers`: kid -> where a member was heard last. `started_at`: monotonic time of the last START.
 
-    `root`: the newest ROOT that came from above, for who asks for a WRAP.
+    `root`: the newest ROOT that came from above, for who asks for a WRAP. `hedges`: newest first, who holds which.
     """
 
     lasting: RingLasting
@@ -210,6 +210,7 @@ class RingCell:
     beacon_at: float = 0.0
     evidence: Evidence | None = None
     root: bytes = field(default=b"", repr=False)
+    hedges: tuple[Hedge, ...] = ()
 
     @property
     def gid(self) -> bytes:
@@ -249,7 +250,10 @@ def record(cell: RingCell) -> bytes:
 
 
 def load(gid: bytes, data: bytes) -> RingCell:
-    """Return the cell of a record; a run that was cut off is begun anew at once, as the next attempt."""
+    """Return the cell of a record; a run that was cut off is begun anew at once, as the next attempt.
+
+    It names the hedge of the one before only for the same roster: nobody knows yet what a newcomer holds (GH-05).
+    """
     row: Any = cbor.decode(data, max_size=2048)
     _, charter, plan, held, issued, delegation, absent, start, commit, wake_at, after_epoch = row
     lasting = RingLasting(
@@ -266,7 +270,10 @@ def load(gid: bytes, data: bytes) -> RingCell:
     )
     claims = lasting.started()
     cut_off = claims is not None and not commit and wake_at != 0
-    return RingCell(lasting, intended=Intended(claims.reason, new_epoch=False, at=0.0) if claims and cut_off else None)
+    if claims is None or not cut_off:
+        return RingCell(lasting)
+    cause = claims.reason if claims.roster_hash == lasting.held.digest else Cause(claims.reason.reason)
+    return RingCell(lasting, intended=Intended(cause, new_epoch=False, at=0.0))
 
 
 def most_absent(lasting: RingLasting) -> tuple[Entry, ...]:

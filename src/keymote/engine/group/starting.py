@@ -64,7 +64,7 @@ def started(
 
     The number is durable before it leaves, and so is COMMIT: an epoch that was committed is never tried again.
     """
-    lasting = cell.lasting
+    lasting, cause = cell.lasting, hedged(cell, cause)
     held, plan = lasting.held, lasting.plan
     epoch, attempt = lasting.number
     fresh = not lasting.start or new_epoch or bool(lasting.commit)
@@ -95,6 +95,15 @@ def started(
     )
     report = RunStarted(cell.gid, epoch, attempt, held.kids, cause)
     return cell, [report, *announced(cell, start)]
+
+
+def hedged(cell: RingCell, cause: Cause) -> Cause:
+    """Return `cause` with the hedge that this run can have: a member without it could not take part (GH-01)."""
+    if not cell.hedges:
+        return cause
+    kids = cell.lasting.held.kids
+    psk_id = next((hedge.psk_id for hedge in cell.hedges if hedge.holders.issuperset(kids)), b"")
+    return Cause(cause.reason, psk_id)
 
 
 def renewed(

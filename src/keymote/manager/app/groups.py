@@ -26,6 +26,7 @@ from keymote.engine.group.payload_faces import RecordPassed
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.ports import Done, Write
 from keymote.manager.app.own import quietly
+from keymote.manager.group_hedge import HEDGE, Hedges
 from keymote.manager.group_invitations import Cells
 from keymote.manager.group_log import GroupLog
 from keymote.manager.group_record import GROUP, GroupRecord
@@ -128,6 +129,7 @@ class GroupService:
         self._cells = cells
         self._coordinator = coordinator
         self._keep_rows = shelf.keep
+        self._load_row = shelf.load
         self._log = GroupLog(shelf, generation)
         self._around = Surroundings(nm_id, place, membership, keys, lambda: int(time.time()), self._keep, generation)
         records = [GroupRecord.decode(row.key.id, row.record or b"") for row in shelf.of_kind(GROUP)]
@@ -322,12 +324,13 @@ class GroupService:
         steward = self._stewards.pop(gid, None)
         if steward is not None:
             await steward.handed_over()
-            await self._keep_rows([Write(CellKey(GROUP, gid), None)])
+            await self._keep_rows([Write(CellKey(GROUP, gid), None), Write(CellKey(HEDGE, gid), None)])
 
     # ------------------------------------------------------------------ rows
 
     def _steward(self, record: GroupRecord) -> GroupSteward:
-        return GroupSteward(record, self._cells, self._log, self._around)
+        hedges = Hedges.decode(record.gid, self._load_row(CellKey(HEDGE, record.gid)))
+        return GroupSteward(record, self._cells, self._log, self._around, hedges)
 
-    async def _keep(self, record: GroupRecord) -> None:
+    async def _keep(self, record: GroupRecord | Hedges) -> None:
         await self._keep_rows([record.row])
