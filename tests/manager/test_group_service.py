@@ -43,6 +43,7 @@ class Coordinator:
 
     def __init__(self) -> None:
         self.away = False
+        self.refusal: PeerFault | None = None
         self.charters: dict[bytes, CharterView] = {}
         self.heard: list[tuple[bytes, GroupReport]] = []
         self.asked: list[str] = []
@@ -63,6 +64,8 @@ class Coordinator:
     def _reached(self, what: str) -> None:
         if self.away:
             raise Unavailable("the coordinator is away")
+        if self.refusal is not None:
+            raise self.refusal
         self.asked.append(what)
 
 
@@ -168,6 +171,26 @@ async def test_GS13_reports_go_up_before_a_charter_is_fetched_and_wait_while_nob
         assert steward.record.charter == coordinator.charters[GID]
         await settled(lambda: made.waiting == 0)
         assert GroupRecord.decode(GID, rows.rows[CellKey(GROUP, GID)]).charter == coordinator.charters[GID]
+    finally:
+        await made.close()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("code", [ErrorCode.E_CRED, ErrorCode.E_AUTH])
+async def test_GS28_a_certificate_that_is_out_of_date_loses_no_report_and_no_charter(code: ErrorCode) -> None:
+    house, rows, coordinator = Gatehouse.make(), Rows(), Coordinator()
+    await GroupLog(rows).add(GID, 0, says.left(identity("d1")))
+    coordinator.charters[GID] = house.office.charter()
+    coordinator.refusal = PeerFault(code, "the certificate belongs to an earlier credential")
+    made = service(house, rows, coordinator)
+    try:
+        with pytest.raises(Unavailable):
+            await made.changed(GID)
+        assert made.waiting == 1
+        coordinator.refusal = None
+        await made.changed(GID)
+        assert [type(item) for _, item in coordinator.heard] == [LeftReport]
+        assert made.stewards()
     finally:
         await made.close()
 

@@ -9,7 +9,7 @@ from gatehouse import GID, Gatehouse
 from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.base import MULTICAST, CellKey, Command, Report
 from keymote.engine.faces import RevokeDevice, enrolment_of
-from keymote.engine.group.faces import Amend, AskToJoin, AskToLeave, JoinAsked, JoinGroup, MemberBlamed, ring_of
+from keymote.engine.group.faces import Amend, AskToJoin, AskToLeave, JoinAsked, JoinGroup, MemberBlamed, Rekey, ring_of
 from keymote.engine.group.invitation import UninviteDevice
 from keymote.engine.policy.group_faces import Refusal
 from keymote.errors import CallerFault, ErrorCode, RefusedByPolicy, Unavailable
@@ -457,3 +457,32 @@ async def test_GS27_who_was_put_out_while_absent_stays_out_though_the_charter_na
     assert d4 is not None
     assert len(ring.lasting.held.kids) == 3
     assert d4.lasting.active is None or d4.lasting.active.number <= second
+
+
+async def test_GS28_papers_from_a_coordinators_backup_hold_up_no_removal() -> None:
+    house = Gatehouse.make(days=60)
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    await house.state(days=30, members=("d1", "d2"), gone={"d3": 4})  # the ring holds a longer delegation
+    assert await house.agreed("d1", "d2", above=first)
+    (refused,) = house.told(RefusedReport)
+    assert "lasts longer" in refused.text
+
+
+async def test_GS28_a_wish_for_a_new_key_is_kept_until_the_store_can_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Gatehouse.make()
+    await house.state()
+    first = await house.agreed("d1", "d2", "d3")
+    well = house.cells.command
+
+    async def full(key: CellKey, command: Command) -> Sequence[Report]:
+        if isinstance(command, Rekey):
+            raise Unavailable("the disk is full")
+        return await well(key, command)
+
+    monkeypatch.setattr(house.cells, "command", full)
+    with pytest.raises(Unavailable):
+        await house.state(rekey=1, rekey_reason=4)
+    monkeypatch.setattr(house.cells, "command", well)
+    await house.steward.resume()
+    assert await house.agreed("d1", "d2", "d3", above=first) > first

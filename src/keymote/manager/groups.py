@@ -165,7 +165,10 @@ class GroupSteward:
         if not rules.is_ours(charter, self._around.nm_id):
             await self._lead_no_more(charter)
             return
-        await self._ring.adapt(charter)
+        try:
+            await self._ring.adapt(charter)
+        except RingRefused as fault:  # papers older than the ring's must not hold up who is put out (GS-28)
+            await self._refuse(None, fault.what)
         await self._invite(charter)
         held_by = self.hedges.held_by(self.record.said, self._ring.own_kids())
         await self._ring.name_hedges(self.hedges.psks, held_by)
@@ -178,9 +181,9 @@ class GroupSteward:
         await self._enlist(charter)
         await self._ring.renew_hedge()
         if charter.rekey > self.record.rekeyed:
-            await self._keep(replace(self.record, rekeyed=charter.rekey))
             if self._ring.held() is not None:
                 await self._ring.rekey(charter.rekey_reason)
+            await self._keep(replace(self.record, rekeyed=charter.rekey))
 
     @property
     def is_restored(self) -> bool:

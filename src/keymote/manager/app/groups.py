@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from math import inf
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from keymote.engine.base import CellKey, Report
 from keymote.engine.context import Membership
@@ -42,6 +42,7 @@ LONGEST_SLEEP_S: Final = 60.0
 logger = logging.getLogger(__name__)
 
 Job = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
 def group_of(report: Report) -> bytes | None:
@@ -276,7 +277,7 @@ class GroupService:
 
     async def _hand_in(self, gid: bytes, batch: Sequence[GroupReport]) -> None:
         try:
-            taken = await self._coordinator().report_groups(gid, batch)
+            taken = await _admitted(self._coordinator().report_groups(gid, batch))
         except Unavailable:
             raise
         except KeymoteError as fault:
@@ -299,7 +300,7 @@ class GroupService:
 
     async def _fetch(self, gid: bytes) -> None:
         try:
-            charter = await self._coordinator().charter(gid)
+            charter = await _admitted(self._coordinator().charter(gid))
         except PeerFault as fault:
             if fault.code in (ErrorCode.E_NOSHARE, ErrorCode.E_UNKNOWN_ID):
                 await self.do(lambda: self._hand_over(gid))
@@ -334,3 +335,13 @@ class GroupService:
 
     async def _keep(self, record: GroupRecord | Hedges) -> None:
         await self._keep_rows([record.row])
+
+
+async def _admitted(call: Awaitable[T]) -> T:
+    """Return the answer; Unavailable where we are not admitted now, because our certificate is being replaced (GS-28)."""
+    try:
+        return await call
+    except PeerFault as fault:
+        if fault.code in (ErrorCode.E_AUTH, ErrorCode.E_CRED):
+            raise Unavailable(f"the coordinator does not admit this manager: {fault.what}", do=fault.do) from fault
+        raise
