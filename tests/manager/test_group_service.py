@@ -139,6 +139,17 @@ async def test_GS13_the_oldest_report_gives_way_when_too_many_wait(monkeypatch: 
         assert [report.seq for _, batch in kept.batches() for report in batch] == [3, 4, 5]
 
 
+async def test_GS29_who_belongs_gives_way_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keymote.manager.group_log.MOST_WAITING", 3)
+    shelf = Shelf()
+    log = GroupLog(shelf)
+    await log.add(GID, 0, says.evicted(identity("d1"), 4))
+    for number in range(4):
+        await log.add(GID, number, says.refused("the same again"))
+    for kept in (log, GroupLog(shelf)):
+        assert [report.seq for _, batch in kept.batches() for report in batch] == [1, 4, 5]
+
+
 async def test_a_groups_record_survives_the_disk() -> None:
     house = Gatehouse.make()
     record = GroupRecord(

@@ -8,13 +8,24 @@ from keymote import cbor
 from keymote.engine.base import CellKey
 from keymote.host.ports import Write
 from keymote.wire import admin
-from keymote.wire.admin_groups import GroupReport, GroupReports, batches, renumbered
+from keymote.wire.admin_groups import (
+    BlameReport,
+    EvictedReport,
+    GroupReport,
+    GroupReports,
+    JoinedReport,
+    LeftReport,
+    batches,
+    renumbered,
+)
 
 REPORT: Final = "group-report"
 """Kind of the rows: one a report, named by its number."""
 COUNTER: Final = CellKey("group-counter", b"")
 MOST_WAITING: Final = 20_000
 """Reports that may wait; beyond, the oldest gives way: a week of an epoch a minute in one group fits."""
+_WHO_BELONGS: Final = (JoinedReport, LeftReport, EvictedReport, BlameReport)
+"""What gives way last: a removal that the coordinator never hears of would be undone by its next charter (GS-29)."""
 _GENERATION_BITS: Final = 32
 
 
@@ -68,11 +79,15 @@ class GroupLog:
         self._waiting[seq] = Waiting(gid, report)
         writes = [_row(seq, gid, report), Write(COUNTER, cbor.encode(seq)), *also(seq)]
         if len(self._waiting) > MOST_WAITING:
-            oldest = min(self._waiting)
+            oldest = self._least_missed()
             del self._waiting[oldest]
             writes.append(Write(_key(oldest), None))
         await self._shelf.keep(writes)
         return seq
+
+    def _least_missed(self) -> int:
+        told = (seq for seq, each in self._waiting.items() if not isinstance(each.report, _WHO_BELONGS))
+        return next(told, min(self._waiting))
 
     def batches(self) -> Iterator[tuple[bytes, list[GroupReport]]]:
         """Yield `(gid, reports)` in the order of their numbers, each as much as one call carries."""
@@ -81,10 +96,10 @@ class GroupLog:
                 yield gid, batch
 
     async def settle(self, reports: Sequence[GroupReport]) -> None:
-        """Forget these: the coordinator has them, or will never take them."""
+        """Forget these: the coordinator has them, or will never take them. Where that cannot be kept they go on waiting."""
+        await self._shelf.keep([Write(_key(report.seq), None) for report in reports])
         for report in reports:
             self._waiting.pop(report.seq, None)
-        await self._shelf.keep([Write(_key(report.seq), None) for report in reports])
 
     async def go_on_above(self, upto: int) -> int:
         """Number everything that waits anew, from `upto` + 1 on; return by how much numbers grew.
