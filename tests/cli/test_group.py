@@ -4,17 +4,21 @@ import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from keymote.cli.group import app
+from keymote.cli.group_asking import manager_named
 from keymote.cli.group_coordinator import seconds_of_day
 from keymote.cli.group_looks import moment
+from keymote.cli.output import Output, show
 from keymote.errors import CallerFault, Unavailable
 from keymote.manager.group_desk import GroupDesk
 from keymote.transports.control import ControlServer
+from keymote.wire.admin import MAX_PAGE
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("00:00", 0), ("06:30", 23400), ("23:59", 86340)])
@@ -31,6 +35,40 @@ def test_what_is_no_time_of_the_day_is_refused(text: str) -> None:
 def test_times_are_said_in_utc() -> None:
     assert moment(1_800_000_000_000) == "2027-01-15 08:00:00Z"
     assert moment(None) is None
+
+
+class Managers:
+    """A coordinator that knows managers by these names, two a page."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    async def get(self, path: str, kind: type, *, after: str | None, limit: int) -> object:
+        assert (path, limit) == ("/managers", MAX_PAGE)
+        start = int(after or 0)
+        page = [SimpleNamespace(name=name, nm_id=f"id of {name}") for name in self.names[start : start + 2]]
+        return SimpleNamespace(items=page, next=str(start + 2) if start + 2 < len(self.names) else None)
+
+
+@pytest.mark.parametrize(
+    ("names", "do"),
+    [
+        ((), "add one: keymote coordinator manager add"),
+        (("gw-2", "gw-1", "gw-3"), "choose gw-1 or gw-2 or gw-3"),
+        (tuple(f"gw-{each}" for each in range(9)), "or gw-7, or one of 1 others: keymote coordinator manager list"),
+    ],
+)
+async def test_a_manager_that_does_not_exist_is_answered_by_those_that_do(names: tuple[str, ...], do: str) -> None:
+    with pytest.raises(CallerFault, match="no manager is called 'gw-x'") as fault:
+        await manager_named(Managers(*names), "gw-x")  # type: ignore[arg-type]
+    assert (fault.value.do or "").endswith(do)
+    for name in names:
+        assert await manager_named(Managers(*names), name) == f"id of {name}"  # type: ignore[arg-type]
+
+
+def test_where_there_is_nothing_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"conflicts": []}, Output.TABLE)
+    assert capsys.readouterr().out.split() == ["conflicts", "none"]
 
 
 # ------------------------------------------------------------------ at the manager

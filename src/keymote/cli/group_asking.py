@@ -32,6 +32,8 @@ CoordinatorOption = Annotated[
     ),
 ]
 DEFAULT_URL: Final = "https://localhost:8443"
+MOST_NAMES: Final = 8
+"""Names that an error offers."""
 
 
 async def group_named(client: "OperatorClient", group: str) -> str:
@@ -48,18 +50,30 @@ async def group_named(client: "OperatorClient", group: str) -> str:
 
 
 async def manager_named(client: "OperatorClient", name: str) -> str:
-    """Return the nm_id of a manager by its name or nm_id; CallerFault when there is none."""
+    """Return the nm_id of a manager by its name or nm_id; CallerFault, with the names that there are, when there is none."""
     from keymote.wire import admin
 
+    names: list[str] = []
     after: str | None = None
     while True:
         page = await client.get("/managers", admin.ManagerPage, after=after, limit=admin.MAX_PAGE)
         for view in page.items:
             if name in (view.name, view.nm_id):
                 return view.nm_id
+            names.append(view.name)
         after = page.next
         if after is None:
-            raise CallerFault(f"no manager is called {name!r}", do="keymote coordinator manager list")
+            raise CallerFault(f"no manager is called {name!r}", do=_choose(names))
+
+
+def _choose(names: list[str]) -> str:
+    """Return what to do when a name is none of these."""
+    if not names:
+        return "add one: keymote coordinator manager add"
+    shown, more = sorted(names)[:MOST_NAMES], len(names) - MOST_NAMES
+    return f"choose {' or '.join(shown)}" + (
+        f", or one of {more} others: keymote coordinator manager list" if more > 0 else ""
+    )
 
 
 def at_coordinator(folder: Path | None, url: str, work: "Callable[[OperatorClient], Awaitable[Any]]") -> Any:

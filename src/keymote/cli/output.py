@@ -70,7 +70,7 @@ def cell(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case list() | tuple():
-            return ", ".join(map(cell, value))
+            return ", ".join(map(cell, value)) or "none"
         case Mapping():
             return ", ".join(f"{name} {cell(entry)}" for name, entry in value.items())
         case _:
