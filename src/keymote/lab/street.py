@@ -92,7 +92,7 @@ class Street:
         for name in names:
             here = name == GW
             level = Level.V0 if here else self.level
-            gateway = HERE if here else self.sim.hosts[GW].address
+            gateway = HERE if here else self.sim.hosts[self.leader].address
             wish = JoinGroup(
                 self.charter(), self.people[name].kid, gateway, level, self.plan.multicast, self.compact and not here
             )

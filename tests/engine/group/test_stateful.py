@@ -21,7 +21,7 @@ from keymote.engine.group.payload_faces import GroupOpened, GroupProtected, Prot
 from keymote.errors import CallerFault, PeerFault
 from keymote.lab.simulator import Channel, Fuse
 from keymote.lab.street import GW, Street, street
-from keymote.wire.group import EDGE, RELAY
+from keymote.wire.group import EDGE, LEAVE, RELAY
 from keymote.wire.group_fields import Cause
 
 NAMES = ["m0", "m1", "m2", "m3"]
@@ -67,6 +67,9 @@ class Rings(RuleBasedStateMachine):
 
     @rule(name=METERS, then=THEN)
     def enlist(self, name: str, then: float) -> None:
+        if not self.sim.hosts[name].up:
+            return  # a gateway waits for the answer to its invitation
+        self.made.provision(name)  # the invitation: who has left no longer stands by
         self.amend(Amend(add=(self.made.people[name].entry,), reason=2), name, out=False)
         self.sim.run_for(then)
 
@@ -188,9 +191,16 @@ class Rings(RuleBasedStateMachine):
             self.made.ring(Locate(self.made.peers()))
         self.sim.run_for(HEALS_S)
         self.sim.channel = Channel()
-        leaving = {name for name in NAMES if (cell := self.made.cell(name)) and cell.pursuit and cell.pursuit.wish == 2}
-        assert self.sim.run_until(lambda: self.everybody(leaving), AGREES_S), self.state()
+        assert self.sim.run_until(lambda: self.everybody(self.leaving()), AGREES_S), self.state()
         self.GR50_no_epoch_has_two_keys()
+
+    def leaving(self) -> set[str]:
+        """Return who wants to leave, or has left: it stands by, though its gateway may still take it for absent."""
+        cells = {name: cell for name in NAMES if (cell := self.made.cell(name)) is not None}
+        asks = {name for name, cell in cells.items() if cell.pursuit is not None and cell.pursuit.wish == LEAVE}
+        return asks | {
+            name for name, cell in cells.items() if cell.lasting.place.standby and cell.lasting.active is None
+        }
 
     def everybody(self, leaving: set[str]) -> bool:
         """Tell whether all who belong to the ring, absent ones included, are active in its newest epoch."""

@@ -68,8 +68,8 @@ def _start_again(cell: MembershipCell, now: Now) -> MemberStep:
 
 
 def _outside(cell: MembershipCell, now: Now, *, news: bool) -> Pursuit | None:
-    """Return what a member wants that an authentic START does not name: the first one of its kind, or once more."""
-    if cell.pursuit is None:
+    """Return what a member wants that an authentic START does not name: to be let in, for what it was looking for is here."""
+    if cell.pursuit is None or cell.pursuit.wish in (Wish.START, Wish.ROSTER):
         return chase(cell, now)
     return cell.pursuit.afresh(now) if news else cell.pursuit.nudged(now)
 
