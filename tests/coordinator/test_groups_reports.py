@@ -387,6 +387,34 @@ async def test_CG17_one_epoch_number_from_two_gateways_is_a_conflict(street: Str
     assert await live(street) == []
 
 
+async def test_GL08_a_roster_with_somebody_unknown_is_a_conflict_until_it_is_said_who_that_is(street: Street) -> None:
+    group = await led(street)
+    await street.report(group, street.roster(group, 2, [0, 1, 2, 3]))
+    assert await live(street) == [("unknown-member", 2, ("gateway1",))]
+    (named,) = await street.office.pictures.conflicts(0, 10, live=True)
+    assert named.conflict.subject == street.kid(3)
+    assert "alarm.conflict" in await notes(street)
+    await street.report(group, JoinedReport(next(street.said), 1, meter(3).hex(), "operator here"))
+    assert await live(street) == []
+
+
+async def test_GL08_who_is_told_behind_the_roster_is_no_stranger(street: Street) -> None:
+    group = await led(street)
+    roster = street.roster(group, 2, [0, 1, 2, 3])
+    await street.report(group, roster, JoinedReport(next(street.said), 1, meter(3).hex(), "operator here"))
+    assert await live(street) == []
+
+
+async def test_GL08_a_stranger_is_of_the_past_when_a_later_roster_is_without_it(street: Street) -> None:
+    group = await led(street)
+    await street.report(group, street.roster(group, 2, [0, 1, 2, 3]), street.epoch(2, [0, 1, 2, 3], ver=2))
+    assert await live(street) == [("unknown-member", 2, ("gateway1",))]
+    await street.report(group, street.roster(group, 3, [0, 1, 2, 3]), street.epoch(3, [0, 1, 2, 3], ver=3))
+    assert [kind for kind, _, _ in await live(street)] == ["unknown-member"] * 2
+    await street.report(group, street.roster(group, 4, [0, 1, 2]), street.epoch(4, [0, 1, 2], ver=4))
+    assert await live(street) == []
+
+
 async def test_CG18_a_device_that_another_manager_enrols_is_a_conflict_until_it_is_retired(street: Street) -> None:
     other = await street.office.manager(OTHER)
     for _ in range(2):

@@ -26,6 +26,18 @@ class Conflicts:
         seen = [RosterSeen(each.gid, each.nm_id, each.ver, each.digest) for each in same]
         self._enter(group, found.conflicts(rosters=seen))
 
+    def of_members(self, group: Group, line: RosterLine, kids: Iterable[bytes]) -> None:
+        """Look for kids on a roster that was reported which are neither a device's nor a gateway's here."""
+        known = {kid.kid for kid in self._tx.groups.kids(group.gid)}
+        known |= {lead.gw_kid for lead in self._tx.groups.leads(group.gid)}
+        seen = RosterSeen(line.gid, line.nm_id, line.ver, line.digest, frozenset(kids) - known)
+        self._enter(group, found.conflicts(rosters=[seen]))
+
+    def member_known(self, kid: bytes) -> None:
+        """It is said now whose this kid is."""
+        for conflict in self._tx.groups.conflicts_of(ConflictKind.UNKNOWN_MEMBER, kid):
+            self._tx.groups.put_conflict(replace(conflict, settled_ms=self._desk.now_ms()))
+
     def of_epoch(self, group: Group, line: EpochLine, owners: Mapping[bytes, bytes]) -> None:
         """Compare an epoch with the others of its number, and its members (`owners`: kid -> dev_id) with the revocations."""
 
@@ -55,7 +67,7 @@ class Conflicts:
         if len(newest) != 1 or not ours:
             return
         kids = self._tx.groups.kids(group.gid)
-        holds = frozenset(kid.dev_id for kid in kids if kid.kid in ours[0].kids)
+        holds = frozenset(kid.dev_id for kid in kids if kid.kid in ours[0].kids) | frozenset(ours[0].kids)
         for conflict in self._tx.groups.conflicts(0, MOST_LOOKED_AT, gid=group.gid, live=True):
             if _overtaken(conflict, group.epoch, ours[0].ver, holds):
                 self._tx.groups.put_conflict(replace(conflict, settled_ms=self._desk.now_ms()))
@@ -94,6 +106,8 @@ class Conflicts:
                 return f"two keys of {name} have epoch {number}, reported by {managers}"
             case ConflictKind.TAKEN_DEVICE:
                 return f"device {subject.hex()} is enrolled at {managers}"
+            case ConflictKind.UNKNOWN_MEMBER:
+                return f"roster {number} of {name}, reported by {managers}, names {subject.hex()}, which is nobody's credential"
 
     def _manager(self, nm_id: bytes) -> str:
         manager = self._tx.manager(nm_id)
@@ -101,7 +115,7 @@ class Conflicts:
 
 
 def _overtaken(conflict: Conflict, epoch: int, ver: int, holds: frozenset[bytes]) -> bool:
-    """Tell whether a conflict is of the past, now that these (dev_ids) have agreed on this epoch under this roster version."""
+    """Tell whether a conflict is of the past, now that these (dev_ids and kids) have agreed on this epoch under this roster."""
     number = conflict.number or 0
     match conflict.kind:
         case ConflictKind.REVOKED_MEMBER:
@@ -110,5 +124,7 @@ def _overtaken(conflict: Conflict, epoch: int, ver: int, holds: frozenset[bytes]
             return epoch > number
         case ConflictKind.TWO_ROSTERS:
             return ver > number
+        case ConflictKind.UNKNOWN_MEMBER:
+            return ver > number and conflict.subject not in holds
         case ConflictKind.TAKEN_DEVICE:
             return False

@@ -79,6 +79,7 @@ class _Batch:
     caller: bytes
     group: Group
     removals: list[Removal] = field(default_factory=list)
+    rosters: list[tuple[RosterLine, Sequence[bytes]]] = field(default_factory=list)
     altered: bool = False
 
     @property
@@ -98,6 +99,8 @@ class _Batch:
             except KeymoteError as fault:
                 refused.append((item.seq, fault.what))
                 self._note("group.disbelieve", seq=item.seq, why=fault.what[:200])
+        for line, kids in self.rosters:  # who is on them is told behind them
+            Conflicts(self.desk, self.tx).of_members(self.group, line, kids)
         self.tx.groups.put_reported(gid, self.caller, upto)
         self.group = replace(self.group, reported_ms=self.desk.now_ms())
         if self.altered:
@@ -147,6 +150,7 @@ class _Batch:
         self.group = replace(self.group, ver=max(self.group.ver, line.ver))
         self._heard(line.ver)
         Conflicts(self.desk, self.tx).of_roster(self.group, line)
+        self.rosters.append((line, [entry.kid for entry in claims.entries]))
 
     def _verified(self, claimed: Claimed[RosterClaims | RosterDelta], ts: int) -> RosterClaims | RosterDelta:
         """Return a roster's claims; E_ROSTER unless we signed it, or this manager did while it was entitled to."""
@@ -259,6 +263,7 @@ class _Batch:
         """Remember whose kid this is, also of somebody who may not be a member: its epochs are then told by name."""
         if all(each.kid != kid for each in self.tx.groups.kids(self.group.gid)):
             self.tx.groups.put_kid(Kid(self.group.gid, kid, dev_id))
+            Conflicts(self.desk, self.tx).member_known(kid)
 
     def _note(self, action: str, **details: int | str | bytes) -> None:
         self.desk.note(self.tx, by_manager(self.caller), action, self.group.gid, **details)

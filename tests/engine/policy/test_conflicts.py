@@ -46,6 +46,13 @@ def test_PO12_two_rosters_of_one_version(second: RosterSeen, conflict: bool) -> 
     assert found == ([Conflict(ConflictKind.TWO_ROSTERS, GID, 7, parties, ())] if conflict else [])
 
 
+def test_GL08_a_roster_with_somebody_unknown_names_them() -> None:
+    seen = [RosterSeen(GID, GW1, 7, b"one", frozenset({C, B})), RosterSeen(GID, GW1, 8, b"two")]
+    (found,) = conflicts(rosters=seen)
+    assert found == Conflict(ConflictKind.UNKNOWN_MEMBER, GID, 7, (GW1,), (B, C))
+    assert str(found) == f"roster 7 of {GW1.hex()} names {B.hex()}, {C.hex()}, which is nobody's credential"
+
+
 @pytest.mark.parametrize(
     ("second", "conflict"),
     [

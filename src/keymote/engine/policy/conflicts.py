@@ -16,15 +16,20 @@ class ConflictKind(StrEnum):
     TWO_ROSTERS = "two-rosters"
     TWO_EPOCHS = "two-epochs"
     TAKEN_DEVICE = "taken-device"
+    UNKNOWN_MEMBER = "unknown-member"
 
 
 class RosterSeen(NamedTuple):
-    """A signed roster, as a gateway reported it or as the coordinator signed it itself (`gateway` empty)."""
+    """A signed roster, as a gateway reported it or as the coordinator signed it itself (`gateway` empty).
+
+    `strangers` are kids on it that are nobody's, as far as the coordinator knows.
+    """
 
     gid: bytes
     gateway: bytes
     ver: int
     digest: bytes
+    strangers: frozenset[bytes] = frozenset()
 
 
 class EpochSeen(NamedTuple):
@@ -75,6 +80,8 @@ class Conflict(NamedTuple):
                 return f"two keys have the epoch number {self.number}, from {where}"
             case ConflictKind.TAKEN_DEVICE:
                 return f"device {who} is enrolled at {where}"
+            case ConflictKind.UNKNOWN_MEMBER:
+                return f"roster {self.number} of {where} names {who}, which is nobody's credential"
 
 
 def conflicts(
@@ -84,10 +91,11 @@ def conflicts(
     enrolments: Iterable[Enrolment] = (),
 ) -> Sequence[Conflict]:
     """Return every conflict among these once, sorted."""
-    known = frozenset(epochs)
+    known, signed = frozenset(epochs), frozenset(rosters)
     found = {
         *_revoked_members(known, revocations),
-        *_two_rosters(frozenset(rosters)),
+        *_two_rosters(signed),
+        *_unknown_members(signed),
         *_two_epochs(known),
         *_taken_devices(frozenset(enrolments)),
     }
@@ -113,6 +121,14 @@ def _two_rosters(rosters: frozenset[RosterSeen]) -> Iterable[Conflict]:
     for (gid, ver), same in versions.items():
         if len({seen.digest for seen in same}) > 1:
             yield Conflict(ConflictKind.TWO_ROSTERS, gid, ver, _parties(seen.gateway for seen in same), ())
+
+
+def _unknown_members(rosters: frozenset[RosterSeen]) -> Iterable[Conflict]:
+    """A roster that holds somebody whom the coordinator never heard of: its gateway lets in whom it likes."""
+    for seen in rosters:
+        if seen.strangers:
+            strangers = tuple(sorted(seen.strangers))
+            yield Conflict(ConflictKind.UNKNOWN_MEMBER, seen.gid, seen.ver, (seen.gateway,), strangers)
 
 
 def _two_epochs(epochs: frozenset[EpochSeen]) -> Iterable[Conflict]:
