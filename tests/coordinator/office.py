@@ -8,6 +8,7 @@ from pathlib import Path
 from keymote.coordinator.authority import Root, new_request
 from keymote.coordinator.desk import Desk
 from keymote.coordinator.group_pictures import Pictures
+from keymote.coordinator.group_records import GroupRecords
 from keymote.coordinator.groups import Groups
 from keymote.coordinator.groups_reports import GroupReports
 from keymote.coordinator.identity import Identity
@@ -81,12 +82,14 @@ class Office:
     groups: Groups = field(init=False)
     reports: GroupReports = field(init=False)
     pictures: Pictures = field(init=False)
+    records: GroupRecords = field(init=False)
 
     def __post_init__(self) -> None:
         self.registry, self.revocations = Registry(self.desk), Revocations(self.desk)
         self.managers, self.outbox = Managers(self.desk), Outbox(self.desk)
         self.groups = Groups(self.desk, SeededEntropy(b"groups" + self.nc_id))
         self.reports, self.pictures = GroupReports(self.desk), Pictures(self.desk)
+        self.records = GroupRecords(self.desk)
 
     @property
     def nc_id(self) -> bytes:

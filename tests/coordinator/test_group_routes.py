@@ -82,6 +82,7 @@ async def house(office: Office) -> AsyncIterator[House]:
         office.groups,
         office.reports,
         office.pictures,
+        office.records,
         Enrolment(),  # type: ignore[arg-type]
         authority,
         b"",

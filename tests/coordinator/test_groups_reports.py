@@ -270,7 +270,9 @@ async def test_CG15_an_epoch_that_still_holds_the_device_makes_nothing_safe(stre
 
 
 @pytest.mark.parametrize("before", ["put out", "left"])
-async def test_CG22_a_revocation_counts_groups_that_the_device_is_not_safely_out_of(street: Street, before: str) -> None:
+async def test_CG22_a_revocation_counts_groups_that_the_device_is_not_safely_out_of(
+    street: Street, before: str
+) -> None:
     group, clock = await led(street), street.office.clock
     if before == "put out":
         await street.office.groups.change_members(group.gid, [], [meter(0)], 3)

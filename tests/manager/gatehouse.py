@@ -20,6 +20,7 @@ from keymote.manager.group_hedge import HEDGE, Hedges
 from keymote.manager.group_invitations import member_of
 from keymote.manager.group_log import GroupLog
 from keymote.manager.group_record import GROUP, GroupRecord
+from keymote.manager.group_records import RecordLog
 from keymote.manager.groups import GroupSteward, Surroundings
 from keymote.wire.admin import to_base64url
 from keymote.wire.admin_groups import CharterView, GoneEntry, GroupPolicy, GroupReport, MemberEntry
@@ -163,6 +164,7 @@ class Gatehouse:
         """Begin with what is on the shelf, as a process does; the engine's node is not restarted by this."""
         self.cells = Cells(self.scene)
         self.log = GroupLog(self.shelf, generation)
+        self.records = RecordLog(self.shelf, generation)
         rows = [GroupRecord.decode(row.key.id, row.record or b"") for row in self.shelf.of_kind(GROUP)]
         context = self.scene.managers["nm1"]
 
@@ -170,7 +172,8 @@ class Gatehouse:
             return self.scene.managers["nm1"].membership
 
         around = Surroundings(
-            identity("nm1").hex(), self.place, own, context.trust.key, self.now, self._keep, generation, self.entropy  # type: ignore[arg-type]
+            identity("nm1").hex(), self.place, own, context.trust.key, self.now, self._keep, generation, self.entropy,  # type: ignore[arg-type]
+            self.records.add,
         )  # fmt: skip
         record = rows[0] if rows else GroupRecord(GID, generation=generation)
         hedges = Hedges.decode(GID, self.shelf.load(CellKey(HEDGE, GID)))

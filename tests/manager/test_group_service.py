@@ -17,6 +17,7 @@ from keymote.manager.group_desk import GroupDesk
 from keymote.manager.group_log import MOST_WAITING, GroupLog
 from keymote.manager.group_record import GROUP, GroupRecord, Here, Said, What
 from keymote.wire.admin_groups import CharterView, GroupReport, LeftReport, ReportsTaken
+from keymote.wire.admin_records import LoggedRecord, RecordsTaken
 
 OTHER = b"\x68" * 8
 
@@ -48,6 +49,8 @@ class Coordinator:
         self.heard: list[tuple[bytes, GroupReport]] = []
         self.asked: list[str] = []
         self.upto = 0
+        self.records: list[tuple[bytes, LoggedRecord]] = []
+        self.records_upto = 0
 
     async def charter(self, gid: bytes) -> CharterView:
         self._reached("charter")
@@ -60,6 +63,12 @@ class Coordinator:
         self.heard += [(gid, item) for item in items if item.seq > self.upto]
         self.upto = max(self.upto, items[-1].seq)
         return ReportsTaken(self.upto)
+
+    async def hand_in_records(self, gid: bytes, items: Sequence[LoggedRecord]) -> RecordsTaken:
+        self._reached("records")
+        self.records += [(gid, item) for item in items if item.seq > self.records_upto]
+        self.records_upto = max(self.records_upto, items[-1].seq)
+        return RecordsTaken(self.records_upto)
 
     def _reached(self, what: str) -> None:
         if self.away:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from keymote.cli import group_coordinator, group_device, group_here, group_looks
+from keymote.cli import group_coordinator, group_device, group_here, group_log, group_looks
 from keymote.cli.group_asking import DEFAULT_URL, CoordinatorOption, UrlOption
 from keymote.cli.group_here import HereOption
 from keymote.cli.output import Output, OutputOption
@@ -25,6 +25,7 @@ app.command("show")(group_looks.show_group)
 app.command()(group_coordinator.move)
 app.command()(group_coordinator.close)
 app.command()(group_looks.conflicts)
+app.command()(group_log.log)
 app.command()(group_device.join)
 app.command()(group_device.leave)
 app.command()(group_device.send)

@@ -61,6 +61,12 @@ def create(
     batch: Annotated[
         int, typer.Option(min=0, metavar="SECONDS", help="How long joins and leaves wait for others.")
     ] = 0,
+    keep_records: Annotated[
+        int,
+        typer.Option(
+            "--keep-records", min=0, max=100_000, help="Newest records that are kept, sealed as they are; 0: none."
+        ),
+    ] = 0,
     coordinator: CoordinatorOption = None,
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
@@ -73,7 +79,9 @@ def create(
     """
     from keymote.wire import admin_groups
 
-    policy = admin_groups.GroupPolicy(period_s=period, batch_s=batch, wake=sorted(map(seconds_of_day, wake or ())))
+    policy = admin_groups.GroupPolicy(
+        period_s=period, batch_s=batch, wake=sorted(map(seconds_of_day, wake or ())), keep_records=keep_records
+    )
 
     async def work(client: "OperatorClient") -> "GroupView":
         wish = admin_groups.CreateGroup(

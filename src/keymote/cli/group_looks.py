@@ -91,7 +91,7 @@ def conflicts(
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List what cannot both be right: a revoked member, two rosters, two epochs, a device at two managers.
+    """List what cannot be right: a revoked or unknown member, two rosters, two epochs, a device at two managers.
 
     \b
     Example:
@@ -168,6 +168,7 @@ def for_people(view: "GroupView") -> Mapping[str, Any]:
         + (", every roster by the coordinator" if view.central else "")
         + (", with a post-quantum hedge" if view.hedge else ""),
         "new_key": ", ".join([*([f"every {policy.period_s} s"] if policy.period_s else []), *wakes]) or "when wanted",
+        "keeps": f"the newest {policy.keep_records} records" if policy.keep_records else None,
         "epoch": f"{view.epoch} of key {view.key_id}, roster {view.roster_ver}" if view.epoch else "none yet",
         "confirmed": moment(view.confirmed_ms),
         "last_report": moment(view.reported_ms),

@@ -13,9 +13,36 @@ from keymote.host.group_register import (
     Kid,
     Lead,
     Member,
+    RecordLine,
     Removal,
     RosterLine,
 )
+
+
+class RecordRows(Protocol):
+    """The encrypted logs of groups; each in the order in which its records were taken."""
+
+    def add(self, lines: Sequence[RecordLine]) -> None:
+        """Enter records behind those that are there; `id` is given by the store."""
+        ...
+
+    def lines(self, gid: bytes, after: int, limit: int) -> Sequence[RecordLine]:
+        """Return at most `limit` records of a group whose `id` is above `after`."""
+        ...
+
+    def taken(self, gid: bytes, nm_id: bytes) -> int:
+        """Return the highest `seq` of a manager's records of a group that was taken, 0 for none."""
+        ...
+
+    def put_taken(self, gid: bytes, nm_id: bytes, upto: int) -> None: ...
+
+    def keep_newest(self, gid: bytes, most: int) -> None:
+        """Forget all records of a group but the newest `most`."""
+        ...
+
+    def prune(self, before_ms: int, limit: int) -> int:
+        """Forget at most `limit` records that passed before `before_ms`; return how many went."""
+        ...
 
 
 class GroupRows(Protocol):

@@ -50,6 +50,7 @@ class Settings:
     records: int
     wake: tuple[int, ...]
     hedge: bool = False
+    keep_records: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,22 @@ class EpochLine:
     kids: tuple[bytes, ...]
     began_ms: int
     confirmed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLine:
+    """A record of the group's log, as sealed as it passed the manager `nm_id`; `number` is its sender's, `seq` the manager's."""
+
+    gid: bytes
+    nm_id: bytes
+    seq: int
+    ts_ms: int
+    epoch: int
+    kid: bytes
+    number: int
+    resource: str
+    record: bytes
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from keymote.engine.audit import Link
-from keymote.host.group_ledger import GroupRows
+from keymote.host.group_ledger import GroupRows, RecordRows
 from keymote.host.register import (
     Acknowledgement,
     CredentialState,
@@ -30,6 +30,11 @@ class Transaction(Protocol):
     @property
     def groups(self) -> GroupRows:
         """The part of groups."""
+        ...
+
+    @property
+    def records(self) -> RecordRows:
+        """The encrypted logs of groups."""
         ...
 
     def manager(self, nm_id: bytes) -> Manager | None: ...

@@ -12,11 +12,22 @@ Handler = Callable[[Mapping[str, Any]], Awaitable[object]]
 _STAGES: Final = {CollectR1: "round 1", CollectR2: "round 2", CollectR3: "round 3", Running: "running"}
 
 
+class Records(Protocol):
+    """The encrypted log of each group: how many records are kept here, and how many gave way before they were handed in."""
+
+    def waiting(self, gid: bytes) -> int: ...
+
+    def dropped(self, gid: bytes) -> int: ...
+
+
 class Groups(Protocol):
     """The groups of this manager; `do` does something after what happened before it."""
 
     @property
     def waiting(self) -> int: ...
+
+    @property
+    def records(self) -> "Records": ...
 
     def stewards(self) -> Sequence[GroupSteward]: ...
 
@@ -43,8 +54,10 @@ class GroupDesk:
         return [_line(steward) for steward in self._groups.stewards()]
 
     async def _show(self, request: Mapping[str, Any]) -> object:
-        """`group`: how it stands here, and how many reports wait for the coordinator."""
-        return {**_view(self._named(request)), "reports_waiting": self._groups.waiting}
+        """`group`: how it stands here, and how many reports and records wait for the coordinator."""
+        steward, records = self._named(request), self._groups.records
+        kept = {"records_waiting": records.waiting(steward.gid), "records_dropped": records.dropped(steward.gid)}
+        return {**_view(steward), "reports_waiting": self._groups.waiting, **kept}
 
     async def _add(self, request: Mapping[str, Any]) -> object:
         """`group`, `dev_id`: let a device in that is enrolled here."""

@@ -61,6 +61,8 @@ from keymote.manager.group_hedge import Hedges
 from keymote.manager.group_invitations import Cells, Invitations, active_member, member_of
 from keymote.manager.group_log import GroupLog, Make
 from keymote.manager.group_record import GroupRecord, Here, What
+from keymote.manager.group_records import Passed as PassedRecord
+from keymote.manager.group_records import passed
 from keymote.manager.group_ring import RingAtHand, RingRefused
 from keymote.wire.admin_groups import CharterView
 from keymote.wire.credential import kid_of
@@ -88,7 +90,8 @@ class Surroundings:
     """What a group has around it. `place`: our multicast group as an INVITE says it, empty without one; `now` in UTC seconds.
 
     `membership` is what this manager is now, `keys` examines signature keys, `keep` puts a group's record or its hedges on
-    disk. `generation` counts how often this manager was restored from a backup; `entropy` is what hedges are drawn from.
+    disk. `generation` counts how often this manager was restored from a backup; `entropy` is what hedges are drawn from. `passed`
+    takes what is for the group's encrypted log, and how many records that keeps.
     """
 
     nm_id: str
@@ -99,6 +102,7 @@ class Surroundings:
     keep: Callable[[GroupRecord | Hedges], Awaitable[None]]
     generation: int = 0
     entropy: Entropy = field(default_factory=SystemEntropy)
+    passed: Callable[[bytes, PassedRecord, int], None] = lambda _gid, _record, _keep: None
 
 
 class GroupSteward:
@@ -426,9 +430,17 @@ class GroupSteward:
                 await self._answered(answer)
             case RecordPassed(_, kid):
                 self._sent[kid] += 1
+                self._log_record(report, now_ms)
                 await self._say(Counted(self._sent[kid]))
             case LinkSeen(dev_id, peer):
                 await self._met(dev_id, peer)
+
+    def _log_record(self, report: RecordPassed, now_ms: int) -> None:
+        """Have a record kept as it was sealed, where the group keeps any; who sealed it nobody knows here (GL-01)."""
+        keep = 0 if self.record.charter is None else self.record.charter.policy.keep_records
+        kept = passed(now_ms, self.record.epoch, report.kid, report.resource, report.record) if keep else None
+        if kept is not None:
+            self._around.passed(self.gid, kept, keep)
 
     async def _confirmed(self, report: RingCommitted, now_ms: int) -> None:
         began_ms, reason = self._began.pop((report.epoch, report.attempt), (now_ms, 0))

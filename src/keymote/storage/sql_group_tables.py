@@ -116,6 +116,31 @@ leads = Table(
     Column("not_after", BigInteger, nullable=False),
 )
 
+records = Table(
+    "group_record",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("gid", _ID, ForeignKey(_GID), nullable=False),
+    Column("nm_id", _ID, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("ts_ms", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("kid", _ID, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("resource", String(100), nullable=False),
+    Column("record", LargeBinary(1135), nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("records_of_group", records.c.gid, records.c.id)
+
+archivists = Table(
+    "group_archivist",
+    metadata,
+    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("nm_id", _ID, primary_key=True),
+    Column("upto", BigInteger, nullable=False),
+)
+
 conflicts = Table(
     "conflict",
     metadata,

@@ -37,6 +37,7 @@ from keymote.host.register import (
     Taken,
 )
 from keymote.storage import sql_registry as tables
+from keymote.storage.sql_group_records import SqlRecords
 from keymote.storage.sql_groups import SqlGroups
 from keymote.storage.sql_upsert import Upsert
 
@@ -99,6 +100,10 @@ class SqlTransaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def records(self) -> SqlRecords:
+        return SqlRecords(self._connection)
 
     @property
     def groups(self) -> SqlGroups:

@@ -26,7 +26,7 @@ from keymote.engine.queries import (
 from keymote.errors import Unavailable
 from keymote.transports.http_caller import HttpCaller, Introduced, found_of, introduce, manager_of
 from keymote.transports.tls import client_context
-from keymote.wire import admin, admin_groups
+from keymote.wire import admin, admin_groups, admin_records
 
 __all__ = ["CoordinatorClient", "Introduced", "introduce"]
 
@@ -134,6 +134,14 @@ class CoordinatorClient:
         body = admin.encode(admin_groups.GroupReports(list(items)))
         answer = await self._caller.request("POST", f"{admin.API}/groups/{gid.hex()}/reports", body=body)
         return admin.decode(answer, admin_groups.ReportsTaken)
+
+    async def hand_in_records(
+        self, gid: bytes, items: Sequence[admin_records.LoggedRecord]
+    ) -> admin_records.RecordsTaken:
+        """Hand in one batch of a group's encrypted log, oldest first; again is once."""
+        body = admin.encode(admin_records.GroupRecords(list(items)))
+        answer = await self._caller.request("POST", f"{admin.API}/groups/{gid.hex()}/records", body=body)
+        return admin.decode(answer, admin_records.RecordsTaken)
 
     # Events
 

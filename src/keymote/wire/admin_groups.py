@@ -5,7 +5,7 @@ where a name ends in `_ms`.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta, field, structs
 
@@ -19,7 +19,10 @@ MOST_ITEMS: Final = 64
 MOST_BATCH: Final = 12 * 1024
 """Items and bytes of one batch of reports; the coordinator takes 16 KiB in all."""
 
+MOST_KEPT: Final = 100_000
+"""Records of a group's log."""
 MOST_CAUSES: Final = 4
+Item = TypeVar("Item", bound=Body)
 Milliseconds = Annotated[int, Meta(ge=0, lt=1 << 53, description="UTC milliseconds since 1970")]
 Uint32 = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Period = Annotated[int, Meta(ge=0, le=366 * 86400, description="Seconds")]
@@ -38,7 +41,8 @@ class GroupPolicy(Body, frozen=True):
     The numbers are those of `engine.policy.group_faces.GroupPolicy`: `period_s` is the longest life of an epoch (0: no
     limit), `least` members before the ring is formed, `batch_s` over which joins and leaves are collected (a revocation
     never waits), `misses` runs without an answer until a member is left out, `records` of one sender until the epoch is used
-    up, `wake` seconds of the UTC day at which the members are awake and the key is changed.
+    up, `wake` seconds of the UTC day at which the members are awake and the key is changed. `keep_records`: how many of the
+    newest records are kept as they were sealed, at the gateway until they were handed in, and at the coordinator; 0: none.
     """
 
     period_s: Period = 86400
@@ -47,6 +51,7 @@ class GroupPolicy(Body, frozen=True):
     misses: Annotated[int, Meta(ge=1, le=1000)] = 3
     records: Annotated[int, Meta(ge=64, le=1 << 20)] = 1 << 20
     wake: Annotated[list[Annotated[int, Meta(ge=0, lt=86400)]], Meta(max_length=24)] = field(default_factory=list)
+    keep_records: Annotated[int, Meta(ge=0, le=MOST_KEPT)] = 0
 
 
 # ------------------------------------------------------------------ an operator's wishes
@@ -272,13 +277,13 @@ def renumbered(report: GroupReport, seq: int) -> GroupReport:
     return structs.replace(report, seq=seq)
 
 
-def batches(items: Iterable[GroupReport]) -> Iterator[list[GroupReport]]:
-    """Yield `items` in their order, as batches that one call may carry."""
-    batch: list[GroupReport] = []
+def batches(items: Iterable[Item], most: int = MOST_ITEMS, octets: int = MOST_BATCH) -> Iterator[list[Item]]:
+    """Yield `items` in their order, as batches that one call may carry: at most so many, and so many bytes of JSON."""
+    batch: list[Item] = []
     size = 0
     for item in items:
         more = len(encode(item)) + 1
-        if batch and (len(batch) == MOST_ITEMS or size + more > MOST_BATCH):
+        if batch and (len(batch) == most or size + more > octets):
             yield batch
             batch, size = [], 0
         batch.append(item)
@@ -305,10 +310,12 @@ class MemberView(View, frozen=True):
 
 
 class ConflictView(View, frozen=True):
-    """Two things that cannot both be right. `kind`: revoked-member, two-rosters, two-epochs or taken-device.
+    """Two things that cannot both be right. `kind`: revoked-member, two-rosters, two-epochs, taken-device or
+    unknown-member.
 
-    `subject` is the device; `number` the roster version or epoch; `managers` the names of those involved; `group` is empty and
-    `gid` null for a device outside groups. `settled_ms`: when it ceased to matter, null while it does.
+    `subject` is the device, or the kid that is nobody's; `number` the roster version or epoch; `managers` the names of those
+    involved; `group` is empty and `gid` null for a device outside groups. `settled_ms`: when it ceased to matter, null while
+    it does.
     """
 
     id: int

@@ -13,6 +13,7 @@ from keymote.coordinator.api.group_views import (
     epoch_view,
     group_line,
     group_view,
+    record_view,
     roster_view,
     settings_of,
 )
@@ -34,6 +35,7 @@ from keymote.wire.admin_groups import (
     ReportsTaken,
     RosterPage,
 )
+from keymote.wire.admin_records import MOST_BODY, GroupRecords, RecordPage, RecordsTaken
 
 ByName = Annotated[str | None, Parameter(max_length=64, description="Only the group of this name.")]
 Live = Annotated[bool, Parameter(description="Only conflicts that nothing has overtaken.")]
@@ -128,6 +130,15 @@ async def report(request: Call, services: Services, gid: str, data: GroupReports
     return ReportsTaken(taken.upto, [RefusedItem(seq, why) for seq, why in taken.refused])
 
 
+@post("/groups/{gid:str}/records", status_code=200, tags=["groups"], request_max_body_size=MOST_BODY)
+async def keep_records(request: Call, services: Services, gid: str, data: GroupRecords) -> RecordsTaken:
+    """Records that passed a gateway, sealed as they were; again is once."""
+    caller = demand(request, ManagerCaller).nm_id
+    upto = await services.records.take(caller, id_of(gid), data.items)
+    services.counted.group_records.inc(len(data.items))
+    return RecordsTaken(upto)
+
+
 # ------------------------------------------------------------------ everybody
 
 
@@ -169,6 +180,16 @@ async def list_epochs(
     return EpochPage(found, found[-1].epoch if len(found) == limit else None)
 
 
+@get("/groups/{gid:str}/records", tags=["groups"])
+async def list_records(
+    request: Call, services: Services, gid: str, after: AfterNumber = 0, limit: Limit = 100
+) -> RecordPage:
+    """List the encrypted log of a group, oldest first: who, when and for what, and the record as it was sealed."""
+    demand_reader(request)
+    found = [record_view(each) for each in await services.records.page(id_of(gid), after, limit)]
+    return RecordPage(gid, found, found[-1].id if len(found) == limit else None)
+
+
 @get("/conflicts", tags=["groups"])
 async def list_conflicts(
     request: Call, services: Services, after: AfterNumber = 0, limit: Limit = 100, live: Live = False
@@ -188,9 +209,11 @@ ROUTES = [
     close_group,
     charter,
     report,
+    keep_records,
     list_groups,
     show_group,
     list_rosters,
     list_epochs,
+    list_records,
     list_conflicts,
 ]

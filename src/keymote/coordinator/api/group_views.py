@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from keymote.coordinator.group_pictures import Gap, Named, Outline, Picture
+from keymote.coordinator.group_records import Logged
 from keymote.coordinator.groups import Charter
 from keymote.coordinator.groups_rules import Seat
 from keymote.host.group_register import EpochLine, RosterLine, Settings
@@ -19,6 +20,7 @@ from keymote.wire.admin_groups import (
     MemberView,
     RosterView,
 )
+from keymote.wire.admin_records import RecordView
 
 
 def settings_of(
@@ -47,12 +49,19 @@ def settings_of(
         records=policy.records,
         wake=tuple(policy.wake),
         hedge=hedge,
+        keep_records=policy.keep_records,
     )
 
 
 def policy_view(settings: Settings) -> GroupPolicy:
     return GroupPolicy(
-        settings.period_s, settings.least, settings.batch_s, settings.misses, settings.records, list(settings.wake)
+        settings.period_s,
+        settings.least,
+        settings.batch_s,
+        settings.misses,
+        settings.records,
+        list(settings.wake),
+        settings.keep_records,
     )
 
 
@@ -172,6 +181,22 @@ def conflict_view(named: Named) -> ConflictView:
 
 def roster_view(line: RosterLine, by: str) -> RosterView:
     return RosterView(line.ver, by, line.n, line.digest.hex(), line.ts_ms, to_base64url(line.raw))
+
+
+def record_view(logged: Logged) -> RecordView:
+    line = logged.line
+    return RecordView(
+        line.id,
+        line.nm_id.hex(),
+        line.seq,
+        line.ts_ms,
+        line.epoch,
+        line.kid.hex(),
+        logged.dev_id.hex() or None,
+        line.number,
+        line.resource,
+        to_base64url(line.record),
+    )
 
 
 def epoch_view(line: EpochLine, members: Sequence[bytes]) -> EpochView:

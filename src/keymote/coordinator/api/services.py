@@ -7,6 +7,7 @@ from keymote.coordinator.auditing import Auditing
 from keymote.coordinator.desk import Desk
 from keymote.coordinator.federation import Federation
 from keymote.coordinator.group_pictures import Pictures
+from keymote.coordinator.group_records import GroupRecords
 from keymote.coordinator.groups import Groups
 from keymote.coordinator.groups_reports import GroupReports
 from keymote.coordinator.managers import Managers
@@ -42,6 +43,7 @@ class Counted:
             "events_unacknowledged", "Events that the slowest active manager has not acted on."
         )
         self.group_reports = self.metrics.counter("groups_reports", "Reports of gateways by result.", ["result"])
+        self.group_records = self.metrics.counter("groups_records", "Records of groups' logs that gateways handed in.")
         self.groups = self.metrics.gauge("groups", "Groups by state.", ["state"])
         self.group_conflicts = self.metrics.gauge("groups_conflicts", "Conflicts that last, by kind.", ["kind"])
         self.group_unsafe = self.metrics.gauge(
@@ -63,6 +65,7 @@ class Services:
     groups: Groups
     reports: GroupReports
     pictures: Pictures
+    records: GroupRecords
     enrolment: DatagramPort
     authority: Authority
     binding: bytes

@@ -19,6 +19,7 @@ from keymote.coordinator.auditing import Auditing
 from keymote.coordinator.desk import Desk
 from keymote.coordinator.federation import Federation
 from keymote.coordinator.group_pictures import Pictures
+from keymote.coordinator.group_records import GroupRecords
 from keymote.coordinator.groups import Groups
 from keymote.coordinator.groups_reports import GroupReports
 from keymote.coordinator.managers import Managers
@@ -109,6 +110,7 @@ class CoordinatorProcess:
             Groups(self._desk, entropy),
             GroupReports(self._desk),
             Pictures(self._desk),
+            GroupRecords(self._desk),
             self._enrolment,
             authority,
             identity.binding(authority.der, authority.not_after),
@@ -128,6 +130,7 @@ class CoordinatorProcess:
             asyncio.create_task(_regularly(services.outbox.prune, PRUNED_EVERY_S, "outbox not pruned")),
             asyncio.create_task(_regularly(services.groups.keep_papers, PAPERS_EVERY_S, "groups' papers not renewed")),
             asyncio.create_task(_regularly(services.groups.prune, PRUNED_EVERY_S, "groups' history not pruned")),
+            asyncio.create_task(_regularly(services.records.prune, PRUNED_EVERY_S, "groups' records not pruned")),
             asyncio.create_task(
                 _regularly(lambda: self._renew(context, authority), CERTIFICATE_EVERY_S, "certificate not renewed")
             ),

@@ -26,13 +26,16 @@ from keymote.engine.group.payload_faces import RecordPassed
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.ports import Done, Write
 from keymote.manager.app.own import quietly
+from keymote.manager.app.records import RecordKeeping
 from keymote.manager.group_hedge import HEDGE, Hedges
 from keymote.manager.group_invitations import Cells
 from keymote.manager.group_log import GroupLog
 from keymote.manager.group_record import GROUP, GroupRecord
+from keymote.manager.group_records import RecordLog
 from keymote.manager.group_rules import unreadable
 from keymote.manager.groups import GroupSteward, Surroundings
 from keymote.wire.admin_groups import CharterView, GroupReport, ReportsTaken
+from keymote.wire.admin_records import LoggedRecord, RecordsTaken
 
 SYNC_S: Final = 5.0
 """Pause before a coordinator that did not answer is asked again, and before something that failed here is done again."""
@@ -69,6 +72,8 @@ class Coordinator(Protocol):
     async def charter(self, gid: bytes) -> CharterView: ...
 
     async def report_groups(self, gid: bytes, items: Sequence[GroupReport]) -> ReportsTaken: ...
+
+    async def hand_in_records(self, gid: bytes, items: Sequence[LoggedRecord]) -> RecordsTaken: ...
 
 
 class Rows(Protocol):
@@ -132,7 +137,10 @@ class GroupService:
         self._keep_rows = shelf.keep
         self._load_row = shelf.load
         self._log = GroupLog(shelf, generation)
-        self._around = Surroundings(nm_id, place, membership, keys, lambda: int(time.time()), self._keep, generation)
+        self.records = RecordKeeping(RecordLog(shelf, generation), coordinator)
+        self._around = Surroundings(
+            nm_id, place, membership, keys, lambda: int(time.time()), self._keep, generation, passed=self.records.add
+        )
         records = [GroupRecord.decode(row.key.id, row.record or b"") for row in shelf.of_kind(GROUP)]
         self._stewards = {record.gid: self._steward(record) for record in records}
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
@@ -150,12 +158,14 @@ class GroupService:
             self._jobs.put_nowait(steward.resume)
         for work in (self._work(), self._sync()):
             self._tasks.append(asyncio.get_running_loop().create_task(work))
+        self.records.start()
         self._unsure = [each.gid for each in self._stewards.values() if each.is_restored]
         self._sync_wanted.set()
 
     async def close(self) -> None:
         for task in self._tasks:
             await quietly(task)
+        await self.records.close()
 
     @property
     def waiting(self) -> int:
