@@ -117,9 +117,9 @@ class RecordLog:
         return _Buffer(tail, head, dropped, list(opened))
 
     def waiting(self, gid: bytes) -> int:
-        """Return how many records of a group are kept here, on disk or about to be."""
+        """Return how many records of a group are on disk, and survive whatever happens to this process."""
         held = self._groups.get(gid)
-        return 0 if held is None else held.head - held.tail + len(held.coming)
+        return 0 if held is None else held.head - held.tail
 
     def dropped(self, gid: bytes) -> int:
         """Return how many records of a group gave way before they were handed in."""

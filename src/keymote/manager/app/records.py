@@ -56,7 +56,7 @@ class RecordKeeping:
         self._came.set()
 
     def waiting(self, gid: bytes) -> int:
-        """Return how many records of a group the coordinator has not taken yet."""
+        """Return how many records of a group are on disk that the coordinator has not taken yet."""
         return self._log.waiting(gid)
 
     def dropped(self, gid: bytes) -> int:
