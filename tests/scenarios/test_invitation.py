@@ -308,6 +308,24 @@ def test_GS08_a_new_credential_of_the_coordinator_is_followed_without_losing_the
     assert cell.lasting.charter.not_after == EPOCH + 60 * 86400
 
 
+def test_GS02_a_former_key_of_the_coordinator_brings_no_replaced_gateway_back() -> None:
+    scene = world()
+    former = invite(scene)  # its manager has kept it
+    say(scene, "d1", former)
+    nc = scene.operators["nc1"]
+    claims = SignedCredential.decode(nc.credential).claims
+    rolled = scene.suite.generate_signing_key(SeededEntropy(b"rolled"))
+    root = scene.suite.generate_signing_key(SeededEntropy(SEED).fork("authority"))
+    renewed = replace(nc, signing=rolled, credential=issue(root, replace(claims, sig_pk=rolled.public)).raw)
+    papers = delegation(scene, renewed, days=31, manager="nm2")
+    say(scene, "d1", invite(scene, delegation=papers, cred_RA=renewed.credential))
+    say(scene, "d1", former)
+    cell, successor = member(scene, "d1"), scene.managers["nm2"].membership
+    assert cell is not None
+    assert successor is not None
+    assert (cell.lasting.charter.ra_pk, cell.lasting.charter.gw_kid) == (rolled.public, successor.credential.kid)
+
+
 def test_GS09_a_replacing_gateway_begins_above_the_epochs_of_the_one_before() -> None:
     scene = world()
     for name in NAMES:

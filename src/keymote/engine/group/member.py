@@ -187,7 +187,7 @@ class _Steps:
         followed = (known.ra_kid, known.ra_pk) == (charter.ra_kid, charter.ra_pk)
         if not followed and not invited:
             raise CallerFault("this group has another roster authority", do="forget the group first")
-        if followed and charter.not_after < known.not_after:
+        if charter.not_after < known.not_after:  # under a former key of the roster authority, too (GS-02)
             charter = known
         lasting = replace(cell.lasting, charter=charter, place=place)
         return replace(cell, lasting=lasting, gateway=wish.gateway, payload=replace(cell.payload, policy=wish.policy))
