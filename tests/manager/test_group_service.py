@@ -215,6 +215,34 @@ async def test_GS28_a_certificate_that_is_out_of_date_loses_no_report_and_no_cha
         await made.close()
 
 
+class Registers(Coordinator):
+    """Counts each group's reports apart, as a coordinator does."""
+
+    def __init__(self, known: dict[bytes, int]) -> None:
+        super().__init__()
+        self.known = known
+
+    async def report_groups(self, gid: bytes, items: Sequence[GroupReport]) -> ReportsTaken:
+        self.upto = self.known.get(gid, 0)
+        taken = await super().report_groups(gid, items)
+        self.known[gid] = taken.upto
+        return taken
+
+
+@pytest.mark.usefixtures("quick")
+async def test_GS13_when_numbers_begin_anew_no_group_is_told_twice() -> None:
+    house, rows, coordinator = Gatehouse.make(), Rows(), Registers({GID: 50})
+    log = GroupLog(rows)
+    await log.add(GID, 0, says.left(identity("d1")))
+    await log.add(OTHER, 0, says.left(identity("d2")))
+    made = service(house, rows, coordinator)
+    try:
+        await settled(lambda: made.waiting == 0)
+        assert [(gid, item.seq) for gid, item in coordinator.heard] == [(GID, 51), (OTHER, 52)]
+    finally:
+        await made.close()
+
+
 @pytest.mark.usefixtures("quick")
 async def test_GS20_a_group_of_another_manager_is_forgotten() -> None:
     house, rows, coordinator = Gatehouse.make(), Rows(), Coordinator()

@@ -297,7 +297,7 @@ class GroupService:
                 logger.warning("a report is not believed", extra={"gid": gid, "seq": item.seq, "what": item.why})
             if taken.upto > max(report.seq for report in batch):
                 await self.do(lambda: self._go_on_above(taken.upto))
-                return
+                raise Unavailable("reports on groups have new numbers", do="hand them in again")
         await self._log.settle(batch)
 
     async def _go_on_above(self, upto: int) -> None:
