@@ -308,3 +308,17 @@ async def test_an_operator_names_groups_by_name_or_gid_and_devices_by_id() -> No
         assert evicted == {"gid": GID.hex(), "dev_id": identity("d1").hex(), "state": "evicted"}
     finally:
         await made.close()
+
+
+async def test_where_the_coordinator_signs_every_roster_nobody_is_said_to_be_out_before_it_has() -> None:
+    house, rows, coordinator = Gatehouse.make(central=True), Rows(), Coordinator()
+    coordinator.charters[GID] = house.office.charter()
+    made = service(house, rows, coordinator)
+    try:
+        await made.changed(GID)
+        desk = GroupDesk(made).handlers()
+        for verb in ("evict", "add"):
+            done = await desk[f"group.{verb}"]({"group": "street", "dev_id": identity("d1").hex()})
+            assert done == {"gid": GID.hex(), "dev_id": identity("d1").hex(), "state": "waits for the coordinator"}
+    finally:
+        await made.close()

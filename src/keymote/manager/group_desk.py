@@ -63,13 +63,13 @@ class GroupDesk:
         """`group`, `dev_id`: let a device in that is enrolled here."""
         steward, dev_id = self._named(request), _device(request)
         await self._groups.do(lambda: steward.add(dev_id))
-        return {"gid": steward.gid.hex(), "dev_id": dev_id.hex(), "state": "invited"}
+        return {"gid": steward.gid.hex(), "dev_id": dev_id.hex(), "state": _soon(steward, "invited")}
 
     async def _evict(self, request: Mapping[str, Any]) -> object:
         """`group`, `dev_id`, `reason` 3 or 4: put a device out now."""
         steward, dev_id, reason = self._named(request), _device(request), _number(request, 3, 4)
         await self._groups.do(lambda: steward.evict(dev_id, reason))
-        return {"gid": steward.gid.hex(), "dev_id": dev_id.hex(), "state": "evicted"}
+        return {"gid": steward.gid.hex(), "dev_id": dev_id.hex(), "state": _soon(steward, "evicted")}
 
     async def _rekey(self, request: Mapping[str, Any]) -> object:
         """`group`, `reason` 1 to 4: a new epoch for the same members."""
@@ -84,6 +84,12 @@ class GroupDesk:
             if name == steward.gid.hex() or (charter is not None and name == charter.name):
                 return steward
         raise CallerFault(f"group {name!r} is not led here", do="see keymote group list --here")
+
+
+def _soon(steward: GroupSteward, state: str) -> str:
+    """Return what a device is from now on: where the coordinator signs every roster, what it was until that has signed."""
+    charter = steward.record.charter
+    return "waits for the coordinator" if charter is not None and charter.central else state
 
 
 def _line(steward: GroupSteward) -> dict[str, object]:
