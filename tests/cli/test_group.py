@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from keymote.cli import group_log
 from keymote.cli.group import app
 from keymote.cli.group_asking import manager_named
 from keymote.cli.group_coordinator import seconds_of_day
@@ -19,6 +21,7 @@ from keymote.errors import CallerFault, Unavailable
 from keymote.manager.group_desk import GroupDesk
 from keymote.transports.control import ControlServer
 from keymote.wire.admin import MAX_PAGE
+from keymote.wire.admin_records import RecordPage, RecordView
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("00:00", 0), ("06:30", 23400), ("23:59", 86340)])
@@ -109,3 +112,34 @@ async def test_with_here_the_manager_is_told_each_thing_and_nobody_else(tmp_path
 def test_a_manager_that_does_not_run_is_unavailable(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["list", "--here", "--data", str(tmp_path)])
     assert isinstance(ran.exception, Unavailable)
+
+
+# ------------------------------------------------------------------ what was sent
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_the_log_of_a_group_names_who_and_how_long_and_where_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    known, stranger = "00000000000000a1", "5c00000000000000"
+    page = RecordPage(
+        "67" * 8,
+        [
+            RecordView(7, "11" * 8, 1, 1_800_000_000_000, 3, "aa" * 8, known, 0, "telemetry/power", "AAAAAAAA"),
+            RecordView(9, "11" * 8, 2, 1_800_000_001_000, 3, stranger, None, 4, "load", "AAAA"),
+        ],
+        9,
+    )
+    monkeypatch.setattr(group_log, "at_coordinator", lambda *_: page)
+    ran = CliRunner().invoke(app, ["log", "street-7", "-o", output], env={"COLUMNS": "200"})
+    assert ran.exit_code == 0, ran.output
+    if output == "json":
+        assert json.loads(ran.stdout)["items"][1] == {
+            "id": 9, "nm_id": "11" * 8, "seq": 2, "ts_ms": 1_800_000_001_000, "epoch": 3, "kid": stranger,
+            "dev_id": None, "number": 4, "resource": "load", "record": "AAAA",
+        }  # fmt: skip
+        return
+    first, second = (line.split() for line in ran.output.splitlines() if "2027-01-15" in line)
+    assert [each for each in first if each in (known, "telemetry/power", "6")] == [known, "telemetry/power", "6"]
+    assert ("kid", stranger) in list(pairwise(second))
+    assert "--after 9" in ran.output
