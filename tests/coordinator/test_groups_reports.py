@@ -153,6 +153,16 @@ async def test_CG12_a_roster_that_was_signed_after_the_delegation_is_refused(str
     assert "delegation had ended" in taken.refused[0][1]
 
 
+async def test_CG23_a_version_that_nobody_can_reach_is_refused_and_the_group_goes_on(street: Street) -> None:
+    group = await led(street)
+    await street.office.manager(OTHER)
+    taken = await street.report(group, street.roster(group, 2**32 - 1, [0, 1, 2]), street.epoch(2, [0, 1, 2]))
+    assert "no ring has changed so often" in taken.refused[0][1]
+    assert len(taken.refused) == 1
+    moved = await street.office.groups.move(group.gid, OTHER)
+    assert moved.roster_ver == 1 + rules.HANDOVER
+
+
 async def test_rosters_and_epochs_are_told_by_name(street: Street) -> None:
     group = await led(street)
     await street.report(group, street.roster(group, 2, [0, 1]), street.epoch(2, [0, 1], ver=2))

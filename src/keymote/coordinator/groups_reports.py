@@ -142,6 +142,10 @@ class _Batch:
             raise PeerFault(ErrorCode.E_FORMAT, "a whole roster is reported, not a delta")
         if claims.gid != self.group.gid:
             raise PeerFault(ErrorCode.E_ROSTER, "roster of another group")
+        if claims.ver > rules.LAST_VERSION:
+            raise PeerFault(
+                ErrorCode.E_EPOCH, f"version {claims.ver}: no ring has changed so often", do="replace the gateway"
+            )
         ts_ms, n = min(item.ts_ms, self.desk.now_ms()), len(claims.entries)
         line = RosterLine(claims.gid, claims.ver, sha256(raw), claimed.kid, self.caller, n, ts_ms, raw)
         if not self.tx.groups.add_roster(line):

@@ -14,6 +14,8 @@ HANDOVER: Final = 1000
 """How far a roster's version jumps when the ring begins anew: above all that the gateway before may have signed unseen."""
 DELEGATION_S: Final = 30 * 86400
 """Life of a delegation; it is renewed when a third of that is left."""
+LAST_VERSION: Final = 2**31
+"""The highest version that a gateway may have reached; the rest of the 32 bits is for the jumps of its successors."""
 LEAVE: Final = 3
 COMPROMISE: Final = 4
 """Reasons of a run (Triad-1 3.4)."""
