@@ -51,7 +51,7 @@ class Channel(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """An epoch in use.
+    """An epoch in use. `own`: this member's key material, derived at its first record, as that of others is at theirs.
 
     `tx_reserved` and `floors` are its durable part: own numbers below the first, and those below a sender's two floors
     (signed, unsigned; 3 bytes each, in the order of the senders), are spent after a restart.
@@ -67,9 +67,8 @@ class Traffic(NamedTuple):
     @classmethod
     def begin(cls, epoch: GroupEpoch) -> Self:
         """Return an epoch of which nothing was sent or received."""
-        own = None if epoch.own is None else epoch.material(epoch.own)
         count = len(epoch.senders)
-        return cls(epoch, own, 0, BLOCK, (None,) * count, bytes(_FLOORS_SIZE * count))
+        return cls(epoch, None, 0, BLOCK, (None,) * count, bytes(_FLOORS_SIZE * count))
 
     # ------------------------------------------------------------------ sending
 
@@ -79,17 +78,18 @@ class Traffic(NamedTuple):
         Raises:
             PeerFault: E_STATE for a listener, E_LIMIT after 2^20 records: then this member is silent until the next epoch.
         """
-        own, epoch, seq = self.own, self.epoch, self.tx_next
-        if own is None or epoch.own is None:
+        epoch, seq = self.epoch, self.tx_next
+        if epoch.own is None:
             raise PeerFault(ErrorCode.E_STATE, "this node only listens to the group")
         if seq >= MOST_RECORDS:
             raise PeerFault(ErrorCode.E_LIMIT, "2^20 records sent in this epoch", do="rekey the group")
+        own = self.own or epoch.material(epoch.own)
         aad = external_aad(own.bound, seq, resource, signed=signed)
         ciphertext = epoch.suite.seal_group(own.key, own.base_iv.expose(), seq, enc_structure(aad), plaintext)
         countersignature = countersign(signing, aad, ciphertext) if signed else None
         record = Encrypt0(epoch.name_of(epoch.own), seq, epoch.epoch16, countersignature, ciphertext)
         reserved = self.tx_reserved if seq < self.tx_reserved else seq + BLOCK
-        return self._replace(tx_next=seq + 1, tx_reserved=reserved), write(record)
+        return self._replace(own=own, tx_next=seq + 1, tx_reserved=reserved), write(record)
 
     # ------------------------------------------------------------------ receiving
 
