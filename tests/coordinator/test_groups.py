@@ -200,8 +200,32 @@ async def test_CG04_another_gateway_gets_papers_that_outrank_the_ones_before(str
     assert (after.gw_kid, after.not_after > before.not_after) == (other.credential.kid, True)
     assert roster_in(view).ver == 41 + rules.HANDOVER
     assert (await street.events())[-1]["nm_id"] == OTHER.hex()
-    with pytest.raises(PeerFault):
-        await street.charter(group)
+
+
+async def test_GH07_the_home_manager_of_a_member_reads_the_charter_and_nobody_else_does(street: Street) -> None:
+    group = await street.group([0, 1], allowed=[2])
+    await street.office.manager(OTHER)
+    await street.office.manager(b"gateway3")
+    await street.office.groups.move(group.gid, OTHER)
+    assert await street.charter(group, GW) == await street.charter(group, OTHER)
+    with pytest.raises(PeerFault) as fault:
+        await street.charter(group, b"gateway3")
+    assert fault.value.code is ErrorCode.E_NOSHARE
+    for number in (0, 1):
+        await street.office.revocations.revoke(RevocationKind.DEVICE, meter(number), 2)
+    assert [each.dev_id for each in (await street.charter(group)).allowed] == [meter(2).hex()]
+    await street.office.groups.allow(group.gid, [], [meter(2)])
+    with pytest.raises(PeerFault) as fault:  # nobody of the group is enrolled there any more
+        await street.charter(group, GW)
+    assert fault.value.code is ErrorCode.E_NOSHARE
+
+
+async def test_GH07_who_only_invites_reports_nothing_under_the_new_lead(street: Street) -> None:
+    group = await street.group([0, 1])
+    await street.enrol(meter(9), at=await street.office.manager(OTHER))
+    with pytest.raises(PeerFault) as fault:
+        await street.report(group, street.epoch(7, [0, 1]), by=OTHER)
+    assert fault.value.code is ErrorCode.E_NOSHARE
 
 
 async def test_a_closed_group_stays_closed(street: Street) -> None:

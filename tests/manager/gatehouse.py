@@ -140,10 +140,11 @@ class Office:
 
 
 class Gatehouse:
-    """The service at nm1, and what one sees from there."""
+    """The service at a manager, and what one sees from there."""
 
-    def __init__(self, scene: Scene, office: Office, place: bytes = PLACE) -> None:
+    def __init__(self, scene: Scene, office: Office, place: bytes = PLACE, name: str = "nm1") -> None:
         self.scene = scene
+        self.name = name
         self.office = office
         self.place = place
         office.charter()  # everybody is on, and known
@@ -162,17 +163,17 @@ class Gatehouse:
 
     def restart(self, generation: int = 0) -> None:
         """Begin with what is on the shelf, as a process does; the engine's node is not restarted by this."""
-        self.cells = Cells(self.scene)
+        self.cells = Cells(self.scene, self.name)
         self.log = GroupLog(self.shelf, generation)
         self.records = RecordLog(self.shelf, generation)
         rows = [GroupRecord.decode(row.key.id, row.record or b"") for row in self.shelf.of_kind(GROUP)]
-        context = self.scene.managers["nm1"]
+        context = self.scene.managers[self.name]
 
         def own() -> object:
-            return self.scene.managers["nm1"].membership
+            return self.scene.managers[self.name].membership
 
         around = Surroundings(
-            identity("nm1").hex(), self.place, own, context.trust.key, self.now, self._keep, generation, self.entropy,  # type: ignore[arg-type]
+            identity(self.name).hex(), self.place, own, context.trust.key, self.now, self._keep, generation, self.entropy,  # type: ignore[arg-type]
             self.records.add,
         )  # fmt: skip
         record = rows[0] if rows else GroupRecord(GID, generation=generation)
@@ -182,8 +183,8 @@ class Gatehouse:
 
     async def crash(self) -> None:
         """Kill the manager and start it again: what is not on disk is gone."""
-        self.scene.sim.reboot("nm1")
-        self.restart(self.scene.managers["nm1"].generation)
+        self.scene.sim.reboot(self.name)
+        self.restart(self.scene.managers[self.name].generation)
         self.seen = len(self._reports())
         await self.steward.resume()
 
@@ -194,7 +195,7 @@ class Gatehouse:
         await self.shelf.keep([record.row])
 
     def _reports(self) -> Sequence[tuple[float, CellKey, Report]]:
-        return self.scene.sim.hosts["nm1"].reports
+        return self.scene.sim.hosts[self.name].reports
 
     # ------------------------------------------------------------------ time
 
@@ -233,7 +234,7 @@ class Gatehouse:
     # ------------------------------------------------------------------ looking
 
     def ring(self) -> RingCell | None:
-        cell: RingCell | None = self.scene.sim.hosts["nm1"].cells.get(ring_of(GID))
+        cell: RingCell | None = self.scene.sim.hosts[self.name].cells.get(ring_of(GID))
         return cell
 
     def member(self, name: str) -> MembershipCell | None:

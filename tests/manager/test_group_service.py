@@ -291,7 +291,15 @@ async def test_an_operator_names_groups_by_name_or_gid_and_devices_by_id() -> No
         await made.changed(GID)
         desk = GroupDesk(made).handlers()
         (line,) = await desk["group.list"]({})  # type: ignore[misc]
-        assert line == {"gid": GID.hex(), "name": "street", "state": "active", "rev": 2, "n": 0, "epoch": 0}
+        assert line == {
+            "gid": GID.hex(),
+            "name": "street",
+            "state": "active",
+            "rev": 2,
+            "n": 0,
+            "epoch": 0,
+            "leads": True,
+        }
         for name in ("street", GID.hex()):
             shown = await desk["group.show"]({"group": name})
             assert isinstance(shown, dict)

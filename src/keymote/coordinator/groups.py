@@ -162,20 +162,20 @@ class Groups:
         return await self._write(work)
 
     async def charter(self, caller: bytes, gid: bytes) -> Charter:
-        """Return what the manager `caller` makes of a group.
+        """Return what the manager `caller` makes of a group: it leads it, or invites its own devices to it (GH-07).
 
         Raises:
-            PeerFault: E_UNKNOWN_ID; E_NOSHARE when another manager leads it.
+            PeerFault: E_UNKNOWN_ID; E_NOSHARE when another manager leads it and none of its devices is `caller`'s.
             Unavailable: our key has just rolled, and the group's papers are not signed anew yet.
         """
 
         def work(tx: Transaction) -> Charter:
             group = found(tx, gid)
-            if group.nm_id != caller:
+            seats, allowed = seats_of(tx, gid), seats_of(tx, gid, allowed=True)
+            if caller not in {group.nm_id, *(seat.nm_id for seat in (*seats, *allowed))}:
                 raise PeerFault(ErrorCode.E_NOSHARE, f"group {group.name} is led by manager {group.nm_id.hex()}")
             if group.state is GroupState.ACTIVE and group.ra_kid != self._desk.identity.credential.kid:
                 raise Unavailable(f"the papers of group {group.name} are being signed anew", do="try again")
-            seats, allowed = seats_of(tx, gid), seats_of(tx, gid, allowed=True)
             inside = {seat.dev_id for seat in seats}  # one with new keys is a member, and its old kids are not
             gone = [each for each in tx.groups.open_removals(gid) if each.dev_id not in inside]
             return Charter(group, seats, allowed, gone, tx.groups.reported(gid, caller))

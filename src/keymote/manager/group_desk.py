@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol
 
 from keymote.engine.group.ring_states import CollectR1, CollectR2, CollectR3, RingCell, Running
 from keymote.engine.group.starting import positions_missing
-from keymote.errors import CallerFault
+from keymote.errors import CallerFault, RefusedByPolicy
 from keymote.manager.groups import GroupSteward
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[object]]
@@ -61,21 +61,31 @@ class GroupDesk:
 
     async def _add(self, request: Mapping[str, Any]) -> object:
         """`group`, `dev_id`: let a device in that is enrolled here."""
-        steward, dev_id = self._named(request), _device(request)
+        steward, dev_id = self._led(request), _device(request)
         await self._groups.do(lambda: steward.add(dev_id))
         return {"gid": steward.gid.hex(), "dev_id": dev_id.hex(), "state": _soon(steward, "invited")}
 
     async def _evict(self, request: Mapping[str, Any]) -> object:
         """`group`, `dev_id`, `reason` 3 or 4: put a device out now."""
-        steward, dev_id, reason = self._named(request), _device(request), _number(request, 3, 4)
+        steward, dev_id, reason = self._led(request), _device(request), _number(request, 3, 4)
         await self._groups.do(lambda: steward.evict(dev_id, reason))
         return {"gid": steward.gid.hex(), "dev_id": dev_id.hex(), "state": _soon(steward, "evicted")}
 
     async def _rekey(self, request: Mapping[str, Any]) -> object:
         """`group`, `reason` 1 to 4: a new epoch for the same members."""
-        steward, reason = self._named(request), _number(request, 1, 4)
+        steward, reason = self._led(request), _number(request, 1, 4)
         await self._groups.do(lambda: steward.rekey(reason))
         return {"gid": steward.gid.hex(), "state": "asked"}
+
+    def _led(self, request: Mapping[str, Any]) -> GroupSteward:
+        """Return a group that this manager leads; RefusedByPolicy for one to which it only invites its devices."""
+        steward, charter = self._named(request), self._named(request).record.charter
+        if charter is not None and not steward.leads:
+            raise RefusedByPolicy(
+                f"group {charter.name} is led by manager {charter.nm_id}; its devices here are only invited by us",
+                do="say it at that manager, or to the coordinator",
+            )
+        return steward
 
     def _named(self, request: Mapping[str, Any]) -> GroupSteward:
         name = request["group"]
@@ -96,6 +106,7 @@ def _line(steward: GroupSteward) -> dict[str, object]:
     charter, cell = steward.record.charter, steward.ring
     name, state, rev = ("", "unknown", 0) if charter is None else (charter.name, charter.state, charter.rev)
     line: dict[str, object] = {"gid": steward.gid.hex(), "name": name, "state": state, "rev": rev, "n": 0, "epoch": 0}
+    line["leads"] = steward.leads
     if cell is not None:
         line |= {"n": len(cell.lasting.held.entries), "epoch": steward.record.epoch}
     return line

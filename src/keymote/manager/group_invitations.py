@@ -84,6 +84,11 @@ class Invitations:
         self._again.pop(dev_id, None)
         return record.told(dev_id, said.by(kid, psk_id))
 
+    def drop(self) -> None:
+        """Tell nobody anything more; what was told last stands."""
+        self._wanted.clear()
+        self._again.clear()
+
     def met(self, dev_id: bytes) -> None:
         """Tell this device at once, if it has not answered yet: it is there now."""
         if dev_id in self._again:

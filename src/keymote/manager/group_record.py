@@ -80,7 +80,8 @@ class GroupRecord:
 
     `charter` None: the coordinator has not been asked yet. `rekeyed` counts the wishes for a new epoch that were fulfilled;
     `ver` and `epoch` are the highest that were reported. `generation` counts the backups of this manager that were put back
-    and that the ring has leapt over.
+    and that the ring has leapt over. `former` is the kid by which a device stood in the charter before its last renewal, by
+    dev_id: of one that is enrolled elsewhere nothing else tells.
     """
 
     gid: bytes
@@ -91,6 +92,7 @@ class GroupRecord:
     here: tuple[Here, ...] = ()
     said: Mapping[bytes, Said] = field(default_factory=dict)
     generation: int = 0
+    former: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def happened(self, event: Here) -> "GroupRecord":
         """Return the record after `event`; of one device only the last counts."""
@@ -105,7 +107,10 @@ class GroupRecord:
     def adopting(self, charter: CharterView) -> "GroupRecord":
         """Return the record under a newer charter: what its author has heard of is in it."""
         here = tuple(event for event in self.here if event.seq > charter.reported)
-        return replace(self, charter=charter, here=here)
+        before, now = _kids(self.charter), _kids(charter)
+        renewed = {dev_id: before[dev_id] for dev_id, kid in now.items() if before.get(dev_id, kid) != kid}
+        former = {dev_id: kid for dev_id, kid in {**self.former, **renewed}.items() if dev_id in now}
+        return replace(self, charter=charter, here=here, former=former)
 
     def renumbered(self, offset: int) -> "GroupRecord":
         """Return the record after the reports that wait got numbers higher by `offset`."""
@@ -126,14 +131,17 @@ class GroupRecord:
             [dev_id, told.digest, told.answered, told.kid, told.former, list(told.psks)]
             for dev_id, told in self.said.items()
         ]
-        return cbor.encode([_VERSION, charter, [self.rekeyed, self.ver, self.epoch, self.generation], here, said])
+        former = [[dev_id, kid] for dev_id, kid in self.former.items()]
+        return cbor.encode(
+            [_VERSION, charter, [self.rekeyed, self.ver, self.epoch, self.generation], here, said, former]
+        )
 
     @classmethod
     def decode(cls, gid: bytes, row: bytes) -> "GroupRecord":
         """Return what a row says; Incompatible for one of another version."""
         items: Any = cbor.decode(row, max_size=_MOST)
         match items:
-            case [int(version), charter, [rekeyed, ver, epoch, generation], here, said] if version == _VERSION:
+            case [int(version), charter, [rekeyed, ver, epoch, generation], here, said, *more] if version == _VERSION:
                 return cls(
                     gid,
                     admin.decode(charter, CharterView) if charter else None,
@@ -146,5 +154,12 @@ class GroupRecord:
                         for dev_id, digest, answered, kid, former, *psks in said
                     },
                     generation,
+                    dict(more[0]) if more else {},
                 )
         raise Incompatible("the record of a group is of another version", do="use the version that wrote it")
+
+
+def _kids(charter: CharterView | None) -> Mapping[bytes, bytes]:
+    """Return by which kid a charter names devices."""
+    named = () if charter is None else (*charter.allowed, *charter.members)
+    return {bytes.fromhex(each.dev_id): bytes.fromhex(each.kid) for each in named}

@@ -62,6 +62,7 @@ class RingAtHand:
         self._place = place
         self._gw = gw
         self._after_epoch = 0
+        self._led_elsewhere = False
         self.ver = 0
         self.psks: tuple[Psk, ...] = ()
         self.hedges: tuple[Hedge, ...] = ()
@@ -107,13 +108,14 @@ class RingAtHand:
     async def form(self, charter: CharterView, peers: Mapping[bytes, Peer]) -> None:
         """Begin to lead the group under the coordinator's roster; in edge mode this manager becomes a member."""
         plan = rules.plan_of(charter, self._place)
-        above = self._after_epoch or (charter.epoch + rules.ABOVE if charter.epoch else 0)
+        unheard = charter.epoch + rules.ABOVE if charter.epoch and (self._led_elsewhere or not self._after_epoch) else 0
+        above = max(self._after_epoch, unheard)
         if plan.mode == EDGE:
             await self._join(charter)
             await self._hold()
         roster, delegation = admin.from_base64url(charter.roster), admin.from_base64url(charter.delegation)
         await self._order(FormRing(rules.authority_of(charter), roster, plan, delegation, peers, above, self.hedges))
-        self._after_epoch = 0
+        self._after_epoch, self._led_elsewhere = 0, False
 
     async def adapt(self, charter: CharterView) -> None:
         """Take over what a charter changes of a ring that is led: authority, delegation, plan, a roster of the coordinator."""
@@ -211,8 +213,12 @@ class RingAtHand:
         if self.held() is not None:
             await self._order(Locate(peers))
 
-    async def forget(self) -> None:
-        """Lead no more; in edge mode this manager forgets the key, too."""
+    async def forget(self, *, handed_over: bool = False) -> None:
+        """Lead no more; in edge mode this manager forgets the key, too.
+
+        `handed_over`: another gateway leads on, so that a ring that is formed here later begins above its epochs.
+        """
+        self._led_elsewhere = self._led_elsewhere or handed_over
         held = self.held()
         if held is None:
             return

@@ -203,14 +203,33 @@ class GroupSteward:
             await self._ring.amend(self._entries(), self._named(), frozenset(), gone, JOINED, leap=rules.ABOVE)
         await self._keep(replace(self.record, generation=self._around.generation))
 
+    @property
+    def leads(self) -> bool:
+        """Whether this manager is the group's gateway, as far as it knows; otherwise it only invites its own devices."""
+        charter = self.record.charter
+        return charter is not None and charter.nm_id == self._around.nm_id
+
     async def _lead_no_more(self, charter: CharterView) -> None:
-        """Paused, closed, or another manager's: nobody leads it here, and where nobody does at all, members forget its key."""
-        self.state = None
-        await self._ring.forget()
+        """Paused, closed, or another manager's: it is not led here, and where nobody leads it, members forget its key.
+
+        Our devices in another manager's group have no link but ours: what they must know of it they are told here (GH-08).
+        """
+        self.state, self._leap_by = None, 0
+        await self._ring.forget(handed_over=not self.leads)
         await self._keep_hedges(Hedges(self.gid))
-        if charter.nm_id == self._around.nm_id:
+        if charter.state != rules.ACTIVE:
             await self._keep(self._invitations.want(self.record, {}))
             await self._invitations.say()
+        elif charter.multicast and self._around.place:
+            await self._invite(charter)
+        else:
+            self._invitations.drop()
+            why = (
+                "its rounds go by unicast to another gateway"
+                if not charter.multicast
+                else "no multicast group is set here"
+            )
+            logger.warning("devices are not invited", extra={"gid": self.gid, "what": why})
 
     async def handed_over(self) -> None:
         """Another manager leads the group now: the ring is forgotten, and the members go on with their key."""
@@ -247,7 +266,7 @@ class GroupSteward:
 
     async def _hedge(self, charter: CharterView, members: Members) -> bytes:
         """Return the hedge for members as INVITE says it; it is on disk before anybody is told."""
-        if not charter.hedge:
+        if not charter.hedge or not self.leads:
             return b""
         ours = frozenset(each for each in members if active_member(self._cells, each) is not None)
         await self._keep_hedges(self.hedges.for_members(members, ours, self._around.entropy))
@@ -312,7 +331,7 @@ class GroupSteward:
         """Return kid -> dev_id of everybody who was ever named here."""
         charter = self.record.charter
         assert charter is not None
-        named = dict(rules.named_by(charter))
+        named = {kid: dev_id for dev_id, kid in self.record.former.items()} | dict(rules.named_by(charter))
         for dev_id, said in self.record.said.items():
             named |= dict.fromkeys(said.kids, dev_id)
         return named | {entry.kid: dev_id for dev_id, entry in self._entries().items()}
@@ -603,7 +622,8 @@ class GroupSteward:
             return
         self._refused[who] = now
         logger.warning("refused", extra={"gid": self.gid, "subject": who, "what": why})
-        await self._tell(says.refused(why, dev_id))
+        if self.leads:
+            await self._tell(says.refused(why, dev_id))
 
     async def _keep_hedges(self, hedges: Hedges) -> None:
         if hedges != self.hedges:

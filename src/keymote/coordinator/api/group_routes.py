@@ -114,7 +114,7 @@ async def close_group(request: Call, services: Services, gid: str) -> GroupView:
 
 @get("/groups/{gid:str}/charter", tags=["groups"])
 async def charter(request: Call, services: Services, gid: str) -> CharterView:
-    """What should be of a group, for the manager that leads it."""
+    """What should be of a group, for the manager that leads it, and for those that invite their devices to it."""
     caller = demand(request, ManagerCaller).nm_id
     found = await services.groups.charter(caller, id_of(gid))
     return charter_view(found, services.desk.identity.credential.raw)

@@ -173,7 +173,7 @@ class GroupService:
         return len(self._log)
 
     def stewards(self) -> Sequence[GroupSteward]:
-        """Return every group that this manager leads or has led last."""
+        """Return every group that this manager leads, has led last, or invites devices to."""
         return tuple(self._stewards.values())
 
     # ------------------------------------------------------------------ what happens
