@@ -1,8 +1,8 @@
 """The encrypted log of a group at the coordinator: taken once, paged, bounded, and closed to whom it does not concern."""
 
 import pytest
+from group_world import GW, OTHER, Street, meter
 from office import Office
-from street import GW, OTHER, Street, meter
 from test_group_routes import API, House, created, house
 
 from keymote.coordinator.group_records import KEPT_MS

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
+from group_world import GW, OTHER, Street, meter
 from office import NOW, Office
-from street import GW, OTHER, Street, meter
 
 from keymote.coordinator.api import Services, build
 from keymote.coordinator.api.services import Counted

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from group_world import GW, OTHER, Street, meter, roster_in
 from office import NOW, Office, made_identity
-from street import GW, OTHER, Street, meter, roster_in
 
 from keymote.coordinator import groups_rules as rules
 from keymote.coordinator.authority import Root

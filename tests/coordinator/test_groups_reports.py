@@ -1,10 +1,10 @@
 """What gateways report: taken once and in order, believed where it is signed; conflicts by name, and the time to safe."""
 
 import pytest
+from group_world import GW, OTHER, Street, meter
 from hypothesis import given
 from hypothesis import strategies as st
 from office import Office
-from street import GW, OTHER, Street, meter
 
 from keymote.coordinator import groups_rules as rules
 from keymote.engine.audit import Entry

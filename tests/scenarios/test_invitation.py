@@ -272,7 +272,7 @@ def test_GS06_who_is_uninvited_forgets_the_group_and_its_key() -> None:
 def test_GS07_an_invitation_counts_inside_the_link_alone() -> None:
     scene = world()
     scene.sim.transmit("nm1", scene.sim.hosts["d1"].address, invite(scene).encode())
-    scene.sim.transmit("d1", scene.sim.hosts["nm1"].address, wire.Invited(GID, 0, bytes(8)).encode())
+    scene.sim.transmit("d1", scene.sim.hosts["nm1"].address, wire.Invited(GID, 0, bytes(8), b"").encode())
     scene.sim.run_for(5.0)
     assert (groups(scene, "d1"), member(scene, "d1")) == ((), None)
     assert not scene.sim.heard("nm1", InvitationAnswered)

@@ -87,7 +87,7 @@ FORMS: dict[type[Message], str] = {
     masking.MaskAgree: "72 bare",
     masking.MaskReveal: "73 bare",
     invitation.Invite: "74 id level flags 0|6 resources 64..256 64..256 0|40",
-    invitation.Invited: "75 id verdict id",
+    invitation.Invited: "75 id verdict id 0|8",
     invitation.Uninvite: "76 id",
     group_record.GroupRecord: "77 id path 1..1135",
     topic.Kreq: "48 id u32 id topic role 8",

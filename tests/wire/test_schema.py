@@ -161,7 +161,7 @@ def samples(suite: int) -> list[Message]:
         *(kind(replace(envelope, kid=None)) for kind in (masking.MaskReport, masking.MaskAgree, masking.MaskReveal)),
         invitation.Invite(i, 2, 7, bytes(6), (b"telemetry",), bytes(200), cred, bytes(40)),
         invitation.Invite(i, 0, 0, b"", (), bytes(200), cred, b""),
-        invitation.Invited(i, 25, i),
+        invitation.Invited(i, 25, i, b""),
         invitation.Invited(i, 0, i, i),
         invitation.Uninvite(i),
         group_record.GroupRecord(i, "telemetry/power", bytes(40)),

@@ -49,7 +49,7 @@ class Invited(Message):
     gid: Annotated[bytes, ID]
     verdict: Annotated[int, Number(ACCEPTED, _MOST_CODE)]
     kid: Annotated[bytes, ID]
-    psk_id: Annotated[bytes, OneOf((0, 8))] = b""
+    psk_id: Annotated[bytes, OneOf((0, 8))]
 
 
 @message(76)
