@@ -1,4 +1,7 @@
-"""Devices of two operators get one key: every role a process of its own, driven by the commands that people use."""
+"""Devices of two operators get one key: every role a process of its own, driven by the commands that people use.
+
+The demo, which `make test` plays, goes the same way; this adds what goes wrong on it.
+"""
 
 import json
 import signal
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from operators import Operator, operators, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
