@@ -46,12 +46,12 @@ async def day(group: Group, newcomer: Meter, line: Timeline, facts: dict[str, An
 
 
 async def link_returns(group: Group, line: Timeline, facts: dict[str, Any]) -> None:
-    """Start the coordinator again; it hears of everything, and then revokes a meter."""
-    office, cast = group.street.office, group.street.cast
+    """Start the coordinator again, which hears of everything."""
+    office = group.street.office
     async with line.step(
         "microgrid: link returns", lambda: f"{facts['reports_buffered']} reports uploaded, no conflict"
     ):
-        office.coordinator = await cast.start(
+        office.coordinator = await group.street.cast.start(
             f"coordinator-{office.name}-again",
             *("coordinator", "run", "--data", str(office.folder / "coordinator"), "--port", str(office.port)),
             address="url",
@@ -59,10 +59,14 @@ async def link_returns(group: Group, line: Timeline, facts: dict[str, Any]) -> N
         await until(lambda: group.here("show")["reports_waiting"], lambda waiting: waiting == 0)
         view = await group.view()
         facts["epoch_reported"], facts["conflicts"] = view.epoch, [each.kind for each in view.conflicts]
+
+
+async def revoke(group: Group, line: Timeline, facts: dict[str, Any]) -> None:
+    """Revoke a meter at the coordinator, and wait until nobody waits for the key without it."""
     revoked = group.members.pop(1)
     async with line.step("microgrid: revoke", lambda: f"{revoked.name}: safe after {facts['time_to_safe_ms']} ms"):
         began = time.perf_counter()
-        await cast.run("device", "revoke", revoked.dev_id, *_coordinator(group))
+        await group.street.cast.run("device", "revoke", revoked.dev_id, *_coordinator(group))
         await group.agreed(int(facts["epoch"]))
         facts["all_agreed_after_ms"] = round((time.perf_counter() - began) * 1000)
         facts["time_to_safe_ms"] = await _safe_after(group, revoked)

@@ -54,8 +54,7 @@ class Cast:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for role in reversed(self.roles):
-            await stop(role)
+        await asyncio.gather(*map(stop, self.roles))
 
     async def start(self, name: str, *arguments: str, address: str, module: str = "keymote.cli") -> Role:
         """Start `keymote ARGUMENTS`, or another module's program, and wait for its JSON line; `address` names the key of
