@@ -10,6 +10,17 @@ from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
 from keymote.cbor import bstr, tstr, uint
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.cose import Signer, Verifier
+from keymote.wire.encrypt0 import (
+    COUNTERSIGNATURE,
+    COUNTERSIGNATURE_HEADER,
+    PARTIAL_IV,
+    PARTIAL_IV_HEADER,
+    countersignature_in,
+    is_shortest,
+    partial_iv,
+    take_countersignature,
+    take_partial_iv,
+)
 from keymote.wire.fields import TAG, Sizes, sizes_of
 from keymote.wire.layout import MISMATCH, Part, octets
 from keymote.wire.message import Message, message
@@ -21,20 +32,16 @@ _LEAST_CIPHERTEXT: Final = 8
 _MOST_CIPHERTEXT: Final = MAX_PLAINTEXT + TAG
 
 _SENDER: Final = 4
-_PARTIAL_IV: Final = 6
 _EPOCH: Final = 10
-_COUNTERSIGNATURE: Final = 12
 _SENDER_SIZES: Final = (1, 8)
 _MOST_PARTIAL_IV: Final = 3
 """Bytes of header 6: numbers end below 2^20."""
-_SIGNATURE_SIZE: Final = 64
 
 _MAC_OPENING: Final = b"\x83\x40\xa3\x04"
 _SIGNED_OPENING: Final = b"\x83\x40\xa4\x04"
 _OPENINGS: Final = {_MAC_OPENING: False, _SIGNED_OPENING: True}
 _SENDER_HEADS: Final = {0x41: 1, 0x48: 8}
 _EPOCH_HEADER: Final = b"\x0a\x42"
-_COUNTERSIGNATURE_HEADER: Final = b"\x0c\x58\x40"
 _take_ciphertext: Final = octets(_LEAST_CIPHERTEXT, _MOST_CIPHERTEXT)
 
 
@@ -55,11 +62,11 @@ class Encrypt0(NamedTuple):
         """Return the 3-array `[protected, unprotected, ciphertext]`."""
         header: dict[int, bytes] = {
             _SENDER: self.sender,
-            _PARTIAL_IV: partial_iv(self.seq),
+            PARTIAL_IV: partial_iv(self.seq),
             _EPOCH: self.epoch16.to_bytes(2, "big"),
         }
         if self.countersignature is not None:
-            header[_COUNTERSIGNATURE] = self.countersignature
+            header[COUNTERSIGNATURE] = self.countersignature
         return [b"", header, self.ciphertext]
 
     def encode(self) -> bytes:
@@ -69,11 +76,11 @@ class Encrypt0(NamedTuple):
             (
                 _MAC_OPENING if tag is None else _SIGNED_OPENING,
                 bstr(self.sender),
-                b"\x06",
+                PARTIAL_IV_HEADER,
                 bstr(partial_iv(self.seq)),
                 _EPOCH_HEADER,
                 self.epoch16.to_bytes(2, "big"),
-                b"" if tag is None else _COUNTERSIGNATURE_HEADER + tag,
+                b"" if tag is None else COUNTERSIGNATURE_HEADER + tag,
                 bstr(self.ciphertext),
             )
         )
@@ -88,26 +95,12 @@ class Encrypt0(NamedTuple):
                 raise PeerFault(ErrorCode.E_FORMAT, "not a COSE_Encrypt0 array with an empty protected header")
         match header:
             case {4: bytes(sender), 6: bytes(partial), 10: bytes(epoch), **rest} if (
-                len(sender) in _SENDER_SIZES and _is_shortest(partial) and len(epoch) == 2
+                len(sender) in _SENDER_SIZES and is_shortest(partial, _MOST_PARTIAL_IV) and len(epoch) == 2
             ):
                 pass
             case _:
                 raise PeerFault(ErrorCode.E_FORMAT, "header without sender, shortest Partial IV and 2 bytes of epoch")
-        match rest:
-            case {12: bytes(countersignature)} if len(rest) == 1 and len(countersignature) == _SIGNATURE_SIZE:
-                return cls(sender, _number(partial), _number(epoch), countersignature, ciphertext)
-            case {} if not rest:
-                return cls(sender, _number(partial), _number(epoch), None, ciphertext)
-        raise PeerFault(ErrorCode.E_FORMAT, "a header besides 4, 6, 10 and a countersignature of 64 bytes")
-
-
-def partial_iv(seq: int) -> bytes:
-    """Return a sequence number as header 6 has it: shortest big endian, 0 as one byte (Triad-1 8)."""
-    return seq.to_bytes((seq.bit_length() + 7) // 8 or 1, "big")
-
-
-def _is_shortest(partial: bytes) -> bool:
-    return 1 <= len(partial) <= _MOST_PARTIAL_IV and (len(partial) == 1 or partial[0] != 0)
+        return cls(sender, _number(partial), _number(epoch), countersignature_in(rest), ciphertext)
 
 
 def _number(octets: bytes) -> int:
@@ -141,19 +134,17 @@ def _take(data: bytes, at: int, values: list[Any]) -> int:
         return MISMATCH
     at += 5
     sender, at = data[at : at + size], at + size
-    length = data[at + 1] - 0x40
-    partial = data[at + 2 : at + 2 + length] if 1 <= length <= _MOST_PARTIAL_IV else b""
-    if data[at] != _PARTIAL_IV or not partial or not _is_shortest(partial):
+    partial, at = take_partial_iv(data, at, _MOST_PARTIAL_IV)
+    if not partial:
         return MISMATCH
-    at += 2 + length
     if data[at : at + 2] != _EPOCH_HEADER:
         return MISMATCH
     epoch, at = data[at + 2 : at + 4], at + 4
     countersignature = None
     if signed:
-        if data[at : at + 3] != _COUNTERSIGNATURE_HEADER:
+        countersignature, at = take_countersignature(data, at)
+        if countersignature is None:
             return MISMATCH
-        countersignature, at = data[at + 3 : at + 67], at + 67
     found: list[Any] = []
     end = _take_ciphertext(data, at, found)
     if end > 0:

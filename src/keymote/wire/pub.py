@@ -11,8 +11,19 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 from keymote import cbor
 from keymote.cbor import BSTR_HEADS, bstr, tstr, uint
 from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.encrypt0 import (
+    COUNTERSIGNATURE,
+    COUNTERSIGNATURE_HEADER,
+    PARTIAL_IV,
+    PARTIAL_IV_HEADER,
+    countersignature_in,
+    is_shortest,
+    partial_iv,
+    take_countersignature,
+    take_partial_iv,
+)
 from keymote.wire.fields import TAG, Sizes
-from keymote.wire.gsec import enc_structure, partial_iv
+from keymote.wire.gsec import enc_structure
 from keymote.wire.layout import MISMATCH, Part, octets
 
 MT: Final = 52
@@ -24,13 +35,9 @@ _LEAST_CIPHERTEXT: Final = 8
 _MOST_CIPHERTEXT: Final = MAX_PLAINTEXT + TAG
 _MOST_PARTIAL_IV: Final = 4
 _SENDER: Final = 4
-_PARTIAL_IV: Final = 6
-_COUNTERSIGNATURE: Final = 12
-_SIGNATURE_SIZE: Final = 64
 
 _MAC_OPENING: Final = b"\x83\x40\xa2\x04\x45"
 _SIGNED_OPENING: Final = b"\x83\x40\xa3\x04\x45"
-_COUNTERSIGNATURE_HEADER: Final = b"\x0c\x58\x40"
 _take_ciphertext: Final = octets(_LEAST_CIPHERTEXT, _MOST_CIPHERTEXT)
 
 
@@ -44,9 +51,9 @@ class Published(NamedTuple):
 
     def items(self) -> list[object]:
         """Return the 3-array `[protected, unprotected, ciphertext]`."""
-        header: dict[int, bytes] = {_SENDER: self.sender, _PARTIAL_IV: partial_iv(self.n)}
+        header: dict[int, bytes] = {_SENDER: self.sender, PARTIAL_IV: partial_iv(self.n)}
         if self.countersignature is not None:
-            header[_COUNTERSIGNATURE] = self.countersignature
+            header[COUNTERSIGNATURE] = self.countersignature
         return [b"", header, self.ciphertext]
 
     def encode(self) -> bytes:
@@ -56,9 +63,9 @@ class Published(NamedTuple):
             (
                 _MAC_OPENING if tag is None else _SIGNED_OPENING,
                 self.sender,
-                b"\x06",
+                PARTIAL_IV_HEADER,
                 bstr(partial_iv(self.n)),
-                b"" if tag is None else _COUNTERSIGNATURE_HEADER + tag,
+                b"" if tag is None else COUNTERSIGNATURE_HEADER + tag,
                 bstr(self.ciphertext),
             )
         )
@@ -69,22 +76,13 @@ class Published(NamedTuple):
         match item:
             case [b"", {4: bytes(sender), 6: bytes(partial), **rest}, bytes(ciphertext)] if (
                 len(sender) == SENDER_SIZE
-                and _is_shortest(partial)
+                and is_shortest(partial, _MOST_PARTIAL_IV)
                 and _LEAST_CIPHERTEXT <= len(ciphertext) <= _MOST_CIPHERTEXT
             ):
                 n = int.from_bytes(partial, "big")
             case _:
                 raise PeerFault(ErrorCode.E_FORMAT, "not a COSE_Encrypt0 array with a sender and a shortest Partial IV")
-        match rest:
-            case {12: bytes(countersignature)} if len(rest) == 1 and len(countersignature) == _SIGNATURE_SIZE:
-                return cls(sender, n, countersignature, ciphertext)
-            case {} if not rest:
-                return cls(sender, n, None, ciphertext)
-        raise PeerFault(ErrorCode.E_FORMAT, "a header besides 4, 6 and a countersignature of 64 bytes")
-
-
-def _is_shortest(partial: bytes) -> bool:
-    return 1 <= len(partial) <= _MOST_PARTIAL_IV and (len(partial) == 1 or partial[0] != 0)
+        return cls(sender, n, countersignature_in(rest), ciphertext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +110,14 @@ def _take(data: bytes, at: int, values: list[Any]) -> int:
     if opening not in (_MAC_OPENING, _SIGNED_OPENING):
         return MISMATCH
     sender, at = data[at + 5 : at + 10], at + 10
-    length = data[at + 1] - 0x40
-    partial = data[at + 2 : at + 2 + length] if 1 <= length <= _MOST_PARTIAL_IV else b""
-    if data[at] != _PARTIAL_IV or not partial or not _is_shortest(partial):
+    partial, at = take_partial_iv(data, at, _MOST_PARTIAL_IV)
+    if not partial:
         return MISMATCH
-    at += 2 + length
     countersignature = None
     if opening == _SIGNED_OPENING:
-        if data[at : at + 3] != _COUNTERSIGNATURE_HEADER:
+        countersignature, at = take_countersignature(data, at)
+        if countersignature is None:
             return MISMATCH
-        countersignature, at = data[at + 3 : at + 67], at + 67
     found: list[Any] = []
     end = _take_ciphertext(data, at, found)
     if end > 0:
