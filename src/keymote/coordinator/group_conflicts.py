@@ -95,19 +95,8 @@ class Conflicts:
     def _text(
         self, kind: ConflictKind, group: Group | None, subject: bytes, number: int, parties: Iterable[bytes]
     ) -> str:
-        name = "" if group is None else group.name
         managers = " and ".join(self._manager(nm_id) for nm_id in parties)
-        match kind:
-            case ConflictKind.REVOKED_MEMBER:
-                return f"epoch {number} of {name}, begun at {managers}, holds device {subject.hex()}, revoked before"
-            case ConflictKind.TWO_ROSTERS:
-                return f"two rosters of {name} have version {number}, reported by {managers}"
-            case ConflictKind.TWO_EPOCHS:
-                return f"two keys of {name} have epoch {number}, reported by {managers}"
-            case ConflictKind.TAKEN_DEVICE:
-                return f"device {subject.hex()} is enrolled at {managers}"
-            case ConflictKind.UNKNOWN_MEMBER:
-                return f"roster {number} of {name}, reported by {managers}, names {subject.hex()}, which is nobody's credential"
+        return found.sentence(kind, number, subject.hex(), managers, "" if group is None else group.name)
 
     def _manager(self, nm_id: bytes) -> str:
         manager = self._tx.manager(nm_id)

@@ -71,17 +71,25 @@ class Conflict(NamedTuple):
 
     def __str__(self) -> str:
         who, where = (", ".join(each.hex() for each in ids) for ids in (self.members, self.parties))
-        match self.kind:
-            case ConflictKind.REVOKED_MEMBER:
-                return f"epoch {self.number} was begun at {where} with {who}, revoked before"
-            case ConflictKind.TWO_ROSTERS:
-                return f"two rosters have version {self.number}, signed or shown by {where}"
-            case ConflictKind.TWO_EPOCHS:
-                return f"two keys have the epoch number {self.number}, from {where}"
-            case ConflictKind.TAKEN_DEVICE:
-                return f"device {who} is enrolled at {where}"
-            case ConflictKind.UNKNOWN_MEMBER:
-                return f"roster {self.number} of {where} names {who}, which is nobody's credential"
+        return sentence(self.kind, self.number, who, where)
+
+
+def sentence(kind: ConflictKind, number: int, who: str, where: str, group: str = "") -> str:
+    """Return a conflict in words; `who` it is about and `where` it was seen are the names that the reader knows them by."""
+    of = f" of {group}" if group else ""
+    match kind:
+        case ConflictKind.REVOKED_MEMBER:
+            return f"epoch {number}{of} was begun at {where} with {who}, revoked before"
+        case ConflictKind.TWO_ROSTERS:
+            return f"two rosters{of} have version {number}, signed or shown by {where}"
+        case ConflictKind.TWO_EPOCHS:
+            return f"two keys{of} have the epoch number {number}, from {where}"
+        case ConflictKind.TAKEN_DEVICE:
+            return f"device {who} is enrolled at {where}"
+        case ConflictKind.UNKNOWN_MEMBER:
+            return (
+                f"roster {number} of {where}{f' in {group}' if group else ''} names {who}, which is nobody's credential"
+            )
 
 
 def conflicts(
