@@ -18,10 +18,11 @@ from keymote.lab.simulator import EPOCH
 from keymote.manager.app.groups import group_of
 from keymote.manager.group_hedge import HEDGE, Hedges
 from keymote.manager.group_invitations import member_of
+from keymote.manager.group_keeping import Surroundings
 from keymote.manager.group_log import GroupLog
 from keymote.manager.group_record import GROUP, GroupRecord
 from keymote.manager.group_records import RecordLog
-from keymote.manager.groups import GroupSteward, Surroundings
+from keymote.manager.groups import GroupSteward
 from keymote.wire.admin import to_base64url
 from keymote.wire.admin_groups import CharterView, GoneEntry, GroupPolicy, GroupReport, MemberEntry
 from keymote.wire.credential import kid_of

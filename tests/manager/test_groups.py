@@ -339,7 +339,7 @@ async def test_GS12_nobody_joins_by_another_ones_signature_or_by_a_former_creden
     await house.steward.heard(JoinAsked(GID, kid, "anywhere", forged), 0)
     former = bytes(8)
     said = house.steward.record.said[identity("d3")]
-    house.steward.record = house.steward.record.told(identity("d3"), replace(said, former=former))
+    await house.steward.kept.put(house.steward.record.told(identity("d3"), replace(said, former=former)))
     genuine = write(house.scene.devices["d3"].signing, claims, kid=former)
     await house.steward.heard(JoinAsked(GID, former, "anywhere", genuine), 0)
     await house.rest(30.0)

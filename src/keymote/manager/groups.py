@@ -6,15 +6,11 @@ on with the last charter for as long as the coordinator is away.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.engine.base import Peer, Report, replace
-from keymote.engine.context import Membership
 from keymote.engine.faces import LinkSeen
-from keymote.engine.group.charter import Keys
 from keymote.engine.group.faces import (
     JoinAsked,
     LeaveAsked,
@@ -54,21 +50,19 @@ from keymote.engine.policy.group_faces import (
 )
 from keymote.engine.policy.groups import GroupState, decide, due_at
 from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
-from keymote.host.ports import Write
 from keymote.manager import group_reports as says
 from keymote.manager import group_rules as rules
 from keymote.manager.group_hedge import Hedges
 from keymote.manager.group_invitations import Cells, Invitations, active_member, member_of
-from keymote.manager.group_log import GroupLog, Make
-from keymote.manager.group_record import GroupRecord, Here, What
-from keymote.manager.group_records import Passed as PassedRecord
+from keymote.manager.group_keeping import Keeping, Surroundings
+from keymote.manager.group_log import GroupLog
+from keymote.manager.group_names import Names
+from keymote.manager.group_record import GroupRecord, What
 from keymote.manager.group_records import passed
 from keymote.manager.group_ring import RingAtHand, RingRefused
 from keymote.wire.admin_groups import CharterView
-from keymote.wire.credential import kid_of
 from keymote.wire.fields import sizes_of
 from keymote.wire.group import JoinClaims, read
-from keymote.wire.group_fields import Entry
 from keymote.wire.invitation import STANDBY, Invite
 
 READY_S: Final = 10
@@ -76,33 +70,10 @@ READY_S: Final = 10
 LEAP_S: Final = 30
 """How long a gateway from a backup waits for its coordinator to say who is gone, before it leads on."""
 JOINED: Final = 2
-MOST_REFUSED: Final = 1024
 AGAIN_S: Final = 60
 """Pause before a ring is asked again for what it refused, or could not do."""
-REFUSALS_S: Final = 3600
-"""Between two reports that the same device was refused."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a group has around it. `place`: our multicast group as an INVITE says it, empty without one; `now` in UTC seconds.
-
-    `membership` is what this manager is now, `keys` examines signature keys, `keep` puts a group's record or its hedges on
-    disk. `generation` counts how often this manager was restored from a backup; `entropy` is what hedges are drawn from. `passed`
-    takes what is for the group's encrypted log, and how many records that keeps.
-    """
-
-    nm_id: str
-    place: bytes
-    membership: Callable[[], Membership]
-    keys: Keys
-    now: Callable[[], int]
-    keep: Callable[[GroupRecord | Hedges], Awaitable[None]]
-    generation: int = 0
-    entropy: Entropy = field(default_factory=SystemEntropy)
-    passed: Callable[[bytes, PassedRecord, int], None] = lambda _gid, _record, _keep: None
 
 
 class GroupSteward:
@@ -111,18 +82,15 @@ class GroupSteward:
     def __init__(
         self, record: GroupRecord, cells: Cells, log: GroupLog, around: Surroundings, hedges: Hedges | None = None
     ) -> None:
-        self.record = record
-        self.hedges = hedges or Hedges(record.gid)
         self.state: GroupState | None = None
+        self.kept = Keeping(record, hedges or Hedges(record.gid), log, around)
         self._cells = cells
-        self._log = log
         self._around = around
         self._ring = RingAtHand(record.gid, cells, around.place, around.membership)
         self._invitations = Invitations(record.gid, cells, around.now)
         self._began: dict[tuple[int, int], tuple[int, int]] = {}
         """(epoch, attempt) -> (when its START left in UTC ms, reason)."""
         self._sent: Counter[bytes] = Counter()
-        self._refused: dict[bytes, int] = {}
         self._forgetting: Members = frozenset()
         self._ready_by = 0
         self._leap_by = 0
@@ -134,6 +102,19 @@ class GroupSteward:
     def gid(self) -> bytes:
         return self.record.gid
 
+    @property
+    def record(self) -> GroupRecord:
+        """What is kept of the group."""
+        return self.kept.record
+
+    @property
+    def hedges(self) -> Hedges:
+        return self.kept.hedges
+
+    @property
+    def _names(self) -> Names:
+        return Names(self.record, self._cells, self._around.membership().credential.kid)
+
     # ------------------------------------------------------------------ what the coordinator states
 
     async def resume(self) -> None:
@@ -141,7 +122,7 @@ class GroupSteward:
         held = self._ring.held()
         if held is not None and self.is_restored and not self._leap_by:
             self._leap_by = self._around.now() + LEAP_S
-            await self._keep_hedges(Hedges(self.gid))  # members may have got newer ones, and keep no more than two
+            await self.kept.keep_hedges(Hedges(self.gid))  # members may have got newer ones, and keep no more than two
         if held is not None:
             await self._ring.resume(self._peers())
             if held.lasting.held.ver > self.record.ver:
@@ -156,10 +137,13 @@ class GroupSteward:
         self._ready_by = self._around.now() + READY_S
         if self._leap_by:
             self._leap_by = self._around.now()  # now it is known who is gone
-        self.record = self.record.adopting(charter)
-        await self._around.keep(self.record)
+        await self.kept.put(self.record.adopting(charter))
         self.state = None
         await self.reconcile()
+
+    async def renumber(self, offset: int) -> None:
+        """The reports have new numbers, this much higher."""
+        await self.kept.put(self.record.renumbered(offset))
 
     async def reconcile(self) -> None:
         """Do what differs between what should be and what is; again is once."""
@@ -172,7 +156,7 @@ class GroupSteward:
         try:
             await self._ring.adapt(charter)
         except RingRefused as fault:  # papers older than the ring's must not hold up who is put out (GS-28)
-            await self._refuse(None, fault.what)
+            await self.kept.refuse(None, fault.what)
         await self._invite(charter)
         held_by = self.hedges.held_by(self.record.said, self._ring.own_kids())
         await self._ring.name_hedges(self.hedges.psks, held_by)
@@ -187,7 +171,7 @@ class GroupSteward:
         if charter.rekey > self.record.rekeyed:
             if self._ring.held() is not None:
                 await self._ring.rekey(charter.rekey_reason)
-            await self._keep(replace(self.record, rekeyed=charter.rekey))
+            await self.kept.keep(replace(self.record, rekeyed=charter.rekey))
 
     @property
     def is_restored(self) -> bool:
@@ -200,14 +184,15 @@ class GroupSteward:
         if self._ring.held() is not None:
             belongs = self.belongs
             gone = belongs.evicted | belongs.revoked
-            await self._ring.amend(self._entries(), self._named(), frozenset(), gone, JOINED, leap=rules.ABOVE)
-        await self._keep(replace(self.record, generation=self._around.generation))
+            await self._ring.amend(
+                self._names.entries(), self._names.named(), frozenset(), gone, JOINED, leap=rules.ABOVE
+            )
+        await self.kept.keep(replace(self.record, generation=self._around.generation))
 
     @property
     def leads(self) -> bool:
-        """Whether this manager is the group's gateway, as far as it knows; otherwise it only invites its own devices."""
-        charter = self.record.charter
-        return charter is not None and charter.nm_id == self._around.nm_id
+        """Whether this manager is the group's gateway; otherwise it only invites its own devices."""
+        return self.kept.leads
 
     async def _lead_no_more(self, charter: CharterView) -> None:
         """Paused, closed, or another manager's: it is not led here, and where nobody leads it, members forget its key.
@@ -216,9 +201,9 @@ class GroupSteward:
         """
         self.state, self._leap_by = None, 0
         await self._ring.forget(handed_over=not self.leads)
-        await self._keep_hedges(Hedges(self.gid))
+        await self.kept.keep_hedges(Hedges(self.gid))
         if charter.state != rules.ACTIVE:
-            await self._keep(self._invitations.want(self.record, {}))
+            await self.kept.keep(self._invitations.want(self.record, {}))
             await self._invitations.say()
         elif charter.multicast and self._around.place:
             await self._invite(charter)
@@ -261,7 +246,7 @@ class GroupSteward:
         invited |= dict.fromkeys(belongs.members, replace(invite, psk=await self._hedge(charter, belongs.members)))
         welcome = invited.keys() - self._forgetting
         ours = {each: invited[each] for each in welcome if active_member(self._cells, each) is not None}
-        await self._keep(self._invitations.want(self.record, ours))
+        await self.kept.keep(self._invitations.want(self.record, ours))
         await self._invitations.say()
 
     async def _hedge(self, charter: CharterView, members: Members) -> bytes:
@@ -269,7 +254,7 @@ class GroupSteward:
         if not charter.hedge or not self.leads:
             return b""
         ours = frozenset(each for each in members if active_member(self._cells, each) is not None)
-        await self._keep_hedges(self.hedges.for_members(members, ours, self._around.entropy))
+        await self.kept.keep_hedges(self.hedges.for_members(members, ours, self._around.entropy))
         newest = self.hedges.newest
         return b"" if newest is None else newest.said
 
@@ -280,7 +265,7 @@ class GroupSteward:
             if record.said[dev_id].psks:
                 record = record.told(dev_id, record.said[dev_id].doubted())
         if record != self.record:
-            await self._keep(record)
+            await self.kept.keep(record)
             await self.reconcile()
 
     async def _enlist(self, charter: CharterView) -> None:
@@ -305,41 +290,12 @@ class GroupSteward:
         if into - pending:
             await self._say(Enlisted(into - pending))
         if not charter.central:
-            await self._ring.rename(self._entries(), self._named())
+            await self._ring.rename(self._names.entries(), self._names.named())
 
     def _is_ready(self, dev_id: bytes) -> bool:
         """Return whether a device knows of the group; one that is enrolled elsewhere was invited there."""
         at_home = member_of(self._cells, dev_id) is not None
         return not at_home or self._invitations.ready(self.record, dev_id)
-
-    # ------------------------------------------------------------------ names
-
-    def _entries(self) -> Mapping[bytes, Entry]:
-        """Return how a roster names everybody who may be on it, by dev_id: the device's own word before the coordinator's."""
-        charter = self.record.charter
-        assert charter is not None
-        entries = dict(rules.entries_of(charter))
-        gone = (bytes.fromhex(each.dev_id) for each in charter.gone)
-        for dev_id in {*entries, *self.record.said, *gone}:
-            member, said = member_of(self._cells, dev_id), self.record.said.get(dev_id)
-            if member is not None:
-                kid = said.kid if said is not None and said.kid else kid_of(member.credential)
-                entries[dev_id] = Entry(kid, member.claims.sig_pk)
-        return entries
-
-    def _named(self) -> Mapping[bytes, bytes]:
-        """Return kid -> dev_id of everybody who was ever named here."""
-        charter = self.record.charter
-        assert charter is not None
-        named = {kid: dev_id for dev_id, kid in self.record.former.items()} | dict(rules.named_by(charter))
-        for dev_id, said in self.record.said.items():
-            named |= dict.fromkeys(said.kids, dev_id)
-        return named | {entry.kid: dev_id for dev_id, entry in self._entries().items()}
-
-    def _devices(self, kids: tuple[bytes, ...]) -> Members:
-        """Return whom these kids name, but for this gateway; a kid that is nobody's stands for itself."""
-        named = self._named()
-        return frozenset(named.get(kid, kid) for kid in kids if kid != self._around.membership().credential.kid)
 
     # ------------------------------------------------------------------ the policy
 
@@ -357,7 +313,7 @@ class GroupSteward:
                 self._again_at = self._around.now() + AGAIN_S
                 if isinstance(decision, Change) and self.state is not None:  # there was no new key either
                     self.state = replace(self.state, epoch_at=before.epoch_at, spent=before.spent)
-                await self._refuse(None, fault.what)
+                await self.kept.refuse(None, fault.what)
             except BaseException:  # nobody knows what was done of it: the policy learns from the ring anew (GS-26)
                 self._again_at = self._around.now() + AGAIN_S
                 self.state = None
@@ -372,13 +328,13 @@ class GroupSteward:
             case Change() if charter.central:
                 return  # the coordinator signs the next roster, when it has heard
             case Change(add, remove, reason):
-                await self._ring.amend(self._entries(), self._named(), add, remove, int(reason))
+                await self._ring.amend(self._names.entries(), self._names.named(), add, remove, int(reason))
             case Renew(reason):
                 await self._ring.rekey(int(reason))
             case Dissolve():
                 await self._dissolve()
             case Refuse(member, why):
-                await self._refuse(member, str(why))
+                await self.kept.refuse(member, str(why))
 
     async def _form(self, charter: CharterView, members: Members) -> None:
         try:
@@ -386,23 +342,25 @@ class GroupSteward:
         except RingRefused:
             self._stuck = charter.rev
             raise
-        await self._keep(replace(self.record, rekeyed=charter.rekey))
+        await self.kept.keep(replace(self.record, rekeyed=charter.rekey))
         held = self._ring.held()
         if held is None:
             return
         await self._rostered(held.lasting.held.ver, held.lasting.roster, formed=True)
-        on = self._devices(held.lasting.held.kids)
+        on = self._names.devices(held.lasting.held.kids)
         if charter.central:
             await self._say_roster()
         elif on != members:  # some have not answered yet, or it was otherwise when it was signed
-            await self._ring.amend(self._entries(), self._named(), members - on, on - members, int(Reason.LEAVE))
+            await self._ring.amend(
+                self._names.entries(), self._names.named(), members - on, on - members, int(Reason.LEAVE)
+            )
 
     async def _dissolve(self) -> None:
         """Nobody leads the ring any more: whoever was on it is told to forget its key, and only then invited again (GS-24)."""
         held = self._ring.held()
         if held is None:
             return
-        self._forgetting |= self._devices(held.lasting.held.kids) & self.record.said.keys()
+        self._forgetting |= self._names.devices(held.lasting.held.kids) & self.record.said.keys()
         await self._ring.forget()
         if self.record.charter is not None:
             await self._invite(self.record.charter)
@@ -412,7 +370,7 @@ class GroupSteward:
         held = self._ring.held()
         if held is not None:
             absent = tuple(entry.kid for entry in held.lasting.absent)
-            await self._say(Rostered(self._devices(held.lasting.held.kids), self._devices(absent)))
+            await self._say(Rostered(self._names.devices(held.lasting.held.kids), self._names.devices(absent)))
 
     # ------------------------------------------------------------------ what the cells report
 
@@ -429,18 +387,18 @@ class GroupSteward:
                 if self.record.here != before:
                     await self.reconcile()  # who came in is told what members are told
             case MembersAbsent(_, _, kids, excluded):
-                await self._tell(says.absent(report))
-                await self._say(Missed(self._devices(kids), excluded))
-                await self._doubt(self._devices(kids))
+                await self.kept.tell(says.absent(report))
+                await self._say(Missed(self._names.devices(kids), excluded))
+                await self._doubt(self._names.devices(kids))
             case MemberBlamed(_, _, kid, _, _, out):
-                (member,) = self._devices((kid,))
-                await self._happened(What.EVICTED, member, rules.COMPROMISE, says.blame(report))
+                (member,) = self._names.devices((kid,))
+                await self.kept.happened(What.EVICTED, member, rules.COMPROMISE, says.blame(report))
                 await self._say(Left(member, granted=out))
                 await self.reconcile()
             case LeaveAsked(_, kid, granted):
-                (member,) = self._devices((kid,))
+                (member,) = self._names.devices((kid,))
                 if member in self.belongs.members:
-                    await self._happened(What.LEFT, member, 0, says.left(member))
+                    await self.kept.happened(What.LEFT, member, 0, says.left(member))
                 await self._say(Left(member, granted))
                 await self.reconcile()
             case JoinAsked(_, kid, peer, request):
@@ -466,8 +424,8 @@ class GroupSteward:
         self._began = {number: at for number, at in self._began.items() if number > (report.epoch, report.attempt)}
         self._sent.clear()
         record = replace(self.record, epoch=max(self.record.epoch, report.epoch))
-        await self._tell(says.epoch(report, self._ring.ver, reason, began_ms), record)
-        await self._say(Confirmed(self._devices(report.kids)))
+        await self.kept.tell(says.epoch(report, self._ring.ver, reason, began_ms), record)
+        await self._say(Confirmed(self._names.devices(report.kids)))
         await self._ring.renew_hedge()
 
     async def _rostered(self, ver: int, roster: bytes, *, formed: bool = False) -> None:
@@ -477,22 +435,22 @@ class GroupSteward:
         """
         self._ring.ver = ver
         record = replace(self.record, ver=max(ver, self.record.ver))
-        await self._tell(says.roster(roster), record)
+        await self.kept.tell(says.roster(roster), record)
         held = self._ring.held()
         if formed or held is None or held.lasting.held.ver != ver:
             return  # a later one is in force already, and reported behind this one
         belongs = self.belongs
-        for member in sorted(self._devices(held.lasting.held.kids) & belongs.allowed - belongs.members):
-            await self._happened(What.JOINED, member, 0, says.joined(member, says.DEVICE))
+        for member in sorted(self._names.devices(held.lasting.held.kids) & belongs.allowed - belongs.members):
+            await self.kept.happened(What.JOINED, member, 0, says.joined(member, says.DEVICE))
         await self._say_roster()
 
     async def _asked(self, kid: bytes, peer: Peer, request: bytes) -> None:
         """Let the policy judge who can be told by its signature (GS-12)."""
-        charter, dev_id = self.record.charter, self._named().get(kid)
+        charter, dev_id = self.record.charter, self._names.named().get(kid)
         if charter is None or dev_id is None:
-            await self._refuse(None, f"kid {kid.hex()}: {Refusal.STRANGER}")
+            await self.kept.refuse(None, f"kid {kid.hex()}: {Refusal.STRANGER}")
             return
-        entry = self._entries().get(dev_id)
+        entry = self._names.entries().get(dev_id)
         try:
             if entry is None or entry.kid != kid:
                 raise PeerFault(ErrorCode.E_UNKNOWN_ID, "it asks by another credential than the one that was invited")
@@ -500,7 +458,7 @@ class GroupSteward:
                 self._around.keys(charter.suite, entry.sig_pk)
             )
         except PeerFault as fault:
-            await self._refuse(dev_id, fault.what)
+            await self.kept.refuse(dev_id, fault.what)
             return
         await self._ring.locate({kid: peer})
         await self._say(Asked(dev_id))
@@ -508,9 +466,9 @@ class GroupSteward:
     async def _answered(self, answer: InvitationAnswered) -> None:
         dev_id, taken = answer.dev_id, answer.code is None
         if answer.code is not None:
-            await self._refuse(dev_id, f"the device refuses the invitation: {answer.code.name}")
+            await self.kept.refuse(dev_id, f"the device refuses the invitation: {answer.code.name}")
         record = self._invitations.answered(self.record, dev_id, answer.kid, answer.psk_id, taken=taken)
-        await self._keep(record)
+        await self.kept.keep(record)
         if dev_id not in self.record.said:
             self._forgetting -= {dev_id}
         await self.reconcile()
@@ -519,7 +477,7 @@ class GroupSteward:
         """A device spoke from another address."""
         if dev_id not in self.record.said:
             return
-        entry = self._entries().get(dev_id)
+        entry = self._names.entries().get(dev_id)
         if entry is not None:
             await self._ring.locate({entry.kid: peer})
         self._invitations.met(dev_id)
@@ -536,9 +494,11 @@ class GroupSteward:
         """Yield everybody who should be in, is in, or may ask: how it stands here."""
         if self.record.charter is None:
             return
-        cell, belongs, entries = self.ring, self.belongs, self._entries()
-        on = self._devices(cell.lasting.held.kids) if cell is not None else frozenset()
-        absent = self._devices(tuple(entry.kid for entry in cell.lasting.absent)) if cell is not None else frozenset()
+        cell, belongs, entries = self.ring, self.belongs, self._names.entries()
+        on = self._names.devices(cell.lasting.held.kids) if cell is not None else frozenset()
+        absent = (
+            self._names.devices(tuple(entry.kid for entry in cell.lasting.absent)) if cell is not None else frozenset()
+        )
         for dev_id in sorted(belongs.members | belongs.allowed | on):
             state = "in" if dev_id in on else "absent" if dev_id in absent else "allowed"
             if dev_id in belongs.members and state == "allowed":
@@ -550,7 +510,7 @@ class GroupSteward:
         """Put a device out now; it comes back when somebody enlists it again."""
         if dev_id not in self.belongs.members | self.belongs.allowed:
             raise RefusedByPolicy(f"device {dev_id.hex()} is not in this group", do="see keymote group show --here")
-        await self._happened(What.EVICTED, dev_id, reason, says.evicted(dev_id, reason))
+        await self.kept.happened(What.EVICTED, dev_id, reason, says.evicted(dev_id, reason))
         await self.reconcile()
 
     async def add(self, dev_id: bytes) -> None:
@@ -560,7 +520,7 @@ class GroupSteward:
         if dev_id in self.belongs.members:
             return
         self._ready_by = self._around.now() + READY_S
-        await self._happened(What.JOINED, dev_id, 0, says.joined(dev_id, says.OPERATOR))
+        await self.kept.happened(What.JOINED, dev_id, 0, says.joined(dev_id, says.OPERATOR))
         self.state = None  # an eviction of it is over
         await self.reconcile()
 
@@ -593,44 +553,4 @@ class GroupSteward:
 
     def _peers(self) -> Mapping[bytes, Peer]:
         """Return where members listen, by kid."""
-        return self._ring.peers({dev_id: entry.kid for dev_id, entry in self._entries().items()})
-
-    async def _happened(self, what: What, dev_id: bytes, reason: int, make: Make) -> None:
-        """Note and report, in one commit, something that the coordinator has not said."""
-        kept: list[GroupRecord] = []
-
-        def noted(seq: int) -> list[Write]:
-            kept.append(self.record.happened(Here(seq, what, dev_id, reason)))
-            return [kept[0].row]
-
-        await self._log.add(self.gid, self._around.now() * 1000, make, noted)
-        self.record = kept[0]
-
-    async def _tell(self, make: Make, record: GroupRecord | None = None) -> None:
-        """Report, and in the same commit keep a record that changed with it."""
-        if record is not None:
-            self.record = record
-        rows = [] if record is None else [record.row]
-        await self._log.add(self.gid, self._around.now() * 1000, make, lambda _seq: rows)
-
-    async def _refuse(self, dev_id: bytes | None, why: str) -> None:
-        """Report a refusal, of one device once an hour."""
-        now, who = self._around.now(), why.encode() if dev_id is None else dev_id
-        if len(self._refused) >= MOST_REFUSED:
-            self._refused.clear()
-        if self._refused.get(who, -REFUSALS_S) + REFUSALS_S > now:
-            return
-        self._refused[who] = now
-        logger.warning("refused", extra={"gid": self.gid, "subject": who, "what": why})
-        if self.leads:
-            await self._tell(says.refused(why, dev_id))
-
-    async def _keep_hedges(self, hedges: Hedges) -> None:
-        if hedges != self.hedges:
-            await self._around.keep(hedges)
-            self.hedges = hedges
-
-    async def _keep(self, record: GroupRecord) -> None:
-        if record != self.record:
-            self.record = record
-            await self._around.keep(record)
+        return self._ring.peers({dev_id: entry.kid for dev_id, entry in self._names.entries().items()})

@@ -29,11 +29,12 @@ from keymote.manager.app.own import quietly
 from keymote.manager.app.records import RecordKeeping
 from keymote.manager.group_hedge import HEDGE, Hedges
 from keymote.manager.group_invitations import Cells
+from keymote.manager.group_keeping import Surroundings
 from keymote.manager.group_log import GroupLog
 from keymote.manager.group_record import GROUP, GroupRecord
 from keymote.manager.group_records import RecordLog
 from keymote.manager.group_rules import unreadable
-from keymote.manager.groups import GroupSteward, Surroundings
+from keymote.manager.groups import GroupSteward
 from keymote.wire.admin_groups import CharterView, GroupReport, ReportsTaken
 from keymote.wire.admin_records import LoggedRecord, RecordsTaken
 
@@ -304,8 +305,7 @@ class GroupService:
         """The coordinator knows higher numbers: a backup of this manager was put back."""
         offset = await self._log.go_on_above(upto)
         for steward in self.stewards():
-            steward.record = steward.record.renumbered(offset)
-            await self._keep(steward.record)
+            await steward.renumber(offset)
         self._sync_wanted.set()
 
     async def _fetch(self, gid: bytes) -> None:
