@@ -4,7 +4,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-PEERS := libcoap3-bin openssl postgresql softhsm2 tshark
+PEERS := libcoap3-bin mosquitto mosquitto-clients openssl postgresql softhsm2 tshark
 CODE := src tests tools
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
 
@@ -53,8 +53,8 @@ test-peers: $(STAMPS)/dev  ## run the tests against the real third-party program
 
 lock: $(STAMPS)/setup  ## renew the locks after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --group setup -o requirements-setup.lock
-	$(LOCK) -o requirements.lock pyproject.toml
-	$(LOCK) --group dev --extra dtls --extra fast --extra lab --extra pkcs11 --extra postgresql -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(LOCK) --extra broker -o requirements.lock pyproject.toml
+	$(LOCK) --group dev --extra broker --extra dtls --extra fast --extra lab --extra pkcs11 --extra postgresql -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean:  ## remove what tools left behind; .venv stays
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov

@@ -112,6 +112,9 @@ class _Runtime:
     served: CoapApplication
     membership: None = None
 
+    def groups(self) -> tuple[()]:
+        return ()
+
     def resources(self) -> CoapApplication:
         return self.served
 
