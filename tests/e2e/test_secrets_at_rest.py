@@ -34,18 +34,16 @@ from keymote.storage.seal import FileKey
 from keymote.storage.sql import open_database
 from keymote.storage.sql_store import SqlStore
 
-LASTING = ("A/link", "A/nn")
-"""Labels of keys that are durable by specification: K_link and K_nn."""
-ENROLMENT = ("P", "PRS")
-"""Durable while an enrolment is under way: a code until it is used, P from BIND to the credential (DESIGN: durability)."""
+ENROLMENT = ("P", "PRS", "key A/link")
+"""Durable while an enrolment is under way: a code until it is used, P from BIND to the credential (DESIGN: durability), and
+the manager's K_link until the coordinator has answered; after that only what follows from it is kept (LK-15)."""
 
 
 @dataclass
 class Tape:
-    """Byte strings that must be forgotten, by what they are; and those that may be kept."""
+    """Byte strings that must be forgotten, by what they are."""
 
     ephemeral: dict[bytes, str] = field(default_factory=dict)
-    lasting: set[bytes] = field(default_factory=set)
 
     def note(self, what: str, value: object) -> None:
         if isinstance(value, bytes) and len(value) >= 16:
@@ -64,10 +62,7 @@ class Tape:
 
         def expanding(key: Secret, label: str, T: bytes, *size: int) -> Secret:
             made: Secret = lexp(key, label, T, *size)
-            if label in LASTING:
-                self.lasting.add(made.expose())
-            else:
-                self.note(f"key {label}", made.expose())
+            self.note(f"key {label}", made.expose())
             return made
 
         monkeypatch.setattr(module, "extract", extracting)
@@ -194,7 +189,7 @@ def test_CM34_DR02_no_ephemeral_secret_is_in_a_row_a_database_a_journal_or_a_bac
         tape.note("random scalar", scalar)
     for point in scene.witness.points:
         tape.note("random point", point)
-    durable = {member.membership.d.expose() for member in members} | tape.lasting
+    durable = {member.membership.d.expose() for member in members}
     assert len(tape.ephemeral) > 150, "the recorder missed the story"
     assert len(copies) > 4
     # what is durable is in the rows, so the search finds what is there; it is sealed, so no file shows it

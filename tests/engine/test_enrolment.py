@@ -91,7 +91,7 @@ def test_EN13_EN19_EN21_both_sides_hold_the_same_link_and_the_manager_what_share
     assert kept.credential == member.credential.raw
     ends = [scene.sim.hosts["d1"].cells, scene.sim.hosts["nm1"].cells]
     links = [cell for cells in ends for cell in cells.values() if isinstance(cell, LinkCell)]
-    assert links[0].keys.K_link == links[1].keys.K_link
+    assert links[0].keys.following == links[1].keys.following
     assert scene.federation.coordinators[0].devices[D1].credential == member.credential.raw
 
 
@@ -554,6 +554,6 @@ def test_EN30_a_manager_is_enrolled_by_the_same_engine() -> None:
 
 def test_the_device_link_key_does_not_outlive_a_rejoin() -> None:
     scene = two_operators(homes=HOME)
-    before = scene.sim.hosts["nm1"].cells[link_to_device(D1)].keys.K_link
+    before = scene.sim.hosts["nm1"].cells[link_to_device(D1)].keys.following
     scene.enrol("d1", again=True)
-    assert scene.sim.hosts["nm1"].cells[link_to_device(D1)].keys.K_link != before
+    assert scene.sim.hosts["nm1"].cells[link_to_device(D1)].keys.following != before

@@ -233,15 +233,37 @@ def test_LK03_LK07_the_epoch_steps_when_the_limits_of_a_key_are_reached(why: str
     record = Link.decode(device.send(at=at), sizes_of(1))
     assert (record.le, record.seq) == (1, 0)
     stepped = lexp(KEY, "A/link-ratchet", cbor.encode([1]), 32)
-    assert device.cell.keys.K_link == stepped
+    following = lexp(stepped, "A/link-ratchet", cbor.encode([2]), 32)
+    assert device.cell.keys.following == following
     assert record.lid == expand(stepped, "A/lid", cbor.encode([1]), 8)
     manager.hear(record.encode(), at)
     assert manager.cell is not None
-    assert manager.cell.keys.K_link == stepped
+    assert manager.cell.keys.following == following
     assert manager.cell.window.highest == 0
     assert KEY.expose() not in (manager.disk or b"")
     device.hear(manager.send(at=at), at)
     assert KEY.expose() not in (device.disk or b"")
+
+
+def test_LK15_no_record_and_no_state_of_a_link_holds_the_key_that_it_was_installed_with() -> None:
+    for end in ends():
+        assert end.cell is not None
+        assert end.disk is not None
+        assert KEY.expose() not in end.disk
+        held = (end.cell.standing.keys, end.cell.standing.ahead)
+        assert all(key != KEY for keys in held for key in (keys.send, keys.receive, keys.following))
+
+
+def test_LK15_a_row_that_still_holds_it_is_read_and_written_again_without() -> None:
+    device, manager = ends()
+    manager.hear(device.send())
+    row = cbor.decode(device.disk or b"")
+    assert isinstance(row, list)
+    device.disk = cbor.encode([1, *row[1:6], KEY.expose(), *row[7:]])
+    device.reboot()
+    assert manager.hear(device.send()) == []
+    assert manager.told[-1].body == BODY
+    assert KEY.expose() not in device.disk
 
 
 def test_LK08_the_old_receive_key_lives_for_60_seconds() -> None:

@@ -116,7 +116,7 @@ def test_AU01_AU04_AU05_nmauth_keys_a_link_in_which_the_initiator_is_the_device(
     assert (a1.cred_I, a2.cred_R) == (scene.managers["nm1"].chain[0], scene.managers["nm2"].chain[0])
     ours = scene.sim.hosts["nm1"].cells[link_to_manager(NM2, started_here=True)]
     theirs = scene.sim.hosts["nm2"].cells[link_to_manager(NM1, started_here=False)]
-    assert ours.keys.K_link == theirs.keys.K_link
+    assert ours.keys.following == theirs.keys.following
     assert (ours.end.field_id, theirs.end.field_id, ours.end.own_part, theirs.end.own_part) == (NM1, NM1, 0, 1)
 
 

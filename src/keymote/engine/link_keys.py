@@ -13,17 +13,17 @@ _MT_LINK = 18
 
 @dataclass(frozen=True, slots=True)
 class EpochKeys:
-    """One epoch of a link: K_link(le), and what follows from it.
+    """One epoch of a link: what follows from K_link(le), which itself is forgotten (LK-15), and `following`, K_link(le + 1).
 
     `send_aad` and `receive_aad` are the associated data of records up to the sequence number, which ends them:
     CBOR["TRIAD1", 18, suite, dev_id, le, dir, seq] without seq.
     """
 
     le: int
-    K_link: Secret
     lid: bytes
     send: Secret
     receive: Secret
+    following: Secret
     send_aad: bytes
     receive_aad: bytes
 
@@ -50,13 +50,17 @@ class LinkEnd:
         """Return epoch `le`, whose key is `K_link`."""
         ctx = cbor.encode_array(self.field_id, le)
         keys = lexp(K_link, "A/lnk-D", ctx), lexp(K_link, "A/lnk-N", ctx)
+        lid = expand(K_link, "A/lid", cbor.encode_array(le), 8)
+        following = lexp(K_link, "A/link-ratchet", cbor.encode_array(le + 1))
+        return self.stored(le, lid, keys[self.own_part], keys[1 - self.own_part], following)
+
+    def stored(self, le: int, lid: bytes, send: Secret, receive: Secret, following: Secret) -> EpochKeys:
+        """Return epoch `le` of these parts, which cannot be computed any more."""
         aad = cbor.encode_array("TRIAD1", _MT_LINK, self.suite.id, self.field_id, le, 0, 0)[:-2]
         aads = aad + cbor.uint(0), aad + cbor.uint(1)
-        lid = expand(K_link, "A/lid", cbor.encode_array(le), 8)
-        own, other = self.own_part, 1 - self.own_part
-        return EpochKeys(le, K_link, lid, keys[own], keys[other], aads[own], aads[other])
+        own = self.own_part
+        return EpochKeys(le, lid, send, receive, following, aads[own], aads[1 - own])
 
     def after(self, keys: EpochKeys) -> EpochKeys:
-        """Return the following epoch; the key of the one before it cannot be computed from it."""
-        le = keys.le + 1
-        return self.epoch(lexp(keys.K_link, "A/link-ratchet", cbor.encode_array(le)), le)
+        """Return the following epoch; the keys of the one before it cannot be computed from it."""
+        return self.epoch(keys.following, keys.le + 1)
