@@ -91,9 +91,9 @@ FORMS: dict[type[Message], str] = {
     invitation.Uninvite: "76 id",
     group_record.GroupRecord: "77 id path 1..1135",
     topic.Kreq: "48 id u32 id topic role 8",
-    topic.Kresp: "49 u32 66..86",
+    topic.Kresp: "49 u32 66..695",
     topic.Kack: "50 id 8",
-    topic.Kpush: "51 u32 id 66..86",
+    topic.Kpush: "51 u32 id 66..695",
     topic.Pub: "52 published",
     topic.Ticket: "53 id 13 71..1024",
     topic.Connauth: "54 id 99..1053 id 16",
@@ -118,6 +118,7 @@ SAMPLES = {
     "path": "telemetry/power",
     "topic": "w/7/hr",
     "rights": [["w/#", 2], ["w/7/hr", 1]],
+    "publishers": [[7, bytes(32)], [200, b""], [8, bytes(33)]],
     "published": [b"", {4: b"sess\1", 6: b"\1\0", 12: bytes(64)}, bytes(24)],
 }
 SIGN1_PAYLOAD = b"a payload of sixty bytes that no decoder of the envelope reads."
@@ -157,6 +158,18 @@ def fits_topic_keys(form: str, value: object, suite: int) -> bool:
                 and len(value) <= 16
                 and all(
                     type(entry) is list and len(entry) == 2 and fits("topic", entry[0], suite) and entry[1] in (1, 2, 3)
+                    for entry in value
+                )
+            )
+        case "publishers":
+            return (
+                type(value) is list
+                and len(value) <= 16
+                and all(
+                    type(entry) is list
+                    and len(entry) == 2
+                    and fits("u8", entry[0], suite)
+                    and fits("0|32|33", entry[1], suite)
                     for entry in value
                 )
             )
@@ -214,7 +227,7 @@ def fits(form: str, value: object, suite: int) -> bool:
             )
         case "path":
             return type(value) is str and len(value.encode()) <= 100
-        case "topic" | "rights" | "published":
+        case "topic" | "rights" | "publishers" | "published":
             return fits_topic_keys(form, value, suite)
         case "kids":
             return type(value) is list and all(fits("id", kid, suite) for kid in value) and value == sorted(set(value))
@@ -1015,7 +1028,7 @@ BODIES: dict[type[Body], str] = {
     masking.MaskPresentClaims: "id u32 4",
     masking.MaskAgreeClaims: "id idx u32 4",
     masking.MaskRevealClaims: "id idx u32 4 8 0..248",
-    topic.KeyGrant: "id u32 u8 u8 32 u32 u32 u32",
+    topic.KeyGrant: "id u32 u8 u8 32 u32 u32 u32 publishers?",
     topic.TicketBody: "id 32 rights u32 id",
     topic.HoPullClaims: "id 16 57..61",
     topic.HoContext: "id 32 u32 u32 rights 0..512",

@@ -88,6 +88,41 @@ def test_CM05_rights_read_back_as_they_were_written(rights: list[list[object]]) 
     assert [list(right) for right in body.rights] == rights
 
 
+def test_TC01_a_grant_names_the_publishers_to_who_subscribes() -> None:
+    fields = ID, 3, 7, 1, bytes(32), 0, 65_536, 86_400
+    named = topic.KeyGrant(*fields, (topic.Publisher(7, bytes(32)), topic.Publisher(200)))
+    data = named.encode()
+    assert data == cbor2.dumps([*fields, [[7, bytes(32)], [200, b""]]], canonical=True)
+    assert topic.KeyGrant.decode(data, SIZES) == named
+    assert topic.KeyGrant.decode(data, SIZES).publishers == ((7, bytes(32)), (200, b""))
+    assert topic.KeyGrant.decode(topic.KeyGrant(*fields).encode(), SIZES).publishers is None
+    assert topic.KeyGrant.decode(topic.KeyGrant(*fields, ()).encode(), SIZES).publishers == ()
+
+
+def test_TC01_the_longest_grant_fits_a_datagram() -> None:
+    most = 2**32 - 1
+    full = tuple(topic.Publisher(255 - place, bytes(33)) for place in range(topic.MOST_PUBLISHERS))
+    sealed = topic.KeyGrant(ID, most, 255, 255, bytes(32), most, most, most, full).encode() + MAC
+    pushed = topic.Kpush(most, N, sealed)
+    assert topic.Kpush.decode(pushed.encode(), SIZES) == pushed
+    assert len(pushed.encode()) == 713
+    with pytest.raises(PeerFault, match="E_FORMAT"):
+        topic.Kpush.decode(topic.Kpush(most, N, sealed + bytes(3)).encode(), SIZES)
+
+
+@pytest.mark.parametrize(
+    "publishers",
+    [[[256, b""]], [[-1, b""]], [[1, bytes(31)]], [[1, bytes(34)]], [[1]], [[1, b"", 1]], [[True, b""]], [[1, ""]], [1],
+     [[1, b""]] * 17, [[]], [None], {1: b""}, None, 1],
+    ids=str,
+)  # fmt: skip
+def test_TC01_publishers_of_another_form_are_refused(publishers: object) -> None:
+    data = cbor2.dumps([ID, 3, 7, 1, bytes(32), 0, 1, 1, publishers], canonical=True)
+    with pytest.raises(PeerFault) as fault:
+        topic.KeyGrant.decode(data, SIZES)
+    assert fault.value.code is ErrorCode.E_FORMAT
+
+
 def test_TK13_keys_inside_messages_do_not_show_themselves() -> None:
     secret = b"\x55" * 32
     for body in (

@@ -158,6 +158,10 @@ def _structure(form: FieldType, sizes: Sequence[Sizes]) -> str:
             return "encrypt0"
         case InlinePublished():
             return "published"
+        case topic.Publishers():
+            return (
+                f"[0*{topic.MOST_PUBLISHERS} [snd: uint .size 1, sig_pk: bstr .size 0 / bstr .size 32 / bstr .size 33]]"
+            )
         case topic.Rights():
             return f"[0*{topic.MOST_RIGHTS} [filter: {_form(topic.TOPIC, sizes)}, rights: 1..3]]"
         case _:

@@ -3,13 +3,14 @@
 What is sealed inside them are the `...Grant`, `...Body` and `...Context` arrays below.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 from keymote import cbor
 from keymote.wire import layout
 from keymote.wire.cose import InlineSign1, Sign1
-from keymote.wire.fields import CODE, ID, MAC, TAG, Number, Octets, Sizes, Text, Uint, refuse
+from keymote.wire.fields import CODE, ID, MAC, TAG, FieldType, Number, Octets, OneOf, Sizes, Text, Uint, refuse
 from keymote.wire.layout import MISMATCH, Part
 from keymote.wire.message import Body, Message, body, message
 from keymote.wire.pub import MT as PUB_TYPE
@@ -28,7 +29,9 @@ TOPIC: Final = Text(MOST_TOPIC)
 NONCE: Final = Octets(8)
 TAG8: Final = Octets(8)
 _LEAST_GRANT: Final = 50
-_MOST_GRANT: Final = 70
+MOST_PUBLISHERS: Final = 16
+"""Publishers that one grant names."""
+_MOST_GRANT: Final = 70 + 1 + MOST_PUBLISHERS * 38
 GRANT: Final = Octets(_LEAST_GRANT + TAG, _MOST_GRANT + TAG)
 """A sealed `KeyGrant`."""
 _LEAST_TICKET: Final = 71
@@ -77,11 +80,74 @@ class Kpush(Message):
     ct: Annotated[bytes, GRANT]
 
 
+class Publisher(NamedTuple):
+    """A chain of readings that a subscriber may meet: its number, and the key of who countersigns them, empty for nobody."""
+
+    snd: int
+    sig_pk: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Publishers:
+    """A list of at most 16 `[snd, sig_pk]`, held as a tuple of `Publisher`."""
+
+    octets: ClassVar[bool] = False
+
+    def accept(self, item: object, sizes: Sizes) -> object:
+        if isinstance(item, list) and len(item) <= MOST_PUBLISHERS:
+            return tuple(_publisher(entry, sizes) for entry in item)
+        raise refuse(f"at most {MOST_PUBLISHERS} pairs of a number and a signature key", item)
+
+    def emit(self, value: object) -> object:
+        assert isinstance(value, tuple)
+        return [list(publisher) for publisher in value]
+
+    def part(self, sizes: Sizes) -> Part:
+        return layout.listed(_pair(Publisher, _SND, _SIG_PK, sizes), 0, MOST_PUBLISHERS)
+
+    def write(self, value: tuple[Publisher, ...]) -> bytes:
+        return cbor.encode([list(publisher) for publisher in value])
+
+
+_SND: Final = Uint(8)
+_SIG_PK: Final = OneOf((0, 32, 33))
+"""Of Ed25519 or of P-256; the suite of the grant says nothing of it."""
+
+
+def _publisher(entry: object, sizes: Sizes) -> Publisher:
+    match entry:
+        case [int(snd), bytes(sig_pk)]:
+            _SND.accept(snd, sizes)
+            _SIG_PK.accept(sig_pk, sizes)
+            return Publisher(snd, sig_pk)
+    raise refuse("a number and a signature key", entry)
+
+
+def _pair(made: Callable[[Any, Any], Any], first: FieldType, second: FieldType, sizes: Sizes) -> layout.Take:
+    """Return the reader of an array of two fields, whose value is what `made` makes of them."""
+    take_first, take_second = layout.take_of(first.part(sizes)), layout.take_of(second.part(sizes))
+
+    def take(data: bytes, at: int, values: list[Any]) -> int:
+        if data[at] != 0x82:
+            return MISMATCH
+        found: list[Any] = []
+        at = take_first(data, at + 1, found)
+        if at > 0:
+            at = take_second(data, at, found)
+        if at > 0:
+            values.append(made(*found))
+        return at
+
+    return take
+
+
 @body
 class KeyGrant(Body):
     """What opens a topic, or in role connect a broker: then `SK` is K_home, and a ticket follows.
 
-    `cs` is the cipher (4.5), `snd` the number of a publisher's chain, `seq0` its first index, `life_s` seconds.
+    `cs` is the cipher (4.5), `snd` the number of a publisher's chain, `seq0` its first index, `life_s` seconds. Who
+    subscribes, and nobody else, is told the `publishers` of this epoch; `snd` is then the first one's, 0 if there is none
+    yet. Every epoch of a session has the same `sess`.
     """
 
     sess: Annotated[bytes, ID]
@@ -92,6 +158,7 @@ class KeyGrant(Body):
     seq0: Annotated[int, Uint()]
     max_msgs: Annotated[int, Uint()]
     life_s: Annotated[int, Uint()]
+    publishers: Annotated[tuple[Publisher, ...], Publishers()] | None = None
 
 
 # ------------------------------------------------------------------ readings
@@ -130,7 +197,7 @@ class Rights:
         return [list(right) for right in value]
 
     def part(self, sizes: Sizes) -> Part:
-        return layout.listed(_take_right(sizes), 0, MOST_RIGHTS)
+        return layout.listed(_pair(Right, TOPIC, _RIGHT, sizes), 0, MOST_RIGHTS)
 
     def write(self, value: tuple[Right, ...]) -> bytes:
         return cbor.encode([list(right) for right in value])
@@ -146,23 +213,6 @@ def _right(entry: object, sizes: Sizes) -> Right:
             _RIGHT.accept(rights, sizes)
             return Right(name, rights)
     raise refuse("a filter and rights", entry)
-
-
-def _take_right(sizes: Sizes) -> layout.Take:
-    take_filter, take_rights = layout.take_of(TOPIC.part(sizes)), layout.take_of(_RIGHT.part(sizes))
-
-    def take(data: bytes, at: int, values: list[Any]) -> int:
-        if data[at] != 0x82:
-            return MISMATCH
-        found: list[Any] = []
-        at = take_filter(data, at + 1, found)
-        if at > 0:
-            at = take_rights(data, at, found)
-        if at > 0:
-            values.append(Right(*found))
-        return at
-
-    return take
 
 
 @message(53)
