@@ -14,6 +14,8 @@ from typing import Final
 import httpx
 
 from keymote.crypto.secret import Secret
+from keymote.engine.policy.topic_charter import TopicCharter
+from keymote.engine.policy.topic_events import TopicReport
 from keymote.engine.queries import (
     DeviceFound,
     FindDevice,
@@ -24,6 +26,8 @@ from keymote.engine.queries import (
     ReportRevocation,
 )
 from keymote.errors import Unavailable
+from keymote.host.topic_desk import Taken
+from keymote.transports import http_topics
 from keymote.transports.http_caller import HttpCaller, Introduced, found_of, introduce, manager_of
 from keymote.transports.tls import client_context
 from keymote.wire import admin, admin_groups, admin_records
@@ -142,6 +146,14 @@ class CoordinatorClient:
         body = admin.encode(admin_records.GroupRecords(list(items)))
         answer = await self._caller.request("POST", f"{admin.API}/groups/{gid.hex()}/records", body=body)
         return admin.decode(answer, admin_records.RecordsTaken)
+
+    # Topics that it leads (host.topic_desk)
+
+    async def topic_charter(self) -> TopicCharter:
+        return await http_topics.topic_charter(self._caller)
+
+    async def report_topics(self, items: Sequence[TopicReport]) -> Taken:
+        return await http_topics.report_topics(self._caller, items)
 
     # Events
 

@@ -198,10 +198,27 @@ class GroupGap(View, frozen=True):
     waiting: list[HexId]
 
 
+class TopicGap(View, frozen=True):
+    """Something was taken from a client of a topic's rule at `ts_ms` (UTC milliseconds).
+
+    `cause`: revoked, retired, suspended, superseded, withdrawn or compromised. `topics`: in which it held the newest key.
+    `safe_after_ms` until every other client of them had acknowledged a later key; null while not. `waiting` have not.
+    """
+
+    tid: HexId
+    filter: str
+    client: HexId
+    cause: str
+    ts_ms: int
+    safe_after_ms: int | None
+    topics: list[str]
+    waiting: list[HexId]
+
+
 class RevocationView(View, frozen=True):
     """`waiting` are managers that have not acknowledged; `safe_after_ms` is null while there are any.
 
-    `groups` says how far a device's revocation has come in each of its groups.
+    `groups` and `topics` say how far a device's revocation has come in each of its groups and rules of topics.
     """
 
     id: int
@@ -214,6 +231,7 @@ class RevocationView(View, frozen=True):
     waiting: list[str] = field(default_factory=list)
     safe_after_ms: int | None = None
     groups: list[GroupGap] = field(default_factory=list)
+    topics: list[TopicGap] = field(default_factory=list)
 
 
 class EventView(View, frozen=True):
