@@ -57,7 +57,9 @@ EXEMPT_FROM_HOMES = ("bench/", "lab/attacks", "stories/")
 
 HOMES: dict[str, tuple[str, ...]] = {
     "aiocoap": ("transports/coap",),
+    "aiomqtt": ("transports/mqtt/",),
     "alembic": ("storage/migrations", "storage/sql"),
+    "amqtt": ("transports/broker_amqtt.py",),
     "cbor2": ("cbor.py",),
     "Crypto": ("crypto/p256.py",),
     "cryptography": ("crypto/", "storage/seal", "transports/tls", "transports/http"),
@@ -68,6 +70,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("crypto/lightweight/compiled.py",),
     "numpy": ("crypto/lightweight/compiled.py",),
     "nacl": ("crypto/ed25519.py", "crypto/x25519.py"),
+    "paho": ("transports/mqtt/",),
     "pkcs11": ("storage/seal_pkcs11/token.py",),
     "platformdirs": ("cli/",),
     "prometheus_client": ("transports/http", "transports/metrics"),

@@ -1,0 +1,1 @@
+"""MQTT: readings protected end to end, over the client libraries that people use."""
