@@ -10,6 +10,7 @@ import guards_of_enrolment as enrolment
 import guards_of_libraries as libraries
 import guards_of_rings as rings
 import guards_of_sessions as sessions
+import guards_of_topics as topics
 import pytest
 
 Guard = Callable[[pytest.MonkeyPatch], None]
@@ -113,6 +114,30 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("B-23", "R1c of another"): rings.first_come,
     ("B-24", "a second bitmap for one period"): rings.every_bitmap,
     ("B-25", "two bitmaps for one period"): rings.revealed_at_once,
+    ("C-01", "prefix of a reading"): topics.the_papers_cipher,
+    ("C-02", "72 becomes 12"): topics.the_papers_cipher,
+    ("C-04", "bits that decide"): topics.short_keys,
+    ("C-05", "chain at number 3"): topics.steps_that_go_nowhere,
+    ("C-05", "session's state"): topics.chain_that_stands,
+    ("C-06", "alarm again"): topics.any_number,
+    ("C-06", "reading on another topic"): topics.nameless_topics,
+    ("C-07", "random and changed bytes"): topics.the_papers_cipher,
+    ("C-07", "another order, and gaps"): topics.arrival_counts,
+    ("C-08", "old answer, number rewritten"): topics.deliveries_without_request,
+    ("C-08", "answer to a forgotten request"): topics.deliveries_without_request,
+    ("C-08", "old push, number rewritten"): topics.pushes_without_number,
+    ("C-08", "old answer as it was"): topics.deliveries_at_any_number,
+    ("C-11", "pads compared"): topics.one_key_a_session,
+    ("C-12", "without a signature"): topics.policy_ignored,
+    ("C-12", "under her own signature"): topics.any_countersignature,
+    ("C-13", "no PUBACK"): topics.any_number,
+    ("C-13", "three hundred ahead"): topics.any_gap,
+    ("C-14", "blocks under one key"): topics.one_key_a_session,
+    ("C-14", "session of 2^32 readings"): topics.sessions_without_end,
+    ("C-15", "forged reading 200 ahead"): topics.moved_before_checked,
+    ("C-16", "lost, repeated, replayed"): topics.no_implicit_acknowledgement,
+    ("C-16", "request sent again"): topics.answers_forgotten,
+    ("C-19", "2^16 guesses"): topics.any_number_of_guesses,
     ("I-01", "invalid encoding as a share"): libraries.unguarded_points,
     ("I-01", "identity as a share"): libraries.unguarded_points,
     ("I-02", "identity key"): libraries.any_ed25519_key,

@@ -25,6 +25,9 @@ from keymote.lab.attacks import (
     ring_payload,
     shares,
     signatures,
+    topic_ciphers,
+    topic_keys,
+    topic_readings,
 )
 from keymote.lab.attacks.catalogue import Attack, Catalogue, Effort, Fails, Outcome, Succeeds, Verdict, judge
 
@@ -55,6 +58,9 @@ CATALOGUE = Catalogue.of(
         ring_payload,
         ring_masks,
         ring_hierarchy,
+        topic_ciphers,
+        topic_readings,
+        topic_keys,
     )
 )
 """Every attack of this version."""
