@@ -42,7 +42,7 @@ class Market:
 async def session(group: Group, line: Timeline, facts: dict[str, Any]) -> None:
     """Let every third home offer, the others bid and the sellers sell; count the commands against n."""
     homes, trade = list(group.members), Market(group)
-    names = await _names(group)
+    names = await asyncio.to_thread(_names, group)
 
     def play() -> None:
         sellers, buyers = homes[::3], [home for at, home in enumerate(homes) if at % 3]
@@ -97,8 +97,7 @@ def _best(trade: Market, seller: Meter, names: dict[str, str], bids: int) -> str
     return None if best is None else best.buyer
 
 
-async def _names(group: Group) -> dict[str, str]:
-    """Return the name of each member by its kid, as the coordinator's list of the group's members says it."""
-    view = await group.view()
+def _names(group: Group) -> dict[str, str]:
+    """Return the name of each member by its kid, as the group's gateway lists them."""
     by_id = {meter.dev_id: meter.name for meter in group.street.meters}
-    return {member.kid: by_id[member.dev_id] for member in view.members if member.kid and member.dev_id in by_id}
+    return {member["kid"]: by_id[member["dev_id"]] for member in group.here("show")["members"]}

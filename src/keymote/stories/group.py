@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from keymote.stories import exchange, microgrid
+from keymote.stories.processes import together
 from keymote.stories.street import Street
 from keymote.stories.telling import Teller, Timeline
 
@@ -32,11 +33,17 @@ async def group(
         await asyncio.gather(grid.agreed(), market.agreed())
     await exchange.session(market, line, trade)
     await coordinator_is_free()
-    await microgrid.day(grid, newcomer, line, facts)
-    await microgrid.link_returns(grid, line, facts)
-    await exchange.join(market, newcomer, line, trade)  # late: a ring begins no run for a join within 10 s of the last
-    await exchange.session(market, line, trade)
-    await exchange.leave(market, members[0], line, trade)
+
+    async def village() -> None:
+        await microgrid.day(grid, newcomer, line, facts)
+        await microgrid.link_returns(grid, line, facts)
+
+    async def neighbourhood() -> None:
+        await exchange.join(market, newcomer, line, trade)
+        await exchange.session(market, line, trade)
+        await exchange.leave(market, members[0], line, trade)
+
+    await together(village(), neighbourhood())  # at once: a ring begins no run for a join within 10 s of the last
     await microgrid.revoke(grid, line, facts)
     facts["exchange"] = trade
     ok = (
