@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise, topic
+from keymote.wire import enrolment, group, group_record, gsec, handover, invitation, masking, pairwise, topic
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Body, Message
@@ -103,6 +103,10 @@ FORMS: dict[type[Message], str] = {
     topic.HoCtx: "58 sign1",
     topic.HoAck: "59 16 16",
     topic.HoDeny: "60 id code id",
+    handover.HoRelease: "78 id u32 id 16",
+    handover.HoReleased: "79 id u32 16",
+    handover.HoPub: "80 id topic 18..1140",
+    handover.Between: "81 id 4..1264",
 }
 """The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
 61, 62 and the last field of PEERCRED are ours (docs/decisions/0121).

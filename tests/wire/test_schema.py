@@ -16,7 +16,7 @@ import pytest
 
 from keymote.cli.schema import schema as command
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise, pub, topic
+from keymote.wire import enrolment, group, group_record, gsec, handover, invitation, masking, pairwise, pub, topic
 from keymote.wire.cose import Sign1
 from keymote.wire.fields import sizes_of
 from keymote.wire.message import Message
@@ -109,6 +109,7 @@ def rule_of(kind: type[Message]) -> str:
         "JoinRequest": "JOIN-REQUEST", "MaskKey": "MASK-KEY", "MaskReport": "MASK-REPORT", "MaskPresent": "MASK-PRESENT",
         "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL", "GroupRecord": "GROUP-RECORD", "ConnackAuth": "CONNACK-AUTH",
         "HoReq": "HO-REQ", "HoPull": "HO-PULL", "HoCtx": "HO-CTX", "HoAck": "HO-ACK", "HoDeny": "HO-DENY",
+        "HoRelease": "HO-RELEASE", "HoReleased": "HO-RELEASED", "HoPub": "HO-PUB",
     }.get(kind.__name__, kind.__name__.upper())  # fmt: skip
 
 
@@ -180,6 +181,10 @@ def samples(suite: int) -> list[Message]:
         *(kind(envelope) for kind in (topic.HoPull, topic.HoCtx)),
         topic.HoAck(mac, mac),
         topic.HoDeny(i, ErrorCode.E_TICKET, i),
+        handover.HoRelease(i, 70_000, i, mac),
+        handover.HoReleased(i, 7, mac),
+        handover.HoPub(i, "w/7/hr", bytes(35)),
+        handover.Between(i, bytes(300)),
     ]
 
 

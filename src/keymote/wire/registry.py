@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import enrolment, group, group_record, gsec, invitation, masking, pairwise, topic
+from keymote.wire import enrolment, group, group_record, gsec, handover, invitation, masking, pairwise, topic
 from keymote.wire.message import Body, Message
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
@@ -85,9 +85,14 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     topic.HoCtx,
     topic.HoAck,
     topic.HoDeny,
+    handover.HoRelease,
+    handover.HoReleased,
+    handover.HoPub,
+    handover.Between,
 )
 """Every message of protocols A, B and C, in the order of Triad-1 1.12 but for the delegation, which comes before START; 61 and
-62 (docs/decisions/0121), 64 to 67, which carry EDHOC (0071), 70 to 73 (0152), 74 to 76 (0163) and 77 (0166) are ours."""
+62 (docs/decisions/0121), 64 to 67, which carry EDHOC (0071), 70 to 73 (0152), 74 to 76 (0163), 77 (0166) and 78 to 81 (0197)
+are ours."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})
