@@ -1,0 +1,249 @@
+"""The topics of a manager at work: charters come in, reports go out, and one worker does one thing after the other."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Final, TypeVar
+
+from keymote.crypto.entropy import Entropy
+from keymote.engine.base import Peer, Report
+from keymote.engine.faces import DeviceRevoked, Enrolled, LinkSeen
+from keymote.engine.policy.topic_events import TopicEvent
+from keymote.engine.topic.faces import ResumeClient, TicketFor, TicketTerms, WhoMay, client_of
+from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
+from keymote.host.topic_desk import TopicDesk as Coordinator
+from keymote.manager.app.groups import Rows, StoreShelf
+from keymote.manager.app.own import quietly
+from keymote.manager.group_invitations import Cells
+from keymote.manager.topic_clients import FileClient, TopicClients
+from keymote.manager.topic_log import TopicLog
+from keymote.manager.topics import TopicSteward
+
+SYNC_S: Final = 5.0
+"""Pause before a coordinator that did not answer is asked again, and before something that failed here is done again."""
+
+logger = logging.getLogger(__name__)
+
+Job = Callable[[], Awaitable[None]]
+T = TypeVar("T")
+
+
+Tickets = Callable[[bytes], TicketTerms | None]
+"""What a client's ticket says, by its id; None: it gets none."""
+
+
+def _no_tickets(_client: bytes) -> TicketTerms | None:
+    return None
+
+
+class TopicService:
+    """Every method belongs to the thread of the running loop."""
+
+    def __init__(
+        self,
+        cells: Cells,
+        rows: Rows,
+        coordinator: Callable[[], Coordinator],
+        entropy: Entropy,
+        *,
+        address: Peer,
+        suite: int,
+        generation: int = 0,
+        tickets: Tickets = _no_tickets,
+    ) -> None:
+        shelf = StoreShelf(rows)
+        self._cells = cells
+        self._coordinator = coordinator
+        self._suite = suite
+        self.tickets = tickets
+        self._log = TopicLog(shelf, generation)
+        self.steward: Final = TopicSteward(cells, shelf, self._log)
+        self.clients: Final = TopicClients(cells, shelf, self._log, entropy, _now_ms, address)
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._heard: list[tuple[int, Report]] = []
+        self._retry_at = inf
+        self._sync_wanted = asyncio.Event()
+        self._syncing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.faults = 0
+
+    def start(self) -> None:
+        """Go on where the manager stopped, and ask what has changed since."""
+        self._jobs.put_nowait(self.steward.resume)
+        for work in (self._work(), self._sync()):
+            self._tasks.append(asyncio.get_running_loop().create_task(work))
+        self._sync_wanted.set()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            await quietly(task)
+
+    @property
+    def waiting(self) -> int:
+        """How many reports the coordinator has not taken yet."""
+        return len(self._log)
+
+    # ------------------------------------------------------------------ what the engine asks
+
+    def answer(self, query: object, answer: Callable[[object], None]) -> bool:
+        """Answer a question about topics; False for any other."""
+        match query:
+            case WhoMay(_, topic, _):
+                answer(self.steward.terms(topic))
+            case TicketFor(client):
+                answer(self.tickets(client))
+            case _:
+                return False
+        return True
+
+    # ------------------------------------------------------------------ what happens
+
+    def heard(self, report: Report) -> None:
+        """Take in a report of the cells; it is worked off after those before it."""
+        match report:
+            case LinkSeen(client, peer) if self._cells.peek(client_of(client)) is not None:
+                self._jobs.put_nowait(partial(self._seen, client, peer))
+            case DeviceRevoked(client, _):
+                self._jobs.put_nowait(partial(self.steward.changed, client))
+            case Enrolled(client):
+                self._jobs.put_nowait(partial(self.steward.enrolled, client))
+            case _ if isinstance(report, TopicEvent):
+                if not self._heard:
+                    self._jobs.put_nowait(self._take_in)
+                self._heard.append((_now_ms(), report))
+
+    async def _take_in(self) -> None:
+        """Keep what was heard since, in one commit."""
+        heard, self._heard = self._heard, []
+        await self.steward.hear([report for _, report in heard], heard[0][0])
+
+    async def _seen(self, client: bytes, peer: Peer) -> None:
+        await self._cells.command(client_of(client), ResumeClient(peer))
+
+    async def standing_changed(self, client: bytes) -> None:
+        """A device was suspended or taken back; return when its topics know."""
+        await self.do(partial(self.steward.changed, client))
+
+    async def changed(self) -> None:
+        """The coordinator has changed something about our topics; return when it was acted on.
+
+        Raises:
+            Unavailable: it cannot be asked now, or the store cannot keep what it says.
+        """
+        await self._exchange(fetch=True)
+
+    # ------------------------------------------------------------------ what an operator wants here
+
+    async def add_client(self, name: str, path: Path) -> FileClient:
+        """Make a client and its provisioning file; errors as `TopicClients.add`."""
+        made: list[FileClient] = []
+
+        async def add() -> None:
+            made.append(await self.clients.add(name, path, self._suite))
+
+        await self.do(add)
+        return made[0]
+
+    async def remove_client(self, name: str) -> FileClient:
+        """Forget a client of a provisioning file, and take every topic from it at once."""
+        client = self.clients.named(name)
+
+        async def remove() -> None:
+            await self.steward.put_out(client.client_id)
+            await self.clients.forget(client)
+
+        await self.do(remove)
+        return client
+
+    async def do(self, job: Job) -> None:
+        """Do this after what happened before it; raises what it raises."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def tell() -> None:
+            try:
+                await job()
+            except Exception as error:  # noqa: BLE001  whoever asked for it hears of it
+                if not done.done():
+                    done.set_exception(error)
+            else:
+                if not done.done():
+                    done.set_result(None)
+
+        self._jobs.put_nowait(tell)
+        await done
+
+    # ------------------------------------------------------------------ one thing after the other
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(
+                    max(0.0, self._retry_at - time.monotonic()) if self._retry_at < inf else None
+                ):
+                    job = await self._jobs.get()
+            except TimeoutError:
+                job, self._retry_at = self.steward.resume, inf
+            try:
+                await job()
+            except Unavailable as error:
+                logger.warning("topics wait for the store: %s", error)
+                self._retry_at = time.monotonic() + SYNC_S
+            except KeymoteError as fault:
+                logger.error("a wish about topics was not fulfilled: %s", fault)
+            except Exception as error:  # a bug with one topic must not stop the others
+                self.faults += 1
+                logger.error("bug in the service of topics", exc_info=error)
+            if self._log:
+                self._sync_wanted.set()
+
+    # ------------------------------------------------------------------ the coordinator
+
+    async def _sync(self) -> None:
+        """Hand in what waits whenever there is something and the coordinator answers; fetch the charter once after a start."""
+        fetch = True
+        while True:
+            await self._sync_wanted.wait()
+            self._sync_wanted.clear()
+            try:
+                await self._exchange(fetch=fetch)
+                fetch = False
+            except Unavailable:
+                await asyncio.sleep(SYNC_S)
+                self._sync_wanted.set()
+            except KeymoteError as fault:
+                logger.error("topics were not exchanged with the coordinator: %s", fault)
+
+    async def _exchange(self, *, fetch: bool) -> None:
+        """Hand in reports, and only then fetch the charter: it covers what was handed in."""
+        async with self._syncing:
+            while batch := self._log.oldest():
+                upto, refused = await _admitted(self._coordinator().report_topics(batch))
+                for item in refused:
+                    logger.warning("a report on topics is not believed", extra={"seq": item.seq, "what": item.why})
+                if upto > batch[-1].seq:
+                    await self.do(partial(self._log.go_on_above, upto))
+                else:
+                    await self.do(partial(self._log.settle, upto))
+                if upto < batch[-1].seq:
+                    raise Unavailable("the coordinator took no reports on topics", do="hand them in again")
+            if fetch:
+                charter = await _admitted(self._coordinator().topic_charter())
+                await self.do(partial(self.steward.adopt, charter))
+
+
+async def _admitted(call: Awaitable[T]) -> T:
+    """Return the answer; Unavailable where we are not admitted now, because our certificate is being replaced."""
+    try:
+        return await call
+    except PeerFault as fault:
+        if fault.code in (ErrorCode.E_AUTH, ErrorCode.E_CRED):
+            raise Unavailable(f"the coordinator does not admit this manager: {fault.what}", do=fault.do) from fault
+        raise
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
