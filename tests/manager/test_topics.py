@@ -1,7 +1,7 @@
 """A manager's topics rule by rule, over cells that only take notes: what is laid down, marked, reported, and written to files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,12 +36,13 @@ from keymote.engine.topic.faces import (
 )
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.errors import CallerFault, Unavailable
-from keymote.manager import topic_clients, topic_log
+from keymote.host.client_file import ClientFile
+from keymote.manager import topic_log
 from keymote.manager.topic_clients import TopicClients
 from keymote.manager.topic_log import TopicLog
 from keymote.manager.topic_rules import Mark, laid, laid_version, next_since, stated_version
 from keymote.manager.topics import TopicSteward
-from keymote.storage.provisioning import ClientFile, is_provisioning, read_client, spend
+from keymote.storage.provisioning import is_provisioning, read_client, spend, write_new
 
 ONE, TWO = b"\x01" * 8, b"\x02" * 8
 TOPIC = "ward/7/hr"
@@ -279,8 +280,9 @@ async def test_TM07_the_oldest_report_gives_way_but_who_is_a_client_is_kept(monk
 # ------------------------------------------------------------------ provisioning files
 
 
-def clients(cells: Cells, shelf: Shelf) -> TopicClients:
-    return TopicClients(cells, shelf, TopicLog(shelf), SeededEntropy(b"clients"), lambda: 5000, "coap://127.0.0.1:5683")
+def clients(cells: Cells, shelf: Shelf, write: Callable[[Path, ClientFile], None] = write_new) -> TopicClients:
+    entropy = SeededEntropy(b"clients")
+    return TopicClients(cells, shelf, TopicLog(shelf), entropy, lambda: 5000, "coap://127.0.0.1:5683", write)
 
 
 async def test_TM02_a_file_holds_the_key_for_its_owner_alone_and_the_manager_only_what_follows(tmp_path: Path) -> None:
@@ -303,9 +305,7 @@ async def test_TM02_a_file_holds_the_key_for_its_owner_alone_and_the_manager_onl
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_TM02_a_file_is_never_overwritten_and_a_client_without_one_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_TM02_a_file_is_never_overwritten_and_a_client_without_one_is_none(tmp_path: Path) -> None:
     cells, shelf = Cells(), Shelf()
     ours = clients(cells, shelf)
     taken = tmp_path / "taken"
@@ -320,10 +320,10 @@ async def test_TM02_a_file_is_never_overwritten_and_a_client_without_one_is_none
     def full(_path: Path, _file: ClientFile) -> None:
         raise Unavailable("the disk is full")
 
-    monkeypatch.setattr(topic_clients, "write_new", full)
+    without = clients(cells, shelf, full)
     with pytest.raises(Unavailable):
-        await ours.add("bed 7", tmp_path / "new", 1)
-    assert (cells.chains, list(ours.all()), list(clients(cells, shelf).all())) == (set(), [], [])
+        await without.add("bed 7", tmp_path / "new", 1)
+    assert (cells.chains, list(without.all()), list(clients(cells, shelf).all())) == (set(), [], [])
 
 
 async def test_TM02_names_are_of_one_client_each_and_last_over_a_restart(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from keymote.engine.policy.topic_events import MOST_NAME, ClientForgotten, Clien
 from keymote.engine.topic.faces import ForgetClient, RegisterClient, client_of
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.errors import CallerFault, KeymoteError
+from keymote.host.client_file import PSS_SIZE, ClientFile
 from keymote.host.ports import Write
 from keymote.manager.group_invitations import Cells
 from keymote.manager.group_log import Shelf
 from keymote.manager.topic_log import TopicLog
-from keymote.storage.provisioning import PSS_SIZE, ClientFile, write_new
 
 CLIENT_NAME: Final = "topic-client-name"
 """Kind of the rows, named by client_id."""
@@ -37,10 +37,17 @@ class FileClient(NamedTuple):
 
 
 class TopicClients:
-    """Not for two tasks at once."""
+    """Not for two tasks at once. `write_new` lays down a file where nothing was, for its owner alone."""
 
     def __init__(
-        self, cells: Cells, shelf: Shelf, log: TopicLog, entropy: Entropy, now_ms: Callable[[], int], address: Peer
+        self,
+        cells: Cells,
+        shelf: Shelf,
+        log: TopicLog,
+        entropy: Entropy,
+        now_ms: Callable[[], int],
+        address: Peer,
+        write_new: Callable[[Path, ClientFile], None],
     ) -> None:
         self._cells = cells
         self._shelf = shelf
@@ -48,6 +55,7 @@ class TopicClients:
         self._entropy = entropy
         self._now_ms = now_ms
         self._address = address
+        self._write_new = write_new
         self._clients = {row.key.id: _opened(row) for row in shelf.of_kind(CLIENT_NAME)}
 
     def all(self) -> Sequence[FileClient]:
@@ -80,7 +88,7 @@ class TopicClients:
         await self._log.add([ClientMade(client_id, name)], now_ms, [row])
         self._clients[client_id] = made
         try:
-            write_new(path, ClientFile(name, client_id, suite, self._address, pss))
+            self._write_new(path, ClientFile(name, client_id, suite, self._address, pss))
         except KeymoteError:
             await self.forget(made)
             raise

@@ -1,51 +1,13 @@
-"""Provisioning files: all that a client needs which holds nothing but symmetric keys, and that nobody enrolled.
-
-The manager writes one, its owner carries it to the client, and the client takes the secret out of it at its first start:
-from then on the file only says who the client is (docs/decisions/0189).
-"""
+"""Provisioning files on a disk: written once by the manager, read by the client, which takes the secret out at its first start."""
 
 import contextlib
-import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
 
-from keymote.crypto.secret import Secret
-from keymote.engine.base import Peer
-from keymote.errors import CallerFault, Incompatible, Unavailable
+from keymote.errors import CallerFault, Unavailable
+from keymote.host.client_file import AGAIN, ClientFile
 from keymote.storage.private_files import read_private, write_private
-
-PSS_SIZE: Final = 32
-_ID_SIZE: Final = 8
-_VERSION: Final = 1
-_WHAT: Final = "provisioning file"
-_AGAIN: Final = "keymote manager client add NAME --out FILE"
-
-
-@dataclass(frozen=True, slots=True)
-class ClientFile:
-    """`manager`: where its trusted system listens. `pss` None: the client has taken it."""
-
-    name: str
-    client_id: bytes
-    suite: int
-    manager: Peer
-    pss: Secret | None
-
-    def encode(self) -> bytes:
-        """Return the content of the file, for its owner alone."""
-        said: dict[str, object] = {
-            "keymote": "client",
-            "version": _VERSION,
-            "name": self.name,
-            "client_id": self.client_id.hex(),
-            "suite": self.suite,
-            "manager": self.manager,
-        }
-        if self.pss is not None:
-            said["pss"] = self.pss.expose().hex()
-        return json.dumps(said, indent=1).encode() + b"\n"
 
 
 def write_new(path: Path, file: ClientFile) -> None:
@@ -73,12 +35,13 @@ def write_new(path: Path, file: ClientFile) -> None:
 
 
 def is_provisioning(path: Path) -> bool:
-    """Tell whether a file says that it is a provisioning file; False for one that cannot be read."""
+    """Tell whether a file looks like a provisioning file; False for one that cannot be read."""
     try:
         with path.open("rb") as opened:
-            return opened.read(64).lstrip().startswith(b"{") and b'"client"' in path.read_bytes()[:64]
+            head = opened.read(64)
     except OSError:
         return False
+    return head.lstrip().startswith(b"{") and b'"client"' in head
 
 
 def read_client(path: Path) -> ClientFile:
@@ -88,21 +51,7 @@ def read_client(path: Path) -> ClientFile:
         CallerFault: it is missing, others can read it, or it is none.
         Incompatible: it is of another version.
     """
-    data = read_private(path, _WHAT, do=_AGAIN)
-    try:
-        said: Any = json.loads(data)
-        if said["keymote"] != "client":
-            raise ValueError
-        if said["version"] != _VERSION:
-            raise Incompatible(f"{path} is of version {said['version']!r}, not {_VERSION}", do="update Keymote")
-        client_id, pss = bytes.fromhex(said["client_id"]), bytes.fromhex(said.get("pss", ""))
-        name, suite, manager = said["name"], said["suite"], said["manager"]
-        good = isinstance(name, str) and type(suite) is int and isinstance(manager, str)
-        if not good or len(client_id) != _ID_SIZE or len(pss) not in (0, PSS_SIZE):
-            raise ValueError
-    except (ValueError, KeyError, TypeError) as error:
-        raise CallerFault(f"{path} is no {_WHAT}", do=_AGAIN) from error
-    return ClientFile(name, client_id, suite, manager, Secret(pss) if pss else None)
+    return ClientFile.decode(read_private(path, "provisioning file", do=AGAIN), str(path))
 
 
 def spend(path: Path, file: ClientFile) -> ClientFile:

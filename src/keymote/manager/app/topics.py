@@ -22,6 +22,7 @@ from keymote.manager.group_invitations import Cells
 from keymote.manager.topic_clients import FileClient, TopicClients
 from keymote.manager.topic_log import TopicLog
 from keymote.manager.topics import TopicSteward
+from keymote.storage.provisioning import write_new
 
 SYNC_S: Final = 5.0
 """Pause before a coordinator that did not answer is asked again, and before something that failed here is done again."""
@@ -62,7 +63,7 @@ class TopicService:
         self.tickets = tickets
         self._log = TopicLog(shelf, generation)
         self.steward: Final = TopicSteward(cells, shelf, self._log)
-        self.clients: Final = TopicClients(cells, shelf, self._log, entropy, _now_ms, address)
+        self.clients: Final = TopicClients(cells, shelf, self._log, entropy, _now_ms, address, write_new)
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._heard: list[tuple[int, Report]] = []
         self._retry_at = inf
