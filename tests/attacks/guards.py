@@ -6,6 +6,7 @@ error, or, for a property, the construction that gives it. Tests only; nothing h
 
 from collections.abc import Callable
 
+import guards_of_agents as agents
 import guards_of_enrolment as enrolment
 import guards_of_libraries as libraries
 import guards_of_rings as rings
@@ -116,6 +117,9 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("B-25", "two bitmaps for one period"): rings.revealed_at_once,
     ("C-01", "prefix of a reading"): topics.the_papers_cipher,
     ("C-02", "72 becomes 12"): topics.the_papers_cipher,
+    ("C-03", "next SK, stream of the library"): topics.pcg_for_the_system,
+    ("C-03", "keys drawn twice"): topics.snapshots,
+    ("C-03b", "half of an SK, any stream"): topics.pcg_for_the_system,
     ("C-04", "bits that decide"): topics.short_keys,
     ("C-05", "chain at number 3"): topics.steps_that_go_nowhere,
     ("C-05", "session's state"): topics.chain_that_stands,
@@ -127,6 +131,12 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("C-08", "answer to a forgotten request"): topics.deliveries_without_request,
     ("C-08", "old push, number rewritten"): topics.pushes_without_number,
     ("C-08", "old answer as it was"): topics.deliveries_at_any_number,
+    ("C-09", "air between brokers"): agents.contexts_in_the_clear,
+    ("C-09", "all secrets of a visited broker"): agents.one_key_everywhere,
+    ("C-10", "unlisted broker"): agents.no_list,
+    ("C-10", "request rewritten by a listed broker"): agents.any_request,
+    ("C-10", "request again"): agents.any_count,
+    ("C-10", "two brokers, one count"): agents.any_count,
     ("C-11", "pads compared"): topics.one_key_a_session,
     ("C-12", "without a signature"): topics.policy_ignored,
     ("C-12", "under her own signature"): topics.any_countersignature,
@@ -137,6 +147,9 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("C-15", "forged reading 200 ahead"): topics.moved_before_checked,
     ("C-16", "lost, repeated, replayed"): topics.no_implicit_acknowledgement,
     ("C-16", "request sent again"): topics.answers_forgotten,
+    ("C-17", "flood of alarms"): agents.no_limits,
+    ("C-17", "flood of readings"): agents.no_limits,
+    ("C-18", "handed over"): agents.strangers_welcome,
     ("C-19", "2^16 guesses"): topics.any_number_of_guesses,
     ("I-01", "invalid encoding as a share"): libraries.unguarded_points,
     ("I-01", "identity as a share"): libraries.unguarded_points,

@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from keymote import cbor
-from keymote.crypto.kdf import chain_step, extract
+from keymote.crypto.entropy import SystemEntropy
+from keymote.crypto.kdf import chain_step, extract, sha256
 from keymote.crypto.secret import Secret
 from keymote.engine.topic import exchange, ratchet
 from keymote.engine.topic.ciphers import CIPHERS
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.engine.topic.ratchet import Receiving, Sending
 from keymote.errors import ErrorCode, PeerFault
+from keymote.lab.attacks.topic_generator import STREAM
+from keymote.lab.published.pcg import Pcg32
 from keymote.lab.published.pubsub import KEY_SIZE, xor
 
 NO_TAG = bytes(8)
@@ -65,6 +68,30 @@ def chain_that_stands(patch: pytest.MonkeyPatch) -> None:
 
 def sessions_without_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ratchet, "most_messages", lambda _cs, asked: asked)
+
+
+# ------------------------------------------------------------------ where keys come from
+
+
+def pcg_for_the_system(patch: pytest.MonkeyPatch) -> None:
+    """Draw from pcg-rand, "because of its properties"."""
+    generator = Pcg32.seeded(42, STREAM >> 1)
+
+    def draw(_self: SystemEntropy, n: int) -> bytes:
+        return b"".join(generator.draw().to_bytes(4, "big") for _ in range(-(-n // 4)))[:n]
+
+    patch.setattr(SystemEntropy, "draw", draw)
+
+
+def snapshots(patch: pytest.MonkeyPatch) -> None:
+    """Begin again from one state whenever the process is restored, every thousand draws."""
+    drawn = [0]
+
+    def draw(_self: SystemEntropy, n: int) -> bytes:
+        drawn[0] += 1
+        return sha256(b"state %d" % (drawn[0] % 1000))[:n]
+
+    patch.setattr(SystemEntropy, "draw", draw)
 
 
 # ------------------------------------------------------------------ readings

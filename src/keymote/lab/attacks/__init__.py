@@ -25,7 +25,9 @@ from keymote.lab.attacks import (
     ring_payload,
     shares,
     signatures,
+    topic_brokers,
     topic_ciphers,
+    topic_generator,
     topic_keys,
     topic_readings,
 )
@@ -59,8 +61,10 @@ CATALOGUE = Catalogue.of(
         ring_masks,
         ring_hierarchy,
         topic_ciphers,
+        topic_generator,
         topic_readings,
         topic_keys,
+        topic_brokers,
     )
 )
 """Every attack of this version."""

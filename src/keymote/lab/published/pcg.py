@@ -8,6 +8,7 @@ from typing import Final, Self
 
 MULTIPLIER: Final = 6364136223846793005
 MASK64: Final = (1 << 64) - 1
+INVERSE: Final = pow(MULTIPLIER, -1, 1 << 64)
 MASK32: Final = (1 << 32) - 1
 
 
@@ -16,6 +17,11 @@ def output(state: int) -> int:
     word = ((state >> 18 ^ state) >> 27) & MASK32
     turn = state >> 59
     return (word >> turn | word << (32 - turn)) & MASK32
+
+
+def backward(state: int, increment: int) -> int:
+    """Return the state before a state: what was drawn is told as easily as what will be."""
+    return (state - increment) * INVERSE & MASK64
 
 
 @dataclass(slots=True)
