@@ -1,0 +1,152 @@
+"""`aiomqtt.Client` with readings protected end to end: the same calls, plaintext at both ends, ciphertext between.
+
+async with ProtectedClient("broker", topics=device.topics) as client:
+    await client.subscribe("ward/7/#", qos=1)
+    await client.publish("ward/7/hr", b"72", qos=1)
+    async for message in client.messages:
+        print(message.topic, message.payload, message.reading.epoch)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Self, cast
+
+import aiomqtt
+from paho.mqtt.client import MQTT_ERR_NO_CONN, PayloadType
+from paho.mqtt.properties import Properties
+
+from keymote.engine.topic.readings import NeedsKey, Reading, Rejected
+from keymote.transports.mqtt.face import Topics, check_filters, check_topic, plaintext_of
+
+
+class ReadingMessage(aiomqtt.Message):
+    """A message whose payload is the opened plaintext; `reading` has its epoch and number."""
+
+    def __init__(self, sealed: aiomqtt.Message, reading: Reading) -> None:
+        super().__init__(sealed.topic, reading.plaintext, sealed.qos, sealed.retain, sealed.mid, sealed.properties)
+        self.reading = reading
+
+
+class ProtectedClient(aiomqtt.Client):
+    """Options are those of `aiomqtt.Client`. What does not open is dropped: `topics.keys` counts and explains it.
+
+    A will is sealed anew at each CONNECT. An empty retained payload is sent as it is: it clears what the broker keeps.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        port: int = 1883,
+        *,
+        topics: Topics,
+        will: aiomqtt.Will | None = None,
+        queue_type: type["asyncio.Queue[aiomqtt.Message]"] | None = None,
+        **options: Any,
+    ) -> None:
+        self.topics = topics
+        self._last_will = will
+        self._late: deque[ReadingMessage] = deque()
+        opening = _opening(queue_type or cast("type[asyncio.Queue[aiomqtt.Message]]", asyncio.Queue), self._open)
+        super().__init__(hostname, port, queue_type=opening, **options)
+
+    async def __aenter__(self) -> Self:
+        """Connect; a will needs a key, and waits for it."""
+        will = self._last_will
+        if will is not None:
+            sealed = await self._sealed(will.topic, plaintext_of(will.payload))
+            self._client.will_set(will.topic, sealed, will.qos, will.retain, will.properties)
+        return await super().__aenter__()
+
+    async def publish(
+        self,
+        /,
+        topic: str,
+        payload: PayloadType = None,
+        qos: int = 0,
+        retain: bool = False,  # the library's own signature
+        properties: Properties | None = None,
+        *args: Any,
+        timeout: float | None = None,  # noqa: ASYNC109  # the library's own signature
+        **kwargs: Any,
+    ) -> None:
+        """As `aiomqtt.Client.publish`; NeedsKey or its like when no key can be had."""
+        data = plaintext_of(payload)
+        if data or not retain:
+            if qos == 0 and self._client.socket() is None:  # would be lost, and its number with it
+                raise aiomqtt.MqttCodeError(MQTT_ERR_NO_CONN, "Could not publish message")
+            data = await self._sealed(topic, data)
+        await super().publish(topic, data, qos, retain, properties, *args, timeout=timeout, **kwargs)
+
+    async def subscribe(self, /, topic: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `aiomqtt.Client.subscribe`; CallerFault for a shared subscription."""
+        check_filters(_filters(topic))
+        return await super().subscribe(topic, *args, **kwargs)
+
+    async def _sealed(self, topic: str, plaintext: bytes) -> bytes:
+        check_topic(topic)
+        keys = self.topics.keys
+        try:
+            return keys.protect(topic, plaintext)
+        except NeedsKey as need:
+            self.topics.need(need)
+        await self.topics.ready_to_publish(topic)
+        return keys.protect(topic, plaintext)
+
+    # ------------------------------------------------------------------ opening, as messages arrive
+
+    def _open(self, message: aiomqtt.Message) -> list[aiomqtt.Message]:
+        """Return what can be read now: first what a key has opened meanwhile, then this message unless it is refused."""
+        ready: list[aiomqtt.Message] = []
+        try:
+            reading = self.topics.keys.unprotect(message.topic.value, message.payload, partial(self._opened, message))
+        except NeedsKey as need:
+            self.topics.need(need)
+        except Rejected:
+            pass  # noted where it was refused
+        else:
+            if not reading.duplicate:
+                ready.append(ReadingMessage(message, reading))
+        return [*self._take_late(), *ready] if self._late else ready
+
+    def _opened(self, message: aiomqtt.Message, reading: Reading) -> None:
+        """Hear of a message whose key has come, from whatever thread took it."""
+        self._late.append(ReadingMessage(message, reading))
+        self._loop.call_soon_threadsafe(self._deliver_late)
+
+    def _deliver_late(self) -> None:
+        for message in self._take_late():
+            self._queue.put_nowait(message)
+
+    def _take_late(self) -> list[ReadingMessage]:
+        taken = []
+        while self._late:
+            taken.append(self._late.popleft())
+        return taken
+
+
+def _opening(
+    base: type["asyncio.Queue[aiomqtt.Message]"], open_: Callable[[aiomqtt.Message], list[aiomqtt.Message]]
+) -> type["asyncio.Queue[aiomqtt.Message]"]:
+    """Return the queue that the library puts what arrives into; only what opens is in it."""
+
+    class Opening(base):  # type: ignore[misc, valid-type]  # the base is the caller's choice
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            if isinstance(item, ReadingMessage):
+                super().put_nowait(item)
+                return
+            for message in open_(item):
+                super().put_nowait(message)
+
+    return Opening
+
+
+def _filters(topic: Any) -> Iterable[object]:
+    """Return the filters in what `subscribe` takes: one, a pair with its options, or a list of pairs."""
+    match topic:
+        case str():
+            return (topic,)
+        case tuple():
+            return topic[:1]
+    return [item[0] for item in topic]
