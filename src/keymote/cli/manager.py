@@ -111,6 +111,15 @@ def run(
     groups_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PEM key of that certificate, readable by its owner alone.")
     ] = None,
+    mqttsn: Annotated[
+        str, typer.Option(metavar="ADDRESS:PORT", help="UDP address of the MQTT-SN gateway; empty: none.")
+    ] = "",
+    broker: Annotated[
+        str, typer.Option(metavar="URL", help="Broker behind --mqttsn: mqtt://HOST:PORT or mqtts://HOST:PORT.")
+    ] = "mqtt://127.0.0.1:1883",
+    mqttsn_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML with further settings of --mqttsn.")
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     data: DataOption = None,
 ) -> None:
@@ -120,6 +129,7 @@ def run(
     Example:
       keymote manager run --data street-7 --port 5683
       keymote manager run --data street-7 --groups-http 127.0.0.1:8080
+      keymote manager run --data street-7 --mqttsn 127.0.0.1:1885 --broker mqtt://127.0.0.1:1883
     """
     from keymote.crypto.entropy import SystemEntropy
     from keymote.engine.context import Handshake, PostQuantum, RegistrarPolicy
@@ -127,6 +137,7 @@ def run(
     from keymote.host.logs import configure
     from keymote.manager.app.directory import Directory
     from keymote.manager.app.group_http import GroupsHttp
+    from keymote.manager.app.mqttsn import MqttSnOptions
     from keymote.manager.app.service import ManagerProcess, Options
     from keymote.manager.app.service import run as serve
     from keymote.transports.coap.multicast import Group
@@ -149,7 +160,8 @@ def run(
         credential_life_s=credential_life, post_quantum=PostQuantum(post_quantum), handshakes=handshakes
     )
     face = GroupsHttp.at(groups_http, groups_cert, groups_key) if groups_http else None
-    options = Options((listen, port), where, ("127.0.0.1", status_port), announce, policy, face)
+    motes = MqttSnOptions.of(mqttsn, broker, mqttsn_file) if mqttsn else None
+    options = Options((listen, port), where, ("127.0.0.1", status_port), announce, policy, face, motes)
     process = ManagerProcess(directory, options)
     asyncio.run(serve(process, lambda said: print(json.dumps(said), flush=True)))
 

@@ -1,6 +1,7 @@
 """The MQTT-SN gateway on a UDP socket: its machine, driven by datagrams, a broker and the loop's clock."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
@@ -9,13 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
-from keymote.engine.base import MULTICAST, Now, Received, Send
-from keymote.engine.mqttsn.faces import Announce, FromBroker, Hand, Input, Reply, Settings, Tick, ToBroker
+from keymote.engine.base import MULTICAST, Now, Peer, Received, Send
+from keymote.engine.mqttsn.faces import Address, Announce, FromBroker, Hand, Input, Reply, Settings, Tick, ToBroker
 from keymote.engine.mqttsn.gateway import Gateway
 from keymote.engine.mqttsn.states import State
-from keymote.errors import KeymoteError
+from keymote.errors import CallerFault, KeymoteError
 from keymote.transports.coap.multicast import Group
-from keymote.transports.udp import UdpSocket
+from keymote.transports.udp import UdpSocket, address_of
 
 KeymoteDatagram = Callable[[str, bytes], Sequence[bytes] | Awaitable[Sequence[bytes]]]
 """`(client, datagram) -> datagrams back`: whoever sits at the gateway and takes what motes say on topic id 0xFFF0.
@@ -24,6 +25,8 @@ KeymoteDatagram = Callable[[str, bytes], Sequence[bytes] | Awaitable[Sequence[by
 (QoS -1). Answers go to where the datagram came from. A KeymoteError is counted and answered by nothing.
 """
 
+SCHEME: Final = "mqttsn://"
+"""How a node names the motes of its gateway: `mqttsn://ADDRESS:PORT`, behind a forwarder followed by `/NODE` in hex."""
 MOST_HANDED: Final = 64
 """Keymote datagrams that are being answered at the same time; more are dropped, and the mote says them again."""
 
@@ -54,15 +57,23 @@ class GatewayOptions:
 
 
 class MqttSnGateway:
-    """A gateway in the running event loop."""
+    """A gateway in the running event loop; `keymote_datagram` or `receive` takes what motes say to who sits here.
+
+    `receive` is for a whole node: it gets the mote's handle, under which `send` brings a datagram back at any time.
+    """
 
     def __init__(
-        self, options: GatewayOptions, broker: Broker, keymote_datagram: KeymoteDatagram | None = None
+        self,
+        options: GatewayOptions,
+        broker: Broker,
+        keymote_datagram: KeymoteDatagram | None = None,
+        receive: Callable[[Peer, bytes], None] | None = None,
     ) -> None:
         self._options = options
         self._broker = broker
         self._keymote_datagram = keymote_datagram
-        self._machine = Gateway(options.settings, keymote=keymote_datagram is not None)
+        self._receive = receive
+        self._machine = Gateway(options.settings, keymote=keymote_datagram is not None or receive is not None)
         self._handing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._socket: UdpSocket | None = None
@@ -89,6 +100,13 @@ class MqttSnGateway:
         """Where motes reach us: ADDRESS:PORT."""
         assert self._socket is not None
         return self._socket.address
+
+    def send(self, peer: Peer, data: bytes) -> None:
+        """Bring a Keymote datagram to a mote, which may sleep; what UDP loses, and a handle that is none, is lost."""
+        place, _, node = peer.removeprefix(SCHEME).partition("/")
+        with contextlib.suppress(ValueError, CallerFault):
+            address_of(place)
+            self._handle(Reply(Address(place, bytes.fromhex(node)), data))
 
     def states(self) -> Counter[State]:
         """Return how many clients are in each state."""
@@ -142,6 +160,9 @@ class MqttSnGateway:
     # ------------------------------------------------------------------ who sits here
 
     def _hand(self, hand: Hand) -> None:
+        if self._receive is not None:
+            self._receive(f"{SCHEME}{hand.address}", hand.data)
+            return
         if len(self._handing) >= MOST_HANDED:
             self.tally["congestion"] += 1
             return

@@ -2,22 +2,24 @@
 
 import ssl
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from keymote.crypto.secret import Secret
+from keymote.engine.base import Peer
 from keymote.engine.mqttsn.faces import KEYMOTE_TOPIC, Settings
 from keymote.engine.mqttsn.topics import has_wildcard, is_filter
 from keymote.errors import CallerFault
+from keymote.host.ports import Link
 from keymote.storage.private_files import read_private
 from keymote.transports.coap.multicast import Group
 from keymote.transports.metrics import Metrics
 from keymote.transports.mqtt.paho_loop import BrokerPlace
 from keymote.transports.mqtt.upstream import Upstream
-from keymote.transports.mqttsn import GatewayOptions, KeymoteDatagram, MqttSnGateway
+from keymote.transports.mqttsn import SCHEME, GatewayOptions, MqttSnGateway
 from keymote.transports.udp import address_of
 
 CLIENT_ID: Final = "keymote-mqttsn"
@@ -112,18 +114,12 @@ def _settings(said: Mapping[str, Any]) -> Settings:
     return replace(settings, predefined=predefined)
 
 
-@dataclass(slots=True)
 class MqttSnService:
-    """The gateway as a part of a service."""
+    """The gateway as a part of a manager, whose node takes what motes say on topic id 0xFFF0."""
 
-    options: MqttSnOptions
-    keymote_datagram: KeymoteDatagram | None = None
-    upstream: Upstream = field(init=False)
-    gateway: MqttSnGateway = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.upstream = Upstream(self.options.broker, self.options.client_id)
-        self.gateway = MqttSnGateway(self.options.gateway, self.upstream, self.keymote_datagram)
+    def __init__(self, options: MqttSnOptions, receive: Callable[[Peer, bytes], None]) -> None:
+        self.upstream: Final = Upstream(options.broker, options.client_id)
+        self.gateway: Final = MqttSnGateway(options.gateway, self.upstream, receive=receive)
 
     async def start(self) -> None:
         """Serve; Unavailable when the port is taken. A broker that is away is waited for."""
@@ -135,6 +131,10 @@ class MqttSnService:
     @property
     def address(self) -> str:
         return self.gateway.address
+
+    def beside(self, air: Link) -> Link:
+        """Return the link that reaches motes through the gateway, and everybody else through `air`."""
+        return _Both(air, self.gateway)
 
     def add_to(self, metrics: Metrics) -> None:
         """Let operators see it: `keymote_mqttsn_*`."""
@@ -163,3 +163,16 @@ class MqttSnService:
             "state",
             lambda: {"up": float(upstream.connections)},
         )
+
+
+@dataclass(slots=True)
+class _Both:
+    air: Link
+    gateway: MqttSnGateway
+    reliable: bool = True
+
+    def send(self, peer: Peer, data: bytes, failed: Callable[[], None] | None) -> None:
+        if peer.startswith(SCHEME):
+            self.gateway.send(peer, data)  # what a mote did not hear it asks for again
+        else:
+            self.air.send(peer, data, failed)

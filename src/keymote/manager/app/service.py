@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.suites import SUITES, prepare
@@ -42,6 +42,9 @@ from keymote.transports.metrics import Metrics
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
+if TYPE_CHECKING:
+    from keymote.manager.app.mqttsn import MqttSnOptions, MqttSnService
+
 CACHE: Final = 16_384
 """Cells kept in memory, some KiB each; the others are read when they are needed."""
 TIMING: Final = Timing(outstanding=32, waiting=1024)
@@ -56,7 +59,7 @@ logger = logging.getLogger(__name__)
 class Options:
     """Where a manager serves. `announce`: its address as other managers see it, when that is not `listen`.
 
-    `groups_http`: where members of groups that speak HTTP post, None for nowhere.
+    `groups_http`: where members of groups that speak HTTP post, None for nowhere; `mqttsn`: the gateway for motes.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 5683)
@@ -65,6 +68,7 @@ class Options:
     announce: Peer = ""
     policy: RegistrarPolicy = field(default_factory=RegistrarPolicy)
     groups_http: GroupsHttp | None = None
+    mqttsn: "MqttSnOptions | None" = None
 
 
 class ManagerProcess:
@@ -75,6 +79,7 @@ class ManagerProcess:
         self.options: Final = options
         self._driver: Driver | None = None
         self._face: HttpFace | None = None
+        self._mqttsn: MqttSnService | None = None
         self._reports: Counter[str] = Counter()
         self._alarms: Counter[str] = Counter()
         self._closing = contextlib.AsyncExitStack()
@@ -129,10 +134,15 @@ class ManagerProcess:
         clock = SystemClock()
         if options.groups_http is not None:
             self._face = HttpFace(options.groups_http, self.endpoint)
+        air = self.endpoint if self._face is None else self._face.link
+        if options.mqttsn is not None:
+            from keymote.manager.app.mqttsn import MqttSnService  # noqa: PLC0415  nobody else loads an MQTT client
+
+            self._mqttsn = MqttSnService(options.mqttsn, self._receive)
         driver = Driver(
             registrar_node(context),
             store,
-            self.endpoint if self._face is None else self._face.link,
+            air if self._mqttsn is None else self._mqttsn.beside(air),
             clock,
             entropy,
             self.coordinator.answer,
@@ -158,6 +168,9 @@ class ManagerProcess:
         if self._face is not None:
             stack.push_async_callback(self._face.stop)
             await self._face.start(host)
+        if self._mqttsn is not None:
+            stack.push_async_callback(self._mqttsn.close)
+            await self._mqttsn.start()
         self.coordinator.start(host)
         logger.info("serving", extra={"address": self.endpoint.address, "nm_id": directory.identity.nm_id})
 
@@ -205,6 +218,7 @@ class ManagerProcess:
             "address": self.endpoint.address,
             "status": f"http://{host}:{port}",
             "groups": "" if self._face is None else self._face.url,
+            "mqttsn": "" if self._mqttsn is None else self._mqttsn.address,
         }
 
     # ------------------------------------------------------------------ datagrams and reports
@@ -285,6 +299,8 @@ class ManagerProcess:
             "state",
             lambda: {"waiting": float(len(self.endpoint.inbox))},
         )
+        if self._mqttsn is not None:
+            self._mqttsn.add_to(metrics)
         return metrics
 
     def _groups_led(self) -> Mapping[str, float]:
