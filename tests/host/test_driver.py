@@ -8,6 +8,7 @@ import pytest
 
 from keymote.crypto.entropy import Entropy, SeededEntropy
 from keymote.engine.base import (
+    MAX_RECORD,
     MAX_TELLS,
     Answer,
     Ask,
@@ -30,7 +31,6 @@ from keymote.engine.base import (
     Told,
 )
 from keymote.errors import CallerFault, ErrorCode, PeerFault, Unavailable
-from keymote.host.cache import MAX_RECORD
 from keymote.host.driver import MAX_WAITING, ROUTE, Driver
 from keymote.host.ports import Write
 from keymote.host.wakes import RETRY_S

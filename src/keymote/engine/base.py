@@ -18,6 +18,8 @@ from keymote.errors import ErrorCode, PeerFault
 Peer = str
 """Opaque handle of a remote endpoint, made and understood by the link alone."""
 
+MAX_RECORD: Final = 2048
+"""Longest record of a durable cell, in bytes, unless its kind says otherwise (rule DR-10)."""
 MAX_TELLS: Final = 16
 """Longest chain of `Tell` in one unit of work."""
 
@@ -179,11 +181,11 @@ def _no_aliases(_cell: Any) -> tuple[bytes, ...]:
 class Kind:
     """What the hosts must know of one kind of cell.
 
-    `record` returns the durable part of a cell (at most 2 KiB; None: nothing to keep) and `load` makes a cell of it again
-    after a restart; a step after which the record is equal is volatile and its outputs leave at once. `aliases` are further
-    ids under which datagrams may name the cell (rotating pseudonyms, endpoints); `stored_aliases` are those that a record
-    keeps, all of them unless said otherwise. `deadline` is on the monotonic clock and forgotten at restart, `wake_at` on
-    the wall clock and stored. `same_record` tells of two states, cheaply, that everything stored of them is surely equal;
+    `record` returns the durable part of a cell (at most `most_record` bytes; None: nothing to keep) and `load` makes a cell
+    of it again after a restart; a step after which the record is equal is volatile and its outputs leave at once. `aliases`
+    are further ids under which datagrams may name the cell (rotating pseudonyms, endpoints); `stored_aliases` are those that
+    a record keeps, all of them unless said otherwise. `deadline` is on the monotonic clock and forgotten at restart, `wake_at`
+    on the wall clock and stored. `same_record` tells of two states, cheaply, that everything stored of them is surely equal;
     False when in doubt.
     """
 
@@ -197,6 +199,7 @@ class Kind:
     deadline: Callable[[Any], float | None] = _nothing
     wake_at: Callable[[Any], int | None] = _nothing
     same_record: Callable[[Any, Any], bool] = _never_surely
+    most_record: int = MAX_RECORD
 
 
 class Cells(Protocol):

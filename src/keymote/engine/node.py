@@ -25,6 +25,11 @@ from keymote.engine.pairwise.device import device_session_kind
 from keymote.engine.pairwise.manager import manager_session_kind
 from keymote.engine.pairwise.relay import RELAYED
 from keymote.engine.peer import peer_kind
+from keymote.engine.topic.client import chain_kind
+from keymote.engine.topic.faces import OWN_CHAIN, client_of
+from keymote.engine.topic.nodes import TO_CLIENT, TO_SYSTEM
+from keymote.engine.topic.session import session_kind
+from keymote.engine.topic.system import client_kind
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import (
     Bind,
@@ -102,6 +107,7 @@ def device_node(context: DeviceContext) -> Node:
         device_session_kind(context),
         membership_kind(party),
         root_kind(party),
+        chain_kind(context.trust.suite),
     )
     return Node({kind.name: kind for kind in kinds}, _device_route)
 
@@ -118,6 +124,7 @@ def registrar_node(context: RegistrarContext) -> Node:
         party = Party(context.signing, context.trust, True, context.generation)
         kinds += [nmauth_kind(context), peer_kind(context), manager_session_kind(context)]
         kinds += [ring_kind(party), membership_kind(party), root_kind(party), root_gateway_kind(party)]
+        kinds += [client_kind(context.trust.suite), session_kind()]
     return Node({kind.name: kind for kind in kinds}, _manager_route if context.membership else _registrar_route)
 
 
@@ -136,6 +143,8 @@ def _device_route(_peer: Peer, data: bytes) -> Sequence[CellKey]:
         return (membership_of(_group_in(mt, data)),)
     if mt in _OF_ROOTS:
         return (root_of(peek_signed_id(data)),)
+    if mt in TO_CLIENT:
+        return (OWN_CHAIN,)
     raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a device")
 
 
@@ -179,6 +188,8 @@ def _manager_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
         return (nmauth_of(peek_id(data, mt)),)
     if mt in RELAYED:
         return (session_of(peek_id(data, mt)),)
+    if mt in TO_SYSTEM:
+        return (client_of(peek_id(data, mt)),)
     return _registrar_route(peer, data)
 
 

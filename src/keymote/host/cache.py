@@ -15,9 +15,6 @@ from keymote.engine.base import MAX_TELLS, CellKey, Durability, Kind, Node
 from keymote.errors import CallerFault, PeerFault
 from keymote.host.ports import Store, Write
 
-MAX_RECORD: Final = 2048
-"""Longest record of a durable cell, in bytes (rule DR-10)."""
-
 _EVICTION_TRIES: Final = 2
 """Cells examined for each one loaded or written, so that many which cannot leave cost little."""
 
@@ -175,8 +172,8 @@ class CellCache:
         record = None if cell is None else kind.record(cell)
         if record is None:
             return Change(key, cell, aliases, deadline, None, written=old is not None)
-        if len(record) > MAX_RECORD:
-            raise ValueError(f"record of a {kind.name!r} cell has {len(record)} bytes, more than {MAX_RECORD}")
+        if len(record) > kind.most_record:
+            raise ValueError(f"record of a {kind.name!r} cell has {len(record)} bytes, more than {kind.most_record}")
         wake_at = kind.wake_at(cell)
         if old is not None and old.record == record and old.aliases == aliases and old.wake_at == wake_at:
             return Change(key, cell, aliases, deadline, old, written=False)

@@ -16,6 +16,8 @@ from keymote.engine.topic.exchange import (
     Acknowledged,
     ClientEnd,
     Granted,
+    Outdated,
+    Receipt,
     Repeated,
     SystemEnd,
     Wanted,
@@ -37,6 +39,10 @@ SIZES = sizes_of(1)
 
 def grant(number: int) -> KeyGrant:
     return KeyGrant(b"sess%04d" % number, number, 1, 1, bytes([number]) * 32, 0, 1000, 86_400)
+
+
+def receipt(number: int, role: int = PUBLISH) -> Receipt:
+    return Receipt(b"sess%04d" % number, number, 1, role)
 
 
 def ends(suite: Suite | None = None) -> tuple[ClientEnd, SystemEnd]:
@@ -75,10 +81,10 @@ def test_TK31_a_grant_reaches_who_asked_and_both_step(suite: int, entropy: Seede
     want = wanted(system, asked)
     assert (want.request.topic, want.request.role, want.confirmed) == (TOPIC, PUBLISH, None)
     system, answered = answer(want, grant(1))
-    client, said, got = granted(client, answered)
+    client, said, got, _ = granted(client, answered)
     heard = acknowledge(system, said)
     assert isinstance(heard, Acknowledged)
-    assert got == heard.grant == grant(1)
+    assert (got, heard.receipt) == (grant(1), receipt(1))
     assert client.chain == heard.end.chain
     assert (client.chain.k, client.asked, heard.end.open) == (1, (), ())
 
@@ -86,9 +92,9 @@ def test_TK31_a_grant_reaches_who_asked_and_both_step(suite: int, entropy: Seede
 def test_TK31_a_push_is_a_grant_that_nobody_asked_for(entropy: SeededEntropy) -> None:
     client, system = ends()
     system, pushed = push(system, grant(2), entropy)
-    client, said, got = granted(client, pushed)
+    client, said, got, _ = granted(client, pushed)
     heard = acknowledge(system, said)
-    assert (got, heard.grant, client.chain) == (grant(2), grant(2), heard.end.chain)
+    assert (got, heard.receipt, client.chain) == (grant(2), receipt(2), heard.end.chain)
 
 
 def test_TK32_the_answer_to_one_request_opens_under_no_other(entropy: SeededEntropy) -> None:
@@ -99,7 +105,7 @@ def test_TK32_the_answer_to_one_request_opens_under_no_other(entropy: SeededEntr
     client, second = request(client, TOPIC, PUBLISH, entropy)
     assert code_of(take, client, old) is ErrorCode.E_AUTH, "recorded before this request"
     system, fresh = answer(wanted(system, second), grant(2))
-    client, _, got = granted(client, fresh)
+    client, _, got, _ = granted(client, fresh)
     assert got == grant(2)
     for replayed in (old, fresh):
         assert take(client, replayed) == Repeated(client.acknowledged), "nothing is installed again"
@@ -123,19 +129,19 @@ def test_TK33_a_later_request_at_one_k_gets_the_present_grant(entropy: SeededEnt
     system, answered = answer(wanted(system, second), grant(2))
     after = granted(client, answered)
     assert after.grant == grant(2)
-    assert acknowledge(system, after.kack).grant == grant(2)
+    assert acknowledge(system, after.kack).receipt == receipt(2)
     late = granted(client, lost)
-    assert acknowledge(system, late.kack).grant == grant(1), "or the other, if that came first: the client decides"
+    assert acknowledge(system, late.kack).receipt == receipt(1), "or the other, if that came first: the client decides"
 
 
 def test_TK34_a_lost_acknowledgement_is_made_good_by_the_next_request(entropy: SeededEntropy) -> None:
     client, system = ends()
     client, asked = request(client, TOPIC, PUBLISH, entropy)
     system, answered = answer(wanted(system, asked), grant(1))
-    client, _, _ = granted(client, answered)
+    client, *_ = granted(client, answered)
     client, asked = request(client, TOPIC, PUBLISH, entropy)
     want = wanted(system, asked)
-    assert (want.confirmed, want.end.chain) == (grant(1), client.chain)
+    assert (want.confirmed, want.end.chain) == (receipt(1), client.chain)
     system, answered = answer(want, grant(2))
     assert granted(client, answered).grant == grant(2)
 
@@ -156,10 +162,10 @@ def test_TK34_of_an_answer_and_a_push_the_first_acknowledged_wins(entropy: Seede
     client, asked = request(client, TOPIC, PUBLISH, entropy)
     system, answered = answer(wanted(system, asked), grant(1))
     system, pushed = push(system, grant(2), entropy)
-    client, said, got = granted(client, pushed)
+    client, said, got, _ = granted(client, pushed)
     assert take(client, answered) == Repeated(said), "stale by k"
     heard = acknowledge(system, said)
-    assert heard.grant == got == grant(2)
+    assert (got, heard.receipt) == (grant(2), receipt(2))
     assert code_of(acknowledge, heard.end, said) is ErrorCode.E_AUTH
 
 
@@ -218,12 +224,23 @@ def test_TK36_at_most_16_requests_at_one_k_and_none_is_sealed_twice(entropy: See
     assert set(suite.seals.values()) == {1}
 
 
+def test_TC02_what_was_withdrawn_is_not_sent_again_and_may_still_be_acknowledged(entropy: SeededEntropy) -> None:
+    client, system = ends()
+    client, asked = request(client, TOPIC, PUBLISH, entropy)
+    system, answered = answer(wanted(system, asked), grant(1))
+    assert system.withdrawn(b"sess0001", 1) is system
+    assert system.withdrawn(b"sess0002", 9) is system
+    system = system.withdrawn(b"sess0001", 2)
+    assert hear(system, asked) == Outdated(Kreq.decode(asked, SIZES))
+    assert acknowledge(system, granted(client, answered).kack).receipt == receipt(1)
+
+
 def test_TK37_what_is_left_after_a_step_opens_no_grant_before(entropy: SeededEntropy) -> None:
     """C-05: the state of a client at k = 1 beside everything that was on the air at k = 0."""
     client, system = ends()
     client, asked = request(client, TOPIC, PUBLISH, entropy)
     system, answered = answer(wanted(system, asked), grant(1))
-    client, _, _ = granted(client, answered)
+    client, *_ = granted(client, answered)
     thief = ClientEnd(client.suite, replace(client.chain, k=0), (asked,))
     assert code_of(take, thief, answered) is ErrorCode.E_AUTH
 
@@ -271,9 +288,9 @@ def test_TK38_both_ends_meet_again_whatever_was_lost_or_came_twice(data: st.Data
         asked = client.asked[-1]
     heard = hear(system, asked)
     system, answered = answer(heard, grant(200)) if isinstance(heard, Wanted) else (system, heard[0])
-    client, said, got = granted(client, answered)
+    client, said, got, _ = granted(client, answered)
     last = acknowledge(system, said)
-    assert last.grant == got
+    assert last.receipt[:3] == (got.sess, got.epoch, got.snd)
     assert last.end.chain == client.chain
     assert set(suite.seals.values()) <= {1}
     assert Kreq.decode(asked, SIZES).k == client.chain.k - 1

@@ -17,11 +17,12 @@ from keymote.engine.topic.key_chain import KeyChain
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
 from keymote.wire.registry import peek
-from keymote.wire.topic import CONNECT, Kack, KeyGrant, Kpush, Kreq, Kresp
+from keymote.wire.topic import CONNECT, PUBLISH, SUBSCRIBE, Kack, KeyGrant, Kpush, Kreq, Kresp
 
 MOST_OPEN: Final = 16
 """Requests at one k (Triad-1 4.4), and pushes at one k that are remembered (docs/decisions/0181)."""
 _NONCE: Final = 8
+_NAME: Final = 16
 _SIZES: Final = sizes_of(1)
 """No field of these messages depends on the suite."""
 
@@ -58,20 +59,25 @@ def _check_topic(topic: str, role: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ClientEnd:
-    """A client at number k: its requests without an answer, and the KACK of k - 1, for a system that has not heard it."""
+    """A client at number k: its requests without an answer, and the KACK of k - 1, for a system that has not heard it.
+
+    `forgotten`: how many earlier requests at this k a restart has left nothing of; they count.
+    """
 
     suite: Suite
     chain: KeyChain
     asked: tuple[bytes, ...] = ()
     acknowledged: bytes = b""
+    forgotten: int = 0
 
 
 class Granted(NamedTuple):
-    """A grant that the client took: store `end`, then send `kack`."""
+    """A grant that the client took: store `end`, then send `kack`. `request`: the KREQ that it answers, "" of a KPUSH."""
 
     end: ClientEnd
     kack: bytes
     grant: KeyGrant
+    request: bytes = b""
 
 
 class Repeated(NamedTuple):
@@ -87,7 +93,7 @@ def request(end: ClientEnd, topic: str, role: int, entropy: Entropy) -> tuple[Cl
         PeerFault: E_FORMAT for a topic that does not fit the role, E_LIMIT after 16 requests at one k.
     """
     _check_topic(topic, role)
-    if len(end.asked) >= MOST_OPEN:
+    if end.forgotten + len(end.asked) >= MOST_OPEN:
         raise PeerFault(ErrorCode.E_LIMIT, f"{MOST_OPEN} requests without an answer", do="send the last one again")
     unsigned = Kreq(end.chain.client_id, end.chain.k, entropy.draw(_NONCE), topic, role, bytes(8))
     data = replace(unsigned, tag=kreq_tag(end.chain, unsigned)).encode()
@@ -111,7 +117,7 @@ def take(end: ClientEnd, data: bytes) -> Granted | Repeated:
             plaintext = end.suite.open_once(end.chain.sub("C/kresp", th), th, answer.ct)
         except PeerFault:
             continue
-        return _granted(end, plaintext, th2_of_answer(asked, data))
+        return _granted(end, plaintext, th2_of_answer(asked, data), asked)
     raise PeerFault(ErrorCode.E_AUTH, "an answer to no request of this client")
 
 
@@ -120,7 +126,7 @@ def _take_push(end: ClientEnd, data: bytes) -> Granted | Repeated:
     if push.k != end.chain.k:
         return _earlier(end, push.k)
     plaintext = end.suite.open_once(end.chain.sub("C/kpush", push.nTS), push_aad(end.chain, push.nTS), push.ct)
-    return _granted(end, plaintext, sha256(data))
+    return _granted(end, plaintext, sha256(data), b"")
 
 
 def _earlier(end: ClientEnd, k: int) -> Repeated:
@@ -129,21 +135,34 @@ def _earlier(end: ClientEnd, k: int) -> Repeated:
     raise PeerFault(ErrorCode.E_REPLAY, f"a key under number {k}, {end.chain.k} is due")
 
 
-def _granted(end: ClientEnd, plaintext: bytes, th2: bytes) -> Granted:
+def _granted(end: ClientEnd, plaintext: bytes, th2: bytes, request: bytes) -> Granted:
     grant, said = KeyGrant.decode(plaintext, _SIZES), kack(end.chain, th2)
-    return Granted(ClientEnd(end.suite, end.chain.step(), (), said), said, grant)
+    return Granted(ClientEnd(end.suite, end.chain.step(), (), said), said, grant, request)
 
 
 # ------------------------------------------------------------------ trusted system
 
 
+class Receipt(NamedTuple):
+    """Which grant it was, without its key: what is left to say of it once it is sealed."""
+
+    sess: bytes
+    epoch: int
+    snd: int
+    role: int
+
+
 class Open(NamedTuple):
-    """A grant that was sent at k and is not acknowledged: the request's bytes ("" of a KPUSH), the message, its hash."""
+    """A grant that was sent at k and is not acknowledged.
+
+    `request`: 16 bytes of the hash of what it answers, "" of a KPUSH; `kack` acknowledges it; `message` is what was sent,
+    "" where that must not be sent again.
+    """
 
     request: bytes
+    kack: bytes
     message: bytes
-    th2: bytes
-    grant: KeyGrant
+    receipt: Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +172,16 @@ class SystemEnd:
     suite: Suite
     chain: KeyChain
     open: tuple[Open, ...] = ()
+
+    def withdrawn(self, sess: bytes, below: int) -> "SystemEnd":
+        """Return the state that sends no grant of this session with an epoch `below` this one again; acknowledged it may be."""
+        if not any(sent.message and sent.receipt.sess == sess and sent.receipt.epoch < below for sent in self.open):
+            return self
+        kept = (
+            sent._replace(message=b"") if sent.receipt.sess == sess and sent.receipt.epoch < below else sent
+            for sent in self.open
+        )
+        return replace(self, open=tuple(kept))
 
 
 class Wanted(NamedTuple):
@@ -164,17 +193,23 @@ class Wanted(NamedTuple):
     end: SystemEnd
     request: Kreq
     data: bytes
-    confirmed: KeyGrant | None = None
+    confirmed: Receipt | None = None
+
+
+class Outdated(NamedTuple):
+    """An authentic KREQ, answered before by what is not sent any more: push what holds now."""
+
+    request: Kreq
 
 
 class Acknowledged(NamedTuple):
-    """The client holds `grant`; the chain has stepped."""
+    """The client holds a grant; the chain has stepped."""
 
     end: SystemEnd
-    grant: KeyGrant
+    receipt: Receipt
 
 
-def hear(end: SystemEnd, data: bytes) -> Wanted | Repeated:
+def hear(end: SystemEnd, data: bytes) -> Wanted | Repeated | Outdated:
     """Hear a KREQ: `answer` what it wants, or repeat the KRESP that it got (the bytes in `Repeated`).
 
     A number of k + 1 is good where a grant is open, and acknowledges it (lost KACK). The tag is checked before all else.
@@ -194,11 +229,12 @@ def hear(end: SystemEnd, data: bytes) -> Wanted | Repeated:
     if not equal(kreq_tag(chain, request), request.tag):
         raise PeerFault(ErrorCode.E_AUTH, "the tag of a request is wrong")
     if following:
-        confirmed = end.open[0].grant if len(end.open) == 1 else None
+        confirmed = end.open[0].receipt if len(end.open) == 1 else None
         return Wanted(SystemEnd(end.suite, chain), request, data, confirmed)
+    named = _name_of(data)
     for sent in end.open:
-        if sent.request == data:
-            return Repeated(sent.message)
+        if sent.request == named:
+            return Repeated(sent.message) if sent.message else Outdated(request)
     if sum(bool(sent.request) for sent in end.open) >= MOST_OPEN:
         raise PeerFault(ErrorCode.E_LIMIT, f"{MOST_OPEN} requests at one number were answered")
     return Wanted(end, request, data)
@@ -208,7 +244,8 @@ def answer(wanted: Wanted, grant: KeyGrant) -> tuple[SystemEnd, bytes]:
     """Return the state and the KRESP that carries `grant`, the present one of what is wanted, to the one who asked."""
     end, th = wanted.end, sha256(wanted.data)
     message = Kresp(end.chain.k, end.suite.seal_once(end.chain.sub("C/kresp", th), th, grant.encode())).encode()
-    return _sent(end, Open(wanted.data, message, th2_of_answer(wanted.data, message), grant)), message
+    said = kack(end.chain, th2_of_answer(wanted.data, message))
+    return _sent(end, Open(_name_of(wanted.data), said, message, _receipt(grant, wanted.request.role))), message
 
 
 def push(end: SystemEnd, grant: KeyGrant, entropy: Entropy) -> tuple[SystemEnd, bytes]:
@@ -216,7 +253,8 @@ def push(end: SystemEnd, grant: KeyGrant, entropy: Entropy) -> tuple[SystemEnd, 
     nTS = entropy.draw(_NONCE)
     ct = end.suite.seal_once(end.chain.sub("C/kpush", nTS), push_aad(end.chain, nTS), grant.encode())
     message = Kpush(end.chain.k, nTS, ct).encode()
-    return _sent(end, Open(b"", message, sha256(message), grant)), message
+    role = PUBLISH if grant.publishers is None else SUBSCRIBE
+    return _sent(end, Open(b"", kack(end.chain, sha256(message)), message, _receipt(grant, role))), message
 
 
 def acknowledge(end: SystemEnd, data: bytes) -> Acknowledged:
@@ -229,9 +267,18 @@ def acknowledge(end: SystemEnd, data: bytes) -> Acknowledged:
     if said.client_id != end.chain.client_id:
         raise PeerFault(ErrorCode.E_UNKNOWN_ID, "an acknowledgement of another client")
     for sent in end.open:
-        if equal(kack(end.chain, sent.th2), data):
-            return Acknowledged(SystemEnd(end.suite, end.chain.step()), sent.grant)
+        if equal(sent.kack, data):
+            return Acknowledged(SystemEnd(end.suite, end.chain.step()), sent.receipt)
     raise PeerFault(ErrorCode.E_AUTH, "an acknowledgement of no grant that is open")
+
+
+def _name_of(request: bytes) -> bytes:
+    """Return what of a request is kept, to know it again: 16 bytes of its hash."""
+    return sha256(request)[:_NAME]
+
+
+def _receipt(grant: KeyGrant, role: int) -> Receipt:
+    return Receipt(grant.sess, grant.epoch, grant.snd, role)
 
 
 def _sent(end: SystemEnd, sent: Open) -> SystemEnd:

@@ -222,6 +222,7 @@ def _asked_again(effort: Effort) -> Outcome:
         if isinstance(heard, exchange.Repeated):
             answers.add(heard.kack)
             continue
+        assert isinstance(heard, exchange.Wanted)
         world.system, data = exchange.answer(heard, a_grant(world.entropy))
         answers.add(data)
     if len(answers) > 1 or max(world.suite.seals.values()) > 1:

@@ -114,6 +114,7 @@ class Chain:
     suite: MeteredSuite
     entropy: Entropy
     granted: list[KeyGrant] = field(default_factory=list)
+    sealed: dict[tuple[bytes, int], KeyGrant] = field(default_factory=dict)
 
     def ask(self, topic: str = TOPIC) -> bytes:
         self.client, data = exchange.request(self.client, topic, PUBLISH, self.entropy)
@@ -124,14 +125,21 @@ class Chain:
         heard = exchange.hear(self.system, kreq)
         if isinstance(heard, exchange.Repeated):
             return heard.kack
-        open_ = heard.end.open
-        self.system, data = exchange.answer(heard, open_[0].grant if open_ else a_grant(self.entropy))
+        assert isinstance(heard, exchange.Wanted)
+        self.system, data = exchange.answer(heard, self._grant(heard.end))
         return data
 
     def push(self) -> bytes:
-        open_ = self.system.open
-        self.system, data = exchange.push(self.system, open_[0].grant if open_ else a_grant(self.entropy), self.entropy)
+        self.system, data = exchange.push(self.system, self._grant(self.system), self.entropy)
         return data
+
+    def _grant(self, end: exchange.SystemEnd) -> KeyGrant:
+        """Return the grant that is open at this number, else another one."""
+        if end.open:
+            return self.sealed[end.open[0].receipt[:2]]
+        grant = a_grant(self.entropy)
+        self.sealed[grant.sess, grant.epoch] = grant
+        return grant
 
     def take(self, data: bytes) -> bytes:
         """Let the client take a KRESP or KPUSH; return its KACK."""

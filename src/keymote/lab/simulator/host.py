@@ -29,8 +29,6 @@ from keymote.errors import ErrorCode, PeerFault
 
 EPOCH: Final = 1_800_000_000
 """UTC of virtual time 0."""
-MAX_RECORD: Final = 2048
-"""Longest record of a durable cell, in bytes (DR-10)."""
 ROUTE: Final = CellKey("route", b"")
 """Stands for the cell where the table of routes refused a datagram."""
 _TICK: Final = 1e-6
@@ -235,7 +233,7 @@ class Host:
         record = kind.record(cell)
         if record is None:
             return None
-        assert len(record) <= MAX_RECORD, f"record of a {key.kind} cell has {len(record)} bytes"
+        assert len(record) <= kind.most_record, f"record of a {key.kind} cell has {len(record)} bytes"
         return Row(record, kind.aliases(cell), kind.wake_at(cell))
 
     def _place(self, key: CellKey, cell: Any | None) -> None:
