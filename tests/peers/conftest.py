@@ -6,6 +6,7 @@ doors follow its sessions, is the product's own composition.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,20 +123,21 @@ class _Runtime:
 @pytest.fixture
 async def street(tmp_path: Path) -> AsyncIterator[Street]:
     scene = two_operators(b"the street")
-    endpoint = await CoapEndpoint.open(("127.0.0.1", 0), lambda *_: None)
-    resources = CoapApplication.mounted(endpoint)
-    node = DeviceNode()
-    node.attach(_Runtime(endpoint.address, resources))
-    node.doors.attach_resources(resources)
-    dtls = await open_dtls(("127.0.0.1", 0), node.doors, resources)
-    node.doors.attach_connections(dtls)
-    street = Street(scene, tmp_path, node, endpoint, resources, dtls=dtls.address)
-    resources.serve("temperature", street.temperature, observable=True)
-    resources.serve("about", lambda _asked: Answered(b"a meter", 0), unprotected=True)
-    yield street
-    dtls.close()
-    await resources.close()
-    endpoint.close()
+    async with AsyncExitStack() as opened:  # also where the rest fails: what is left open is blamed on a later test
+        endpoint = await CoapEndpoint.open(("127.0.0.1", 0), lambda *_: None)
+        opened.callback(endpoint.close)
+        resources = CoapApplication.mounted(endpoint)
+        opened.push_async_callback(resources.close)
+        node = DeviceNode()
+        node.attach(_Runtime(endpoint.address, resources))
+        node.doors.attach_resources(resources)
+        dtls = await open_dtls(("127.0.0.1", 0), node.doors, resources)
+        opened.callback(dtls.close)
+        node.doors.attach_connections(dtls)
+        street = Street(scene, tmp_path, node, endpoint, resources, dtls=dtls.address)
+        resources.serve("temperature", street.temperature, observable=True)
+        resources.serve("about", lambda _asked: Answered(b"a meter", 0), unprotected=True)
+        yield street
 
 
 @pytest.fixture
