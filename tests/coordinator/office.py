@@ -16,6 +16,9 @@ from keymote.coordinator.managers import Managers
 from keymote.coordinator.outbox import Outbox
 from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
+from keymote.coordinator.topic_pictures import TopicPictures
+from keymote.coordinator.topic_reports import TopicReports
+from keymote.coordinator.topics import Topics
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.suites import SUITES
 from keymote.storage.sql import open_database
@@ -83,6 +86,9 @@ class Office:
     reports: GroupReports = field(init=False)
     pictures: Pictures = field(init=False)
     records: GroupRecords = field(init=False)
+    topics: Topics = field(init=False)
+    topic_reports: TopicReports = field(init=False)
+    topic_pictures: TopicPictures = field(init=False)
 
     def __post_init__(self) -> None:
         self.registry, self.revocations = Registry(self.desk), Revocations(self.desk)
@@ -90,6 +96,8 @@ class Office:
         self.groups = Groups(self.desk, SeededEntropy(b"groups" + self.nc_id))
         self.reports, self.pictures = GroupReports(self.desk), Pictures(self.desk)
         self.records = GroupRecords(self.desk)
+        self.topics = Topics(self.desk, SeededEntropy(b"topics" + self.nc_id))
+        self.topic_reports, self.topic_pictures = TopicReports(self.desk), TopicPictures(self.desk)
 
     @property
     def nc_id(self) -> bytes:

@@ -10,7 +10,7 @@ from group_world import GW, OTHER, Street, meter
 from office import NOW, Office
 
 from keymote.coordinator.api import Services, build
-from keymote.coordinator.api.services import Counted
+from keymote.coordinator.api.services import Counted, TopicServices
 from keymote.coordinator.auditing import Auditing
 from keymote.coordinator.federation import Federation
 from keymote.crypto.secret import Secret
@@ -44,7 +44,7 @@ class Shown:
 class House:
     """A coordinator's application on a street's office, and who calls it."""
 
-    street: Street
+    street: Any
     application: Application
     authority: tls.Authority
 
@@ -67,9 +67,8 @@ class House:
         return self.manager(GW, self.street.gateway.credential.kid)
 
 
-@pytest.fixture
-async def house(office: Office) -> AsyncIterator[House]:
-    street = await Street.built(office)
+def house_of(office: Office, street: Street | None = None) -> House:
+    """Return an office's application, with nobody who enrols."""
     authority = tls.Authority.create("nc-a", NOW)
     services = Services(
         office.desk,
@@ -83,6 +82,7 @@ async def house(office: Office) -> AsyncIterator[House]:
         office.reports,
         office.pictures,
         office.records,
+        TopicServices(office.topics, office.topic_reports, office.topic_pictures),
         Enrolment(),  # type: ignore[arg-type]
         authority,
         b"",
@@ -91,6 +91,11 @@ async def house(office: Office) -> AsyncIterator[House]:
         Counted(),
     )
     return House(street, build(services), authority)
+
+
+@pytest.fixture
+async def house(office: Office) -> AsyncIterator[House]:
+    return house_of(office, await Street.built(office))
 
 
 def body(**changes: object) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keymote.coordinator import group_changes, rules
+from keymote.coordinator import group_changes, rules, topic_changes
 from keymote.coordinator.desk import COORDINATOR, Desk, by_manager
 from keymote.coordinator.group_conflicts import Conflicts
 from keymote.engine.chain import Trust
@@ -124,6 +124,7 @@ class Registry:
         if verdict.supersedes is not None:
             same_keys = rules.renews(claims, verdict.supersedes)
             group_changes.credential_changed(self._desk, tx, claims.sub, same_keys=same_keys)
+            topic_changes.credential_changed(self._desk, tx, claims.sub, same_keys=same_keys)
         return Outcome(entered, created=True)
 
     def _enter_manager(self, tx: Transaction, raw: bytes, claims: Claims) -> Outcome:

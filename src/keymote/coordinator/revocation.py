@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from keymote.coordinator import group_changes, rules
+from keymote.coordinator import group_changes, rules, topic_changes
 from keymote.coordinator.desk import OPERATOR, Desk, by_manager
 from keymote.coordinator.group_conflicts import Conflicts
 from keymote.errors import ErrorCode, PeerFault
@@ -19,6 +19,7 @@ from keymote.host.register import (
     Revocation,
     RevocationKind,
 )
+from keymote.host.topic_register import Why
 from keymote.wire.credential import SignedCredential
 from keymote.wire.fields import SIZES
 from keymote.wire.pairwise import Revnote, RevnoteClaims
@@ -91,10 +92,13 @@ class Revocations:
         match to:
             case DeviceState.ACTIVE:
                 group_changes.device_back(self._desk, tx, dev_id)
+                topic_changes.device_back(self._desk, tx, dev_id)
             case DeviceState.SUSPENDED:
                 group_changes.device_gone(self._desk, tx, dev_id, Gone.SUSPENDED)
+                topic_changes.device_gone(self._desk, tx, dev_id, Why.SUSPENDED)
             case DeviceState.RETIRED:
                 group_changes.device_gone(self._desk, tx, dev_id, Gone.RETIRED)
+                topic_changes.device_gone(self._desk, tx, dev_id, Why.RETIRED)
                 Conflicts(self._desk, tx).device_free(dev_id)
         return after
 
@@ -119,6 +123,7 @@ class Revocations:
         ids = {"manager": device.nm_id, "serial": device.serial}
         line = self._list(tx, RevocationKind.DEVICE, device.dev_id, reason, **ids)
         group_changes.device_gone(self._desk, tx, device.dev_id, Gone.REVOKED)
+        topic_changes.device_gone(self._desk, tx, device.dev_id, Why.REVOKED)
         return line
 
     def _revoke_manager(self, tx: Transaction, manager: Manager, reason: int) -> Revocation:

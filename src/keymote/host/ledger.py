@@ -17,6 +17,7 @@ from keymote.host.register import (
     Revocation,
     RevocationKind,
 )
+from keymote.host.topic_ledger import TopicRows
 
 T = TypeVar("T")
 
@@ -35,6 +36,11 @@ class Transaction(Protocol):
     @property
     def records(self) -> RecordRows:
         """The encrypted logs of groups."""
+        ...
+
+    @property
+    def topics(self) -> TopicRows:
+        """The part of topics."""
         ...
 
     def manager(self, nm_id: bytes) -> Manager | None: ...

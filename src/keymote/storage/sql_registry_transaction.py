@@ -39,6 +39,7 @@ from keymote.host.register import (
 from keymote.storage import sql_registry as tables
 from keymote.storage.sql_group_records import SqlRecords
 from keymote.storage.sql_groups import SqlGroups
+from keymote.storage.sql_topics import SqlTopics
 from keymote.storage.sql_upsert import Upsert
 
 
@@ -108,6 +109,10 @@ class SqlTransaction:
     @property
     def groups(self) -> SqlGroups:
         return SqlGroups(self._connection)
+
+    @property
+    def topics(self) -> SqlTopics:
+        return SqlTopics(self._connection)
 
     # Managers
 

@@ -70,10 +70,6 @@ class RevokeTopic(Body, frozen=True):
     compromised: bool = False
 
 
-class RotateTopic(Body, frozen=True):
-    """A new epoch in every topic that the rule is for."""
-
-
 # ------------------------------------------------------------------ what a manager reads
 
 

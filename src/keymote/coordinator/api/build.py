@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from keymote.coordinator.api import change_routes, group_routes, open_routes, registry_routes
+from keymote.coordinator.api import change_routes, group_routes, open_routes, registry_routes, topic_routes
 from keymote.coordinator.api.callers import services_of
 from keymote.coordinator.api.gate import Gate
 from keymote.coordinator.api.problems import on_bug, on_fault, on_http
@@ -19,6 +19,7 @@ from keymote.errors import KeymoteError
 from keymote.transports.http_server import Application
 from keymote.wire.admin import API
 
+_ROUTED: Final = (registry_routes, change_routes, group_routes, topic_routes)
 MAX_BODY: Final = 16 * 1024
 """Bytes of a request; a credential in base64url has 344."""
 
@@ -27,7 +28,15 @@ def build(services: Services) -> Application:
     """Return the ASGI application of a coordinator."""
     inner = Litestar(
         route_handlers=[
-            Router(API, route_handlers=[*registry_routes.ROUTES, *change_routes.ROUTES, *group_routes.ROUTES]),
+            Router(
+                API,
+                route_handlers=[
+                    *registry_routes.ROUTES,
+                    *change_routes.ROUTES,
+                    *group_routes.ROUTES,
+                    *topic_routes.ROUTES,
+                ],
+            ),
             *open_routes.ROUTES,
         ],
         dependencies={"services": Provide(services_of, sync_to_thread=False)},

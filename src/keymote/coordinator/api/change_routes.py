@@ -13,8 +13,9 @@ from keymote.coordinator.api.callers import AfterNumber, Call, Limit, demand, de
 from keymote.coordinator.api.gate import ManagerCaller, Operator
 from keymote.coordinator.api.services import Services
 from keymote.coordinator.api.views import audit_view, event_view, head_view, revocation_view
+from keymote.coordinator.rules import Safety
 from keymote.errors import CallerFault, PeerFault
-from keymote.host.register import RevocationKind
+from keymote.host.register import Revocation, RevocationKind
 from keymote.wire.admin import (
     Acknowledge,
     AuditExport,
@@ -54,7 +55,7 @@ async def revoke(request: Call, services: Services, data: Revoke) -> RevocationV
         if line.kind is RevocationKind.MANAGER:
             await services.enrolment.revoke(line.subject, data.reason)
     services.counted.revocations.labels(kind.value).inc()
-    return revocation_view(line, await services.outbox.safety_of(line), await services.pictures.gaps_of(line))
+    return await _view(services, line, await services.outbox.safety_of(line))
 
 
 @get("/revocations", tags=["revocation"])
@@ -64,8 +65,14 @@ async def list_revocations(
     """List what was revoked, who has not acted on it yet and how long the others took."""
     demand_reader(request)
     lines, epoch = await services.outbox.revocations(after, limit)
-    found = [revocation_view(line, safety, await services.pictures.gaps_of(line)) for line, safety in lines]
+    found = [await _view(services, line, safety) for line, safety in lines]
     return RevocationPage(found, found[-1].id if len(found) == limit else None, epoch)
+
+
+async def _view(services: Services, line: Revocation, safety: Safety) -> RevocationView:
+    """Return a line of the list with how far it has come at managers, in groups and in topics."""
+    gaps, reaches = await services.pictures.gaps_of(line), await services.topics.pictures.reach_of(line)
+    return revocation_view(line, safety, gaps, reaches)
 
 
 @get("/events", tags=["events"])

@@ -15,6 +15,9 @@ from keymote.coordinator.outbox import Outbox
 from keymote.coordinator.ports import DatagramPort
 from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
+from keymote.coordinator.topic_pictures import TopicPictures
+from keymote.coordinator.topic_reports import TopicReports
+from keymote.coordinator.topics import Topics
 from keymote.crypto.secret import Secret
 from keymote.engine.policy.conflicts import ConflictKind
 from keymote.host.group_register import GroupState
@@ -49,6 +52,20 @@ class Counted:
         self.group_unsafe = self.metrics.gauge(
             "groups_removals_unsafe", "Devices put out of a group that still know its newest key."
         )
+        self.topic_reports = self.metrics.counter("topics_reports", "Reports on topics by result.", ["result"])
+        self.topic_rules = self.metrics.gauge("topics_rules", "Rules of topics.")
+        self.topic_unsafe = self.metrics.gauge(
+            "topics_takings_unsafe", "Clients that lost something in a topic and still know its newest key."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TopicServices:
+    """What the routes of topics need."""
+
+    rules: Topics
+    reports: TopicReports
+    pictures: TopicPictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,7 @@ class Services:
     reports: GroupReports
     pictures: Pictures
     records: GroupRecords
+    topics: TopicServices
     enrolment: DatagramPort
     authority: Authority
     binding: bytes
@@ -87,6 +105,7 @@ class Services:
         active = [manager.acknowledged for manager in managers if manager.state is ManagerState.ACTIVE]
         self.counted.lag.set(last - min(active, default=last))
         await self._measure_groups()
+        await self._measure_topics()
         return self.counted.metrics.render()
 
     async def _measure_groups(self) -> None:
@@ -98,3 +117,8 @@ class Services:
         for kind in ConflictKind:
             self.counted.group_conflicts.labels(kind.value).set(conflicts.get(kind, 0))
         self.counted.group_unsafe.set(unsafe)
+
+    async def _measure_topics(self) -> None:
+        rules, unsafe = await self.desk.ledger.read(lambda tx: (tx.topics.count(), tx.topics.unsafe()))
+        self.counted.topic_rules.set(rules)
+        self.counted.topic_unsafe.set(unsafe)

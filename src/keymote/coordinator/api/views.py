@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from keymote.coordinator.api.group_views import gap_view
+from keymote.coordinator.api.topic_views import reach_view
 from keymote.coordinator.group_pictures import Gap
 from keymote.coordinator.rules import Safety
+from keymote.coordinator.topic_safety import Reach
 from keymote.engine.audit import Entry, Link
 from keymote.engine.queries import DeviceFound, ManagerFound
 from keymote.host.register import Device, Event, Head, Manager, Registered, Revocation
@@ -45,7 +47,9 @@ def device_view(device: Device, credential: Registered) -> DeviceView:
     )
 
 
-def revocation_view(line: Revocation, safety: Safety, gaps: Sequence[Gap] = ()) -> RevocationView:
+def revocation_view(
+    line: Revocation, safety: Safety, gaps: Sequence[Gap] = (), reaches: Sequence[Reach] = ()
+) -> RevocationView:
     return RevocationView(
         line.id,
         line.kind.value,
@@ -57,6 +61,7 @@ def revocation_view(line: Revocation, safety: Safety, gaps: Sequence[Gap] = ()) 
         [nm_id.hex() for nm_id in safety.waiting],
         safety.safe_after_ms,
         [gap_view(gap) for gap in gaps],
+        [reach_view(reach) for reach in reaches],
     )
 
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Final
 
 from keymote.coordinator.api import Services, build
-from keymote.coordinator.api.services import Counted
+from keymote.coordinator.api.services import Counted, TopicServices
 from keymote.coordinator.app.directory import DATABASE, Directory
 from keymote.coordinator.app.enrolment import POLICY, EngineEnrolment
 from keymote.coordinator.auditing import Auditing
@@ -26,6 +26,9 @@ from keymote.coordinator.managers import Managers
 from keymote.coordinator.outbox import Outbox
 from keymote.coordinator.registry import Registry
 from keymote.coordinator.revocation import Revocations
+from keymote.coordinator.topic_pictures import TopicPictures
+from keymote.coordinator.topic_reports import TopicReports
+from keymote.coordinator.topics import Topics
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.suites import SUITES
 from keymote.engine.context import RegistrarPolicy
@@ -111,6 +114,7 @@ class CoordinatorProcess:
             GroupReports(self._desk),
             Pictures(self._desk),
             GroupRecords(self._desk),
+            TopicServices(Topics(self._desk, entropy), TopicReports(self._desk), TopicPictures(self._desk)),
             self._enrolment,
             authority,
             identity.binding(authority.der, authority.not_after),
@@ -131,6 +135,8 @@ class CoordinatorProcess:
             asyncio.create_task(_regularly(services.groups.keep_papers, PAPERS_EVERY_S, "groups' papers not renewed")),
             asyncio.create_task(_regularly(services.groups.prune, PRUNED_EVERY_S, "groups' history not pruned")),
             asyncio.create_task(_regularly(services.records.prune, PRUNED_EVERY_S, "groups' records not pruned")),
+            asyncio.create_task(_regularly(services.topics.rules.settle, PAPERS_EVERY_S, "topics not settled")),
+            asyncio.create_task(_regularly(services.topics.rules.prune, PRUNED_EVERY_S, "topics' history not pruned")),
             asyncio.create_task(
                 _regularly(lambda: self._renew(context, authority), CERTIFICATE_EVERY_S, "certificate not renewed")
             ),
