@@ -22,6 +22,8 @@ REASONS: Final = {
     4: ("revoked", RED),
 }
 
+WAYS: Final = {"hand-over": "handed over", "home": "back home", "full": "over the trusted system"}
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -132,8 +134,62 @@ def _city(outcome: Outcome, figure: "Figure") -> None:
     _headed(outcome, figure)
 
 
+# ------------------------------------------------------------------ ward
+
+
+def _ward(outcome: Outcome, figure: "Figure") -> None:
+    rows: Rows = outcome.tables["losses"]
+    panels = figure.subplots(len(rows) + 1, 1)
+    for row, axes in zip(rows, panels, strict=False):
+        _arrivals(outcome.tables[f"arrivals at {row['loss']:.0%} loss"], row, axes)
+    _counts(rows, panels[-1])
+    _headed(outcome, figure)
+
+
+def _arrivals(rows: Rows, row: Mapping[str, Any], axes: "Axes") -> None:
+    places = range(len(rows))
+    below = [0] * len(rows)
+    for way, colour in (("hand-over", BLUE), ("home", GREEN), ("full", RED)):
+        values = [each[way] for each in rows]
+        axes.bar(places, values, 0.8, bottom=below, color=colour, label=WAYS[way])
+        below = [before + value for before, value in zip(below, values, strict=True)]
+    axes.set_yscale("symlog", linthresh=10)
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(list(places), [f"{each['at_most_ms']:g}" for each in rows], fontsize=7)
+    axes.set_ylabel("arrivals (log)")
+    axes.set_xlabel("at most so many ms until a caregiver had opened the reading that waited")
+    axes.set_title(f"{row['loss']:.0%} of datagrams lost: {row['moves']} moves", fontsize=9)
+    axes.legend(loc="upper right", fontsize=7)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _counts(rows: Rows, axes: "Axes") -> None:
+    words = {
+        "logged": "logged",
+        "repeated_by_patients": "sent again",
+        "replays_dropped": "repetitions\ndropped",
+        "held_for_order": "held for\norder",
+        "lost": "lost",
+        "twice": "opened\ntwice",
+        "out_of_order": "out of\norder",
+    }
+    places, width = range(len(words)), 0.8 / len(rows)
+    for number, row in enumerate(rows):
+        at = [place + (number - (len(rows) - 1) / 2) * width for place in places]
+        bars = axes.bar(
+            at, [row[word] for word in words], width, color=(SKY, ORANGE)[number % 2], label=f"{row['loss']:.0%} loss"
+        )
+        axes.bar_label(bars, fontsize=6.5, padding=1)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(0, 20 * max(row["logged"] for row in rows))
+    axes.set_xticks(list(places), list(words.values()), fontsize=7)
+    axes.set_ylabel("readings (log)")
+    axes.legend(loc="upper right", fontsize=7)
+
+
 _DRAWN: Final[Mapping[str, Callable[[Outcome, "Figure"], None]]] = {
     "microgrid": _microgrid,
     "exchange": _exchange,
     "city": _city,
+    "ward": _ward,
 }

@@ -158,6 +158,7 @@ def run(
     *,
     days: Annotated[float | None, typer.Option(help="Virtual days.", show_default="as the experiment says")] = None,
     meters: Annotated[int | None, typer.Option(help="Meters.", show_default="as the experiment says")] = None,
+    moves: Annotated[int | None, typer.Option(help="Moves of patients.", show_default="as the experiment says")] = None,
     seed: Annotated[str, typer.Option(help="Of the virtual world; it stands in every file.")] = "0",
     to: Annotated[
         Path | None,
@@ -176,6 +177,7 @@ def run(
       keymote lab run microgrid --days 7 --seed 3
       keymote lab run exchange -o json --to figures
       keymote lab run city --meters 1000 --no-figures
+      keymote lab run ward --moves 500
     """
     from dataclasses import asdict
 
@@ -189,7 +191,7 @@ def run(
         titles = {each: files.experiment(each)[1]["title"] for each in files.experiments()}
         show({"experiments": [{"name": each, "title": title} for each, title in titles.items()]}, output)
         return
-    experiment = read(*files.experiment(name), meters=meters, days=days)
+    experiment = read(*files.experiment(name), meters=meters, days=days, moves=moves)
     if figures:
         require()
     with _bar(experiment.title) as progress:

@@ -12,13 +12,14 @@ from keymote.engine.policy.group_faces import DAY_S, GroupPolicy
 from keymote.errors import CallerFault
 from keymote.lab.simulator import Channel
 from keymote.lab.village.uplink import Window
+from keymote.lab.ward.plan import WardPlan
 from keymote.wire.group import MOST
 
 Progress = Callable[[float], None]
 """Told how much is done, from 0 to 1."""
 Row = Mapping[str, object]
 T = TypeVar("T")
-CASES: Final = ("microgrid", "exchange", "city")
+CASES: Final = ("microgrid", "exchange", "city", "ward")
 MOST_METERS: Final = 20_000
 """Of a city with engines: more do not fit into a machine's memory and patience."""
 WHAT: Final = ("arrive", "stranger", "leave", "evict", "revoke", "off", "restart")
@@ -66,8 +67,8 @@ class Experiment:
     name: str
     title: str
     case: str
-    meters: int
-    days: float
+    meters: int = 2
+    days: float = 1.0
     most: int = MOST
     ring: Ring = field(default_factory=Ring)
     policy: GroupPolicy = field(default_factory=GroupPolicy)
@@ -75,6 +76,7 @@ class Experiment:
     uplink: Window = field(default_factory=Window)
     load: Load = field(default_factory=Load)
     market: Market = field(default_factory=Market)
+    ward: WardPlan = field(default_factory=WardPlan)
     events: tuple[Event, ...] = ()
 
     def __post_init__(self) -> None:
@@ -82,7 +84,7 @@ class Experiment:
             raise CallerFault(f"case {self.case!r} of experiment {self.name}", do=f"choose {' or '.join(CASES)}")
         if self.case == "city" and not 2 <= self.meters <= MOST_METERS:
             raise CallerFault(f"{self.meters} meters in a city", do=f"choose from 2 to {MOST_METERS}")
-        if self.case != "city" and not 2 <= self.meters <= self.most <= MOST:
+        if self.case in ("microgrid", "exchange") and not 2 <= self.meters <= self.most <= MOST:
             raise CallerFault(f"{self.meters} to {self.most} meters in one ring", do=f"choose from 2 to {MOST}")
         if not 0 < self.days <= 366:
             raise CallerFault(f"{self.days} days", do="choose up to 366")
@@ -103,8 +105,14 @@ class Outcome:
         return all(self.checks.values())
 
 
-def read(name: str, row: Mapping[str, Any], meters: int | None = None, days: float | None = None) -> Experiment:
-    """Return the experiment that a file says, with as many meters and days as wished.
+def read(
+    name: str,
+    row: Mapping[str, Any],
+    meters: int | None = None,
+    days: float | None = None,
+    moves: int | None = None,
+) -> Experiment:
+    """Return the experiment that a file says, with as many meters and days, or moves of patients, as wished.
 
     Raises:
         CallerFault: an unknown word, a value of another type, or one that is out of bounds.
@@ -125,8 +133,13 @@ def read(name: str, row: Mapping[str, Any], meters: int | None = None, days: flo
         "uplink": _made(name, Window, uplink),
         "load": _made(name, Load, load),
         "market": _made(name, Market, known.pop("market", {})),
+        "ward": _made(name, WardPlan, _tuples(known.pop("ward", {})) | ({} if moves is None else {"moves": moves})),
         "events": tuple(_made(name, Event, each) for each in events),
     }
+    if known.get("case") == "ward" and (meters, days) != (None, None):
+        raise CallerFault(f"{name} has neither meters nor days", do="say how many moves")
+    if moves is not None and known.get("case") != "ward":
+        raise CallerFault(f"nobody moves in {name}", do="say how many meters and days")
     if meters is not None:
         known["meters"] = meters
         if "most" in known:
@@ -155,6 +168,11 @@ def _fits(value: object, hint: object) -> bool:
     if isinstance(hint, type):
         return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     return isinstance(value, tuple)
+
+
+def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table whose lists have become tuples."""
+    return {word: tuple(value) if isinstance(value, list) else value for word, value in row.items()}
 
 
 def _times(name: str, row: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Any]:

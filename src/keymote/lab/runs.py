@@ -6,6 +6,7 @@ from typing import Final
 from keymote.lab import exchange, microgrid
 from keymote.lab.city import names_of, run_city
 from keymote.lab.experiment import Experiment, Outcome, Progress
+from keymote.lab.ward import run as ward
 
 Run = Callable[[Experiment, str, Progress], Outcome]
 
@@ -34,4 +35,4 @@ def _city(experiment: Experiment, seed: str, progress: Progress) -> Outcome:
     return Outcome(experiment, seed, facts, {"acts": rows}, checks)
 
 
-RUNS: Final[Mapping[str, Run]] = {"microgrid": microgrid.run, "exchange": exchange.run, "city": _city}
+RUNS: Final[Mapping[str, Run]] = {"microgrid": microgrid.run, "exchange": exchange.run, "city": _city, "ward": ward.run}
