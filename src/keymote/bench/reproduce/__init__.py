@@ -72,6 +72,10 @@ REPRODUCTIONS: Final[Mapping[str, Reproduction]] = {
         "Group keys of smart meters (Yang, Zhang 2025): table 1 and figures 4, 5, 8 and 9 re-measured, beside LKH, TLS and others",
         "keymote.bench.reproduce.paper001.run:reproduce",
     ),
+    "paper-002": Reproduction(
+        "Energy, lifetime and mobility of secure MQTT (Bashir, Mir 2021): 17.84 % and 53 664 hours, beside CB-DTLS and HIP",
+        "keymote.bench.reproduce.paper002.run:reproduce",
+    ),
 }
 
 

@@ -189,7 +189,7 @@ class Counting:
 
 def _blocks_under_a_key(effort: Effort) -> Outcome:
     """Send the longest readings under each of the three small block ciphers; count blocks under one key."""
-    most, readings = 0, effort.choose(6, 200)
+    most, readings = 0, effort.choose(2, 200)
     for cs in (16, 17, 18):
         sensor, _ = bedside(a_grant(effort.entropy(f"C-14 {cs}"), cs=cs))
         counting = Counting(sensor.state.chain.cipher)

@@ -105,7 +105,7 @@ def _twice(effort: Effort) -> Outcome:
 
 def _unknown_stream(effort: Effort) -> Outcome:
     """Learn two consecutive session keys of a generator with a secret stream, and guess the next one and the one before."""
-    count, told, most, spent = effort.choose(4, 100), 0, 0, 0.0
+    count, told, most, spent = effort.choose(2, 100), 0, 0, 0.0
     for trusted, sensor in _worlds(effort, "C-03b", count):
         before, one, two = (_learnt(trusted, sensor) for _ in range(3))
         begun = process_time()
@@ -131,7 +131,7 @@ def _keys_at(walk: Walk, count: int) -> list[bytes]:
 
 def _next_of_any_stream(effort: Effort) -> Outcome:
     """Take SKs that an insider was granted for outputs of any stream at all."""
-    keys = _granted(SystemEntropy(), effort.choose(2, 16))
+    keys = _granted(SystemEntropy(), effort.choose(1, 16))
     for order, key in product(ORDERS, keys):
         first, second, third, fourth, *rest = words(key, order)
         for walk in walks((first, second, third, fourth)):

@@ -167,7 +167,7 @@ def _duplicate(effort: Effort) -> Outcome:
 
 def _far_ahead(effort: Effort) -> Outcome:
     """Keep 300 readings back, and deliver the one after them."""
-    sensor, monitor = bedside(a_grant(effort.entropy("C-13 skip")))
+    sensor, monitor = bedside(a_grant(effort.entropy("C-13 skip"), cs=SHORT_TAG))
     sent = [sensor.publish(READING) for _ in range(WINDOW + 45)]
     outcome = seen(monitor.hear(sent[-1]), f"{len(sent) - 1} keys are kept for what may never come")
     if isinstance(monitor.hear(sent[0]), PeerFault):

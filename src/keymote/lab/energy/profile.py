@@ -112,7 +112,7 @@ class Profile:
 
 def _composed(primitives: Mapping[str, Figure], rules: Mapping[str, tuple[str, float, str]]) -> dict[str, Figure]:
     """Return the primitives and what follows from them, under the names of `bench/operations.toml`."""
-    prices = {name: figure for name, figure in primitives.items() if not name.endswith("_block")}
+    prices = dict(primitives)
     for operation, (primitive, number, why) in rules.items():
         of = primitives[primitive]
         prices[operation] = Figure(
