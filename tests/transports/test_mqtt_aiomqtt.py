@@ -216,3 +216,22 @@ async def test_TQ18_a_queue_of_the_callers_kind_holds_what_opens(broker: Embedde
         await Stack.full_enough.wait()
         assert len(nurse.messages) == 3
         assert await received(nurse, 3) == [b"2", b"1", b"0"]
+
+
+async def test_TQ19_a_publish_that_nobody_acknowledges_ends_as_the_librarys_does() -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"\x20\x02\0\0")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    held = keys(PUBLISH)
+    topics = GivenKeys(held)
+    async with ProtectedClient("127.0.0.1", port, topics=topics, max_concurrent_outgoing_calls=1) as mote:
+        for _ in range(2):
+            with pytest.raises(aiomqtt.MqttError, match="timed out"):
+                await mote.publish(TOPIC, b"72", qos=1, timeout=0.01)
+    assert held.standings()[0].n == 2
+    server.close()

@@ -10,15 +10,21 @@ async with ProtectedClient("broker", topics=device.topics) as client:
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
-from typing import Any, Self, cast
+from math import inf
+from typing import Any, Final, Self, cast
 
 import aiomqtt
-from paho.mqtt.client import MQTT_ERR_NO_CONN, PayloadType
+import aiomqtt.client
+from paho.mqtt.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, MQTTMessageInfo, PayloadType
 from paho.mqtt.properties import Properties
 
 from keymote.engine.topic.readings import NeedsKey, Reading, Rejected
 from keymote.transports.mqtt.face import Topics, check_filters, check_topic, plaintext_of
+from keymote.transports.mqtt.paho_reading import read_at_once
+
+_UNLIMITED: Final = nullcontext()
 
 
 class ReadingMessage(aiomqtt.Message):
@@ -50,6 +56,7 @@ class ProtectedClient(aiomqtt.Client):
         self._late: deque[ReadingMessage] = deque()
         opening = _opening(queue_type or cast("type[asyncio.Queue[aiomqtt.Message]]", asyncio.Queue), self._open)
         super().__init__(hostname, port, queue_type=opening, **options)
+        read_at_once(self._client)
 
     async def __aenter__(self) -> Self:
         """Connect; a will needs a key, and waits for it."""
@@ -77,7 +84,18 @@ class ProtectedClient(aiomqtt.Client):
             if qos == 0 and self._client.socket() is None:  # would be lost, and its number with it
                 raise aiomqtt.MqttCodeError(MQTT_ERR_NO_CONN, "Could not publish message")
             data = await self._sealed(topic, data)
-        await super().publish(topic, data, qos, retain, properties, *args, timeout=timeout, **kwargs)
+        limit = self.timeout if timeout is None else timeout
+        async with self._outgoing_calls_sem or _UNLIMITED:
+            await self._acknowledged(self._client.publish(topic, data, qos, retain, properties, *args, **kwargs), limit)
+
+    @property
+    def messages(self) -> aiomqtt.client.MessagesIterator:
+        """As `aiomqtt.Client.messages`."""
+        return _Messages(self)
+
+    def arrived(self) -> aiomqtt.Message | None:
+        """Return the next message if one is here already, for who must not wait."""
+        return None if self._queue.empty() else self._queue.get_nowait()
 
     async def subscribe(self, /, topic: Any, *args: Any, **kwargs: Any) -> Any:
         """As `aiomqtt.Client.subscribe`; CallerFault for a shared subscription."""
@@ -93,6 +111,26 @@ class ProtectedClient(aiomqtt.Client):
             self.topics.need(need)
         await self.topics.ready_to_publish(topic)
         return keys.protect(topic, plaintext)
+
+    async def _acknowledged(self, info: MQTTMessageInfo, timeout_s: float) -> None:
+        """Wait as the library does, with its errors, but without a task and an event for each message."""
+        if info.rc != MQTT_ERR_SUCCESS:
+            ended = self._disconnected.exception() if self._disconnected.done() else None
+            raise aiomqtt.MqttCodeError(info.rc, "Could not publish message") from ended
+        if info.is_published():
+            return
+        acknowledged = _Acknowledged(self._loop)
+        timer = None if timeout_s == inf else self._loop.call_later(timeout_s, acknowledged.expire)
+        self._pending_publishes[info.mid] = cast("asyncio.Event", acknowledged)  # the library calls its `set`
+        waiting = len(self._pending_publishes)
+        if waiting > self.pending_calls_threshold:
+            self._logger.warning("There are %d pending publish calls.", waiting)
+        try:
+            await acknowledged.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._pending_publishes.pop(info.mid, None)
 
     # ------------------------------------------------------------------ opening, as messages arrive
 
@@ -124,6 +162,34 @@ class ProtectedClient(aiomqtt.Client):
         while self._late:
             taken.append(self._late.popleft())
         return taken
+
+
+class _Acknowledged:
+    """What the library sets when the broker has acknowledged a message."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def set(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def expire(self) -> None:
+        if not self.future.done():
+            self.future.set_exception(aiomqtt.MqttError("Operation timed out"))
+
+
+class _Messages(aiomqtt.client.MessagesIterator):
+    """The library's iterator, without its task for each message where a message is here already."""
+
+    def __init__(self, client: ProtectedClient) -> None:
+        super().__init__(client)
+        self._arrived = client.arrived
+
+    async def __anext__(self) -> aiomqtt.Message:
+        return self._arrived() or await super().__anext__()
 
 
 def _opening(

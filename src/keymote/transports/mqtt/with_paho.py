@@ -11,12 +11,13 @@ from collections import deque
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo, PayloadType
+from paho.mqtt.client import MQTTMessage, MQTTMessageInfo, PayloadType
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 
 from keymote.engine.topic.readings import NeedsKey, Reading, Rejected
 from keymote.transports.mqtt.face import Topics, check_filters, check_topic, plaintext_of
+from keymote.transports.mqtt.paho_reading import BufferedClient
 
 _KEPT: Final = tuple(slot for slot in MQTTMessage.__slots__ if slot != "payload")
 
@@ -37,7 +38,7 @@ class _Will(NamedTuple):
     properties: Properties | None
 
 
-class ProtectedClient(Client):
+class ProtectedClient(BufferedClient):
     """Arguments are those of paho's `Client`. What does not open is dropped: `topics.keys` counts and explains it.
 
     A will is sealed anew at each CONNECT. An empty retained payload is sent as it is: it clears what the broker keeps.
