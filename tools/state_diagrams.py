@@ -34,6 +34,7 @@ from keymote.engine.group.root_states import RootCell, Settled
 from keymote.engine.group.states import MembershipCell
 from keymote.engine.link_faces import LinkBody
 from keymote.engine.member import ACTIVE, REVOKED
+from keymote.engine.mqttsn.states import TRANSITIONS
 from keymote.errors import PeerFault
 from keymote.lab.city import COMPROMISED, City, city
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
@@ -385,6 +386,10 @@ def page() -> str:
     lines = [INTRODUCTION]
     for role, kind, title in MACHINES:
         lines += [f"## {title}\n", *diagram(edges[role, kind]), ""]
+    table = {
+        (before.value, event.value, after.value) for (before, event), after in TRANSITIONS.items() if before != after
+    }
+    lines += ["## MQTT-SN: a client of the gateway, from its table\n", *diagram(table), ""]
     return "\n".join(lines)
 
 

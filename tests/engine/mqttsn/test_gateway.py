@@ -151,6 +151,15 @@ def test_SG02_an_empty_will_topic_takes_the_will_away(world: World) -> None:
     assert world.broker.published == []
 
 
+def test_SG01_a_will_on_the_way_does_not_stand_for_the_brokers_word(world: World) -> None:
+    world.broker.silent = True
+    world.send("hand", Connect("hand", 60, clean=False))
+    world.send("hand", Connect("hand", 60, clean=False, will=True), WillTopic("w/7"), WillMsg(b"x"))
+    world.run()
+    assert world.heard["hand"] == [WillTopicReq(), WillMsgReq()]
+    assert world.gateway.state("hand") is State.AWAIT_BROKER
+
+
 def test_SG02_an_unfinished_will_ends_by_itself(world: World) -> None:
     world.send("hand", Connect("hand", 60, will=True))
     world.run(41.0)

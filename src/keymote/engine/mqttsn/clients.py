@@ -82,7 +82,9 @@ class Client:
     clean: bool = True
     turn: int = 0
     open: bool = False
-    """The session with the broker stands, or is being opened."""
+    """The broker was asked for a session, and has not ended it."""
+    stands: bool = False
+    """It has accepted it."""
     will: Message | None = None
     new_will: Message | None = None
     """The will of the handshake under way."""

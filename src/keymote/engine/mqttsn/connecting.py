@@ -37,7 +37,7 @@ def connected(client: Client, packet: Connect, settings: Settings, now: Now) -> 
     client = replace(client, keep_alive_s=packet.duration_s, heard_at=now.mono, waiting=None, challenger=None)
     if packet.clean:
         client = replace(
-            client, clean=True, open=False, will=None, topics=Topics(), queue=(), behind=False, received=frozenset()
+            client, clean=True, stands=False, will=None, topics=Topics(), queue=(), behind=False, received=frozenset()
         )
     client = replace(client, clean=packet.clean, new_will=None)
     if packet.will:
@@ -53,13 +53,13 @@ def _to(client: Client, event: Event, packet: Packet) -> Step:
 
 def _towards_broker(client: Client, settings: Settings, now: Now) -> Step:
     """Go on when the will is known: the broker may be connected already."""
-    if client.open and not client.clean:
+    if client.stands and not client.clean:
         after = client.after(Event.OPENED if client.phase is State.AWAIT_BROKER else Event.RESUME)
         assert after is not None
         return _active(after, settings, now)
     after = client if client.phase is State.AWAIT_BROKER else client.after(Event.CONNECT)
     assert after is not None
-    after = replace(after, turn=client.turn + 1, open=True, queue=(), pending={}, behind=False)
+    after = replace(after, turn=client.turn + 1, open=True, stands=False, queue=(), pending={}, behind=False)
     return after, [Open(after.session, after.clean, after.will)]
 
 
@@ -115,6 +115,7 @@ def will_changed(client: Client, packet: WillTopicUpd | WillMsgUpd) -> Step:
 
 def opened(client: Client, settings: Settings, now: Now) -> Step:
     """Tell the client that it is connected."""
+    client = replace(client, stands=True)
     after = client.after(Event.OPENED)
     return (client, []) if after is None else _active(after, settings, now)
 
@@ -130,7 +131,7 @@ def refused(client: Client) -> Step:
 
 
 def _without_broker(client: Client) -> Client:
-    return replace(client, open=False, queue=(), pending={}, behind=False, challenger=None)
+    return replace(client, open=False, stands=False, queue=(), pending={}, behind=False, challenger=None)
 
 
 def disconnected(client: Client, packet: Disconnect, now: Now) -> Step:
