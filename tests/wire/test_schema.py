@@ -109,7 +109,7 @@ def rule_of(kind: type[Message]) -> str:
         "JoinRequest": "JOIN-REQUEST", "MaskKey": "MASK-KEY", "MaskReport": "MASK-REPORT", "MaskPresent": "MASK-PRESENT",
         "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL", "GroupRecord": "GROUP-RECORD", "ConnackAuth": "CONNACK-AUTH",
         "HoReq": "HO-REQ", "HoPull": "HO-PULL", "HoCtx": "HO-CTX", "HoAck": "HO-ACK", "HoDeny": "HO-DENY",
-        "HoRelease": "HO-RELEASE", "HoReleased": "HO-RELEASED", "HoPub": "HO-PUB",
+        "HoRelease": "HO-RELEASE", "HoReleased": "HO-RELEASED", "HoPub": "HO-PUB", "BrokerAt": "BROKER-AT",
     }.get(kind.__name__, kind.__name__.upper())  # fmt: skip
 
 
@@ -185,6 +185,7 @@ def samples(suite: int) -> list[Message]:
         handover.HoReleased(i, 7, mac),
         handover.HoPub(i, "w/7/hr", bytes(35)),
         handover.Between(i, bytes(300)),
+        handover.BrokerAt(i, "127.0.0.1:1883", mac),
     ]
 
 

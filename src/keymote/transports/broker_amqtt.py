@@ -22,7 +22,7 @@ from keymote.transports.mqtt.connect import ACCEPTED_LEVEL, BadConnect, Connect,
 
 try:
     from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter
-    from amqtt.broker import Broker
+    from amqtt.broker import Broker, RetainedApplicationMessage
     from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 except ImportError as error:
     raise Unavailable("the embedded broker needs the package amqtt", do="install keymote[broker]") from error
@@ -102,6 +102,50 @@ class EmbeddedBroker:
         if writer is not None:
             writer.transport.abort()
         return writer is not None
+
+    def session(self, client_id: str) -> Any | None:
+        """Return amqtt's session of a client."""
+        return self._broker._sessions.get(client_id, (None, None))[0]  # noqa: SLF001  amqtt shows it no other way
+
+    async def settled(self) -> None:
+        """Return when what the broker has acknowledged lies in the queues that it is for."""
+        while self._on_their_way():  # noqa: ASYNC110  amqtt sets no event
+            await asyncio.sleep(0)
+        for _ in range(4):  # the message that was taken from there last
+            await asyncio.sleep(0)
+
+    def _on_their_way(self) -> bool:
+        """Return whether messages are neither with their publisher nor in a queue."""
+        sessions = self._broker._sessions.values()  # noqa: SLF001  amqtt shows them no other way
+        queues = [session.delivered_message_queue for session, _ in sessions]
+        return not all(queue.empty() for queue in (*queues, self._broker._broadcast_queue))  # noqa: SLF001
+
+    async def put_out(self, client_id: str) -> None:
+        """Close the connection of a client, and put what it has not acknowledged, which amqtt would forget, before its queue."""
+        session = self.session(client_id)
+        if session is None or not session.transitions.is_connected():
+            return
+        await asyncio.sleep(0)  # messages that are on their way to the connection are in flight after this
+        sent = list(session.inflight_out.values())
+        session.transitions.disconnect()  # from here on amqtt queues
+        for each in reversed(sent):
+            self.queue_first(client_id, each.topic, bytes(each.data), each.qos)
+        self.kick(client_id)
+        async with asyncio.timeout(CONNECT_S):
+            while client_id in self._clients:  # noqa: ASYNC110  amqtt sets no event
+                await asyncio.sleep(0.002)
+
+    def queue_first(self, client_id: str, topic: str, payload: bytes, qos: int) -> None:
+        """Put a message at the head of what waits for a client."""
+        session = self.session(client_id)
+        if session is not None:
+            queue = session.retained_messages._queue  # noqa: SLF001  asyncio.Queue has no other front
+            queue.appendleft(RetainedApplicationMessage(None, topic, payload, qos))
+
+    async def forget(self, client_id: str) -> None:
+        """Close the connection of a client and forget its session, subscriptions and queue."""
+        self.kick(client_id)
+        await self._broker._delete_session(client_id)  # noqa: SLF001  what amqtt does for a clean session
 
     async def close(self) -> None:
         """Stop: all connections end, and with them sessions and queued messages."""

@@ -38,6 +38,15 @@ class HoPub(Message):
     pub: Annotated[bytes, Octets(18, 1140)]
 
 
+@message(82)
+class BrokerAt(Message):
+    """Agent -> client, behind CONNACK-AUTH or HO_ACK: where its broker takes MQTT connections, "HOST:PORT"."""
+
+    client_id: Annotated[bytes, ID]
+    place: Annotated[str, TOPIC]
+    tag: Annotated[bytes, MAC]
+
+
 @message(81)
 class Between(Message):
     """Agent <-> agent, inside mutual TLS: a message of hand-over, and whom it is about, which HO_CTX does not show."""

@@ -1,7 +1,7 @@
 """Signed objects without a message of their own: what a coordinator or a manager states, and others keep as evidence.
 
-Types 12 (receipt) and 14 (audit head) are Triad-1 section 8; 240 to 244 are ours, outside the registry's 1 to 60
-(docs/decisions/0030, 0120). Each is a COSE_Sign1 (Triad-1 1.4) over the CBOR array of its claims, with an empty ctx.
+Types 12 (receipt) and 14 (audit head) are Triad-1 section 8; 240 to 246 are ours, outside the registry's 1 to 60
+(docs/decisions/0030, 0120, 0196). Each is a COSE_Sign1 (Triad-1 1.4) over the CBOR array of its claims, with an empty ctx.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Annotated, Final, Generic, NamedTuple, TypeVar
 
 from keymote.errors import CallerFault
 from keymote.wire.cose import Sign1, Signer, Verifier, sign1
+from keymote.wire.federation import CARD, FEDERATION, BrokerCard, FederationClaims
 from keymote.wire.fields import HASH, ID, SIZES, OneOf, Uint
 from keymote.wire.message import Body, body
 
@@ -95,6 +96,8 @@ FORMS: Final[dict[type[Body], Form]] = {
     Lookup: Form(242, kid=True),
     CoordinatorRequest: Form(243, kid=False),
     HybridPublic: Form(244, kid=False),
+    FederationClaims: Form(FEDERATION, kid=False),
+    BrokerCard: Form(CARD, kid=False),
 }
 
 

@@ -25,7 +25,7 @@ from keymote.engine.handover.faces import (
 from keymote.engine.handover.federation import Federation, matches
 from keymote.engine.handover.home_states import Away, Here
 from keymote.engine.handover.keys import release
-from keymote.engine.topic.admission import connect, lower_layer_key
+from keymote.engine.topic.admission import admitted, connect, lower_layer_key
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
 from keymote.wire.handover import Between, HoPub
@@ -69,7 +69,7 @@ def test_HO01_a_client_is_handed_over_in_two_messages_and_without_the_trusted_sy
     visit = hand_over(ward, "B", 1)
     account = ward["B"].accounts[CLIENT]
     assert account.password == visit.password
-    assert account.visiting
+    assert account.session
     assert account.rights == ward.home().held.rights
     assert account.expires == ward.wall + LIFE_S
     assert ward.visit("B").stay.K_v == visit.K_v
@@ -363,7 +363,7 @@ def test_BA01_a_ticket_opens_an_account_with_the_derived_password(ward: Ward) ->
     account = ward["A"].accounts[CLIENT]
     held = ward.home().held
     assert account.password == lower_layer_key(ward.K_home, held.nCs[-1], held.nB)
-    assert not account.visiting
+    assert not account.session
     ward["A"].accounts.clear()
     ward["A"].reboot()
     assert ward["A"].accounts[CLIENT] == account
@@ -441,3 +441,22 @@ def test_HO15_a_moved_client_is_away_with_its_queue_first_owed_then_paid(ward: W
     assert ward["A"].reported(CloseAccount) == [CloseAccount(CLIENT)]
     ward["A"].reboot()
     assert len(ward["A"].reported(Moved)) == 2
+
+
+def test_BA06_where_the_broker_is_comes_from_its_agent(ward: Ward) -> None:
+    for name in "AB":
+        ward[name].context = replace(ward[name].context, place=f"127.0.0.1:{name}")
+    ticket = ward.ticket("A", ticket_id=b"ticket-2")
+    asked = connect(ward.K_home, CLIENT, ticket, ward.entropy)
+    answer, at = ward.tell("A", asked)
+    nC, nB = Connauth.decode(asked, SIZES).nC, admitted(ward.K_home, asked, answer)
+    assert client.place_at_home(ward.K_home, nC, nB, at) == "127.0.0.1:A"
+    state, request = begin(ward, B, 1)
+    answer, there = ward.tell("B", request)
+    visit = client.finish(state, answer)
+    assert client.place_on_visit(visit, there) == "127.0.0.1:B"
+    for forged in (at, there[:-1] + bytes([there[-1] ^ 1]), there.replace(b":B", b":C")):
+        with pytest.raises(PeerFault, match="E_AUTH"):
+            client.place_on_visit(visit, forged)
+    with pytest.raises(PeerFault, match="E_AUTH"):
+        client.place_at_home(ward.K_home, nC, bytes(16), at)

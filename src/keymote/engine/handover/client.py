@@ -3,14 +3,23 @@
 `ho_ctr` only grows: whoever calls `begin` has stored the next number before (HO-02).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import Secret, equal
-from keymote.engine.handover.keys import acknowledgement_tag, request_tag, visited_key, visitor_password
+from keymote.engine.handover.keys import (
+    acknowledgement_tag,
+    key_at_home,
+    key_on_visit,
+    place_tag,
+    request_tag,
+    visited_key,
+    visitor_password,
+)
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
+from keymote.wire.handover import BrokerAt
 from keymote.wire.topic import HoAck, HoDeny, HoReq
 
 _SIZES: Final = sizes_of(1)
@@ -32,7 +41,8 @@ class Visit:
     vis: bytes
     ho_ctr: int
     K_v: Secret
-    password: Secret = field(repr=False)
+    password: Secret
+    nonces: bytes
 
 
 def begin(
@@ -55,7 +65,24 @@ def finish(state: AwaitAck, data: bytes) -> Visit:
     if not equal(acknowledgement_tag(K_v, state.request, answer.nV), answer.tag):
         raise PeerFault(ErrorCode.E_AUTH, "HO_ACK is not of the broker that holds this client's context")
     password = visitor_password(K_v, state.request.nC, answer.nV)
-    return Visit(state.request.vis, state.request.ho_ctr, K_v, password)
+    return Visit(state.request.vis, state.request.ho_ctr, K_v, password, state.request.nC + answer.nV)
+
+
+def place_at_home(K_home: Secret, nC: bytes, nB: bytes, data: bytes) -> str:
+    """Return where the home broker is, after CONNACK-AUTH; E_AUTH for a BROKER_AT that its agent did not send."""
+    return _place(key_at_home(K_home, nC), nC + nB, data)
+
+
+def place_on_visit(visit: Visit, data: bytes) -> str:
+    """Return where the visited broker is, after HO_ACK; E_AUTH for a BROKER_AT that its agent did not send."""
+    return _place(key_on_visit(visit.K_v, visit.nonces[:_NONCE], visit.nonces[_NONCE:]), visit.nonces, data)
+
+
+def _place(key: Secret, nonces: bytes, data: bytes) -> str:
+    message = BrokerAt.decode(data, _SIZES)
+    if not equal(place_tag(key, nonces, message), message.tag):
+        raise PeerFault(ErrorCode.E_AUTH, "where the broker is does not come from its agent")
+    return message.place
 
 
 def denied(state: AwaitAck, data: bytes) -> ErrorCode:

@@ -64,6 +64,8 @@ class AgentContext:
     desk: Desk
     shared: Secret
     federation: Federation
+    place: str = ""
+    """Where the broker takes MQTT connections, "HOST:PORT"; empty: clients know by other means."""
     tally: AgentTally = field(default_factory=AgentTally)
 
 
@@ -73,7 +75,7 @@ class AgentContext:
 class OpenAccount(NamedTuple):
     """Let this client in at the broker, for these rights, until `expires` (UTC seconds); again: with another password.
 
-    `visiting`: make a session with its filters first, for what the broker `origin` is going to bring.
+    `session`: make a session with its filters first, for what another broker is going to bring.
     The answer is `AccountOpen()`; an exception says that the broker does not take it now.
     """
 
@@ -81,7 +83,7 @@ class OpenAccount(NamedTuple):
     password: Secret
     rights: tuple[Right, ...]
     expires: int
-    visiting: bool
+    session: bool
 
 
 class AccountOpen(NamedTuple):

@@ -49,7 +49,7 @@ from keymote.engine.handover.home_states import (
     load,
     record,
 )
-from keymote.engine.handover.keys import release, released_tag
+from keymote.engine.handover.keys import broker_at, key_at_home, release, released_tag
 from keymote.engine.handover.state import encode_origin
 from keymote.engine.topic.admission import admit, lower_layer_key
 from keymote.errors import ErrorCode, PeerFault
@@ -128,7 +128,7 @@ class _Steps:
         if body.ticket_id in cell.over:
             raise PeerFault(ErrorCode.E_TICKET, "a ticket whose life is over")
         held, nB = cell.held, ConnackAuth.decode(answer, _SIZES).nB
-        over, outputs, notices = cell.over, list[Output](), cell.notices
+        over, outputs, notices, returns = cell.over, list[Output](), cell.notices, False
         if held is not None and isinstance(held.place, Away):
             notices, told = self._let_go(held, held.place, self.context.desk.broker_id, request.client_id, notices)
             outputs += told
@@ -137,6 +137,7 @@ class _Steps:
                 raise PeerFault(ErrorCode.E_TICKET, "a ticket whose life is over")
             if request.nC in held.nCs:
                 raise PeerFault(ErrorCode.E_REPLAY, "CONNAUTH came before")
+            returns = isinstance(held.place, Away)
             held = replace(held, nCs=(*held.nCs, request.nC)[-MOST_CONNECTS:], nB=nB, place=Here())
         else:
             over = over if held is None else (*over, held.ticket_id)[-MOST_OVER:]
@@ -153,14 +154,20 @@ class _Steps:
                 Here(),
             )
         ref = cell.asked + 1
-        opening = Opening(ref, peer, answer, request.client_id)
+        answers = (answer, *self._place(held, request.client_id))
+        opening = Opening(ref, peer, answers, request.client_id)
         again_at = now.mono + AGAIN_S if notices else None
         new = HomeCell(over, held, notices, asked=ref, opening=opening, again_at=again_at)
-        return new, [*outputs, Ask(ref, self._account(request.client_id, held))]
+        return new, [*outputs, Ask(ref, self._account(request.client_id, held, session=returns))]
 
-    def _account(self, client_id: bytes, held: Held) -> OpenAccount:
+    def _place(self, held: Held, client_id: bytes) -> tuple[bytes, ...]:
+        nC, nB = held.nCs[-1], held.nB
+        place = self.context.place
+        return (broker_at(key_at_home(held.K_home, nC), nC + nB, client_id, place),) if place else ()
+
+    def _account(self, client_id: bytes, held: Held, *, session: bool = False) -> OpenAccount:
         password = lower_layer_key(held.K_home, held.nCs[-1], held.nB)
-        return OpenAccount(client_id, password, held.rights, held.expires, visiting=False)
+        return OpenAccount(client_id, password, held.rights, held.expires, session)
 
     def _opened(self, cell: HomeCell, ref: int, result: object) -> Step:
         opening = cell.opening
@@ -170,7 +177,8 @@ class _Steps:
         if not isinstance(result, AccountOpen):
             return cell, [Refused(opening.peer, ErrorCode.E_BUSY, "the broker does not open an account now")]
         connected = Connected(opening.client_id, self.context.desk.broker_id)
-        return cell, [Send(opening.peer, opening.answer), connected] if opening.peer else [connected]
+        answers = [Send(opening.peer, answer) for answer in opening.answers] if opening.peer else []
+        return cell, [*answers, connected]
 
     # ------------------------------------------------------------------ away
 
@@ -287,7 +295,7 @@ class _Steps:
                 return cell, [*outputs, Moved(held.client_id, vis, ho_ctr)]
             case Held(place=Here()) if held.expires > now.wall:
                 ref = cell.asked + 1
-                opening = Opening(ref, "", b"", held.client_id)
+                opening = Opening(ref, "", (), held.client_id)
                 account = Ask(ref, self._account(held.client_id, held))
                 return replace(cell, asked=ref, opening=opening), [*outputs, account]
         return cell, outputs

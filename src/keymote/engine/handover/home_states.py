@@ -60,11 +60,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """An account is being opened; then `answer` goes to `peer`, if somebody waits."""
+    """An account is being opened; then `answers` go to `peer`, if somebody waits."""
 
     ref: int
     peer: Peer
-    answer: bytes
+    answers: tuple[bytes, ...] = field(repr=False)
     client_id: bytes
 
 

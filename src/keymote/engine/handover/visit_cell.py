@@ -42,7 +42,7 @@ from keymote.engine.handover.faces import (
     SessionMoved,
 )
 from keymote.engine.handover.federation import matches
-from keymote.engine.handover.keys import release_tag, released_tag, visitor_password
+from keymote.engine.handover.keys import broker_at, key_on_visit, release_tag, released_tag, visitor_password
 from keymote.engine.handover.state import decode_origin
 from keymote.engine.handover.visit_states import Run, Stay, VisitCell, Waiting, load, record
 from keymote.engine.handover.visited import acknowledge, deny, hear_request, pull, take_context
@@ -219,7 +219,7 @@ class _Steps:
 
     def _account(self, stay: Stay) -> OpenAccount:
         password = visitor_password(stay.K_v, stay.request.nC, stay.nV)
-        return OpenAccount(stay.request.client_id, password, stay.rights, stay.expires, visiting=True)
+        return OpenAccount(stay.request.client_id, password, stay.rights, stay.expires, session=True)
 
     def _opened(self, cell: VisitCell, ref: int, result: object, now: Now) -> VisitStep:
         """The broker lets the client in: HO_ACK, then what has waited (HO-08)."""
@@ -233,7 +233,7 @@ class _Steps:
             return replace(cell, waiting=None, buffered=()), [*denied, refused]
         outputs: list[Output] = [Connected(client_id, stay.request.home)]
         if waiting.peer:
-            outputs.insert(0, Send(waiting.peer, acknowledge(stay.K_v, stay.request, stay.nV)))
+            outputs = [*self._acknowledged(waiting.peer, stay), *outputs]
         for reading in cell.buffered if now.mono < cell.drop_at else ():
             if allows(stay.rights, reading.topic, PUBLISH):
                 outputs.append(Forward(client_id, reading.topic, reading.pub, verified=True))
@@ -242,6 +242,14 @@ class _Steps:
                     Refused(waiting.peer, ErrorCode.E_TICKET, "a reading on a topic outside the client's rights")
                 )
         return replace(cell, waiting=None, buffered=()), outputs
+
+    def _acknowledged(self, peer: Peer, stay: Stay) -> list[Output]:
+        answers: list[Output] = [Send(peer, acknowledge(stay.K_v, stay.request, stay.nV))]
+        if self.context.place:
+            request = stay.request
+            key = key_on_visit(stay.K_v, request.nC, stay.nV)
+            answers.append(Send(peer, broker_at(key, request.nC + stay.nV, request.client_id, self.context.place)))
+        return answers
 
     def _denied(self, cell: VisitCell, peer: Peer, data: bytes) -> VisitStep:
         """ERROR of the home broker, inside mutual TLS, about one run: HO_DENY."""

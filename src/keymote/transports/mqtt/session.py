@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from keymote.errors import CallerFault, Unavailable
 from keymote.transports.mqtt import packets
@@ -73,7 +73,9 @@ class MqttSession:
         if head >> 4 != packets.CONNACK or len(body) < 2:
             raise Unavailable("what answers is no MQTT broker")
         if body[1]:
-            raise CallerFault(f"the broker refuses the agent, code {body[1]}", do="check user and password of the agent")
+            raise CallerFault(
+                f"the broker refuses the agent, code {body[1]}", do="check user and password of the agent"
+            )
         self.present = bool(body[0] & 1)
 
     # ------------------------------------------------------------------ what its owner does
@@ -186,7 +188,8 @@ class MqttSession:
             pass
         finally:
             ended = Unavailable("the connection to the broker ended", do="see its log")
-            for answer in (*self._waiting.values(), *self._pings):
+            waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._pings]
+            for answer in waiting:
                 if not answer.done():
                     answer.set_exception(ended)
 
