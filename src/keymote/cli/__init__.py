@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "device": Entry("keymote.cli.device:app", "Labels, devices and their revocation; run a device."),
     "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
     "group": Entry("keymote.cli.group:app", "Keys that many devices share: members, epochs, evictions, conflicts."),
+    "topic": Entry("keymote.cli.topic:app", "Keys of MQTT topics: filters, grants, rotations, who holds which epoch."),
     "lab": Entry("keymote.cli.lab:app", "Attack the published schemes and Triad-1; measure the papers' claims again."),
     "bench": Entry("keymote.cli.bench:app", "Measure beside the bare primitives, DTLS and EDHOC."),
     "storage": Entry("keymote.cli.storage:app", "Change the key that wraps the keys of a role's stores."),

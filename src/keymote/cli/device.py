@@ -150,7 +150,8 @@ def revoke(
         coordinator, url, lambda client: client.send("POST", "/revocations", body, admin.RevocationView)
     )
     columns = ("id", "subject", "reason", "status_epoch", "waiting", "safe_after_ms")
-    show({"state": "revoked", **{column: getattr(view, column) for column in columns}}, output)
+    touched = {"groups": [each.group for each in view.groups], "topics": [each.filter for each in view.topics]}
+    show({"state": "revoked", **{column: getattr(view, column) for column in columns}, **touched}, output)
 
 
 @app.command()

@@ -1,9 +1,8 @@
 """`keymote group list|show|conflicts`: what is known of groups at the coordinator, and how people read it."""
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,6 +19,7 @@ from keymote.cli.group_asking import (
 from keymote.cli.group_here import HereOption, show_here
 from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.settings import DataOption
+from keymote.cli.watching import watch as watched
 
 if TYPE_CHECKING:
     from keymote.transports.http_operator import OperatorClient
@@ -77,7 +77,11 @@ def show_group(
         if not watch:
             tell(await client.get(path, admin_groups.GroupView), output)
             return
-        await _watch(lambda: client.get(path, admin_groups.GroupView), every, times, output)
+
+        async def once() -> "GroupView":
+            return await client.get(path, admin_groups.GroupView)
+
+        await watched(once, as_json, for_people, every=every, times=times, output=output)
 
     try:
         at_coordinator(coordinator, url, look)
@@ -111,32 +115,6 @@ def conflicts(
 
     rows = [_conflict(view, output) for view in at_coordinator(coordinator, url, collect)]
     show({"conflicts": rows}, output)
-
-
-async def _watch(look: "Callable[[], Awaitable[GroupView]]", every: float, times: int, output: Output) -> None:
-    """Show a group `times` times (0: until interrupted): a table that changes in place, or a JSON object a line."""
-    if output is Output.JSON:
-        async for view in _looks(look, every, times):
-            print(json.dumps(as_json(view)), flush=True)
-        return
-    from rich.console import Group
-    from rich.live import Live
-
-    from keymote.cli.output import tables
-
-    with Live(auto_refresh=False) as live:
-        async for view in _looks(look, every, times):
-            live.update(Group(*tables(for_people(view))), refresh=True)
-
-
-async def _looks(look: "Callable[[], Awaitable[GroupView]]", every: float, times: int) -> "AsyncIterator[GroupView]":
-    done = 0
-    while True:
-        yield await look()
-        done += 1
-        if done == times:
-            return
-        await asyncio.sleep(every)
 
 
 # ------------------------------------------------------------------ how it is said

@@ -46,7 +46,9 @@ class Topics:
 
         def work(tx: Transaction) -> Topic:
             if tx.topics.filtered(wanted.filter) is not None:
-                raise Taken(f"there is a rule for {wanted.filter!r} already", do=f"keymote topic show {wanted.filter}")
+                raise Taken(
+                    f"there is a rule for {wanted.filter!r} already", do=f"keymote topic show '{wanted.filter}'"
+                )
             _manager(tx, manager)
             self._check_filter(tx, wanted.filter, manager)
             topic = Topic(
@@ -86,12 +88,22 @@ class Topics:
         return await self._write(work)
 
     async def revoke(self, tid: bytes, clients: Iterable[bytes], *, compromised: bool) -> Topic:
-        """Take the grants of clients away; `compromised`: also of those whose were taken without haste, all go on at once."""
+        """Take the grants of clients away; `compromised`: also of those whose were taken without haste, all go on at once.
+
+        Raises:
+            PeerFault: E_UNKNOWN_ID for a rule that is not known, and for a client that had nothing to lose in it.
+        """
 
         def work(tx: Transaction) -> Topic:
             topic = found(tx, tid)
             held = {each.client for each in tx.topics.grants(tid)}
             last = {each.client: each for each in reversed(tx.topics.takings(tid, TAKINGS_TOLD))}
+            for client in sorted(set(clients) - held - set(last)):
+                raise PeerFault(
+                    ErrorCode.E_UNKNOWN_ID,
+                    f"client {client.hex()} was never granted anything in {topic.filter!r}",
+                    do="see keymote topic show",
+                )
             slow = {client for client, each in last.items() if compromised and not each.compromised}
             going = sorted(set(clients) & (held | slow))
             if not going:
