@@ -40,7 +40,7 @@ class Asking(GivenKeys):
     async def ready_to_publish(self, topic: str) -> None:
         self.held.take(topic, PUBLISH, GRANT)
 
-    def need(self, need: NeedsKey) -> None:
+    def ask(self, need: NeedsKey) -> None:
         self.needs.append(need)
         if len(self.needs) == 3:
             self.third.set()

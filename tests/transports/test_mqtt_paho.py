@@ -137,7 +137,7 @@ def test_TQ13_late_readings_come_in_order_and_from_the_network_thread(port: int)
     held, heard, asked = keys(), Heard(), threading.Semaphore(0)
 
     class Asking(GivenKeys):
-        def need(self, need: NeedsKey) -> None:
+        def ask(self, need: NeedsKey) -> None:
             asked.release()
 
     nurse, mote = protected(Asking(held), "nurse"), protected(keys(PUBLISH), "mote")

@@ -186,9 +186,9 @@ class TopicKeys:
     # ------------------------------------------------------------------ what can be told
 
     def publishes(self, topic: str) -> bool:
-        """Return whether there is a key to publish here."""
+        """Return whether there is a key to publish here, with an index left."""
         found = self._topics.get(topic)
-        return found is not None and found.sending is not None
+        return found is not None and found.sending is not None and found.sending.n < found.sending.chain.end
 
     def subscribes(self, topic: str) -> bool:
         """Return whether there is a key of any publisher here."""

@@ -148,9 +148,11 @@ class EmbeddedBroker:
         await self._broker._delete_session(client_id)  # noqa: SLF001  what amqtt does for a clean session
 
     async def close(self) -> None:
-        """Stop: all connections end, and with them sessions and queued messages."""
-        if self._server is not None:
-            self._server.close()
+        """Stop: all connections end, and with them sessions and queued messages. Once more does nothing."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
         for task in list(self._open):
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)

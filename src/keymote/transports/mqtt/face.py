@@ -24,9 +24,9 @@ class Topics(Protocol):
     def keys(self) -> Keys: ...
 
     async def ready_to_publish(self, topic: str) -> None:
-        """Return when there is a key to publish here; raise what an application can act upon."""
+        """Ask for a key to publish here and return when there is one; raise what an application can act upon."""
 
-    def need(self, need: NeedsKey) -> None:
+    def ask(self, need: NeedsKey) -> None:
         """Ask for what is missing. Returns at once, may come from any thread, and again and again for the same topic."""
 
 
@@ -39,7 +39,7 @@ class GivenKeys:
     async def ready_to_publish(self, topic: str) -> None:
         raise NeedsKey(topic, "no key to publish here", publish=True)
 
-    def need(self, need: NeedsKey) -> None:
+    def ask(self, need: NeedsKey) -> None:
         pass
 
 

@@ -107,9 +107,8 @@ class ProtectedClient(aiomqtt.Client):
         keys = self.topics.keys
         try:
             return keys.protect(topic, plaintext)
-        except NeedsKey as need:
-            self.topics.need(need)
-        await self.topics.ready_to_publish(topic)
+        except NeedsKey:
+            await self.topics.ready_to_publish(topic)
         return keys.protect(topic, plaintext)
 
     async def _acknowledged(self, info: MQTTMessageInfo, timeout_s: float) -> None:
@@ -140,7 +139,7 @@ class ProtectedClient(aiomqtt.Client):
         try:
             reading = self.topics.keys.unprotect(message.topic.value, message.payload, partial(self._opened, message))
         except NeedsKey as need:
-            self.topics.need(need)
+            self.topics.ask(need)
         except Rejected:
             pass  # noted where it was refused
         else:

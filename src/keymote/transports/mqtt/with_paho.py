@@ -118,7 +118,7 @@ class ProtectedClient(BufferedClient):
         try:
             return self.topics.keys.protect(topic, plaintext)
         except NeedsKey as need:
-            self.topics.need(need)
+            self.topics.ask(need)
             raise
 
     def _would_drop(self, qos: int) -> MQTTMessageInfo | None:
@@ -141,7 +141,7 @@ class ProtectedClient(BufferedClient):
         try:
             reading = self.topics.keys.unprotect(message.topic, bytes(message.payload), partial(self._opened, message))
         except NeedsKey as need:
-            self.topics.need(need)
+            self.topics.ask(need)
         except (Rejected, UnicodeDecodeError):
             pass  # noted where it was refused; a topic that is no text has no readings
         else:
