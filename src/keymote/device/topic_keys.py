@@ -32,8 +32,10 @@ MOST_WAITING: Final = 64
 MOST_WAITING_BYTES: Final = 1 << 20
 """Bytes of all readings that wait; beyond, the newcomer is refused."""
 MOST_REJECTS: Final = 256
-_PATIENCE: Final = 2
-"""Keys that a waiting reading sees taken without being opened by them; it may have overtaken the first."""
+_PATIENCE: Final = OLDER_EPOCHS + 2
+"""Keys that a waiting reading sees taken without being opened by them: who slept gets the newest epoch first, then those that
+it missed, oldest first, and the reading may have overtaken one more.
+"""
 _OVERHEAD: Final = 256
 """Bytes that a waiting reading is charged besides its own and its topic's."""
 _FIRST: Final = 16
