@@ -74,10 +74,14 @@ class Street:
         self.stack.push_async_callback(self.host.close)
         self.host.start()
         await self.host.command(GATE, OpenDoor())
+        self._pin()
+        return self
+
+    def _pin(self) -> None:
+        """Write the file by which devices know the authority."""
         pin = self.context.trust.pins[0]
         root = admin.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))
         (self.folder / "root.pin").write_bytes(admin.write_file(root))
-        return self
 
     def heard(self, report: Report) -> None:
         self.reports.append(report)

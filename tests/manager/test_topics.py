@@ -35,7 +35,7 @@ from keymote.engine.topic.faces import (
     topic_of,
 )
 from keymote.engine.topic.key_chain import KeyChain
-from keymote.errors import CallerFault, Unavailable
+from keymote.errors import CallerFault, Incompatible, Unavailable
 from keymote.host.client_file import ClientFile
 from keymote.manager import topic_log
 from keymote.manager.topic_clients import TopicClients
@@ -43,6 +43,7 @@ from keymote.manager.topic_log import TopicLog
 from keymote.manager.topic_rules import Mark, laid, laid_version, next_since, stated_version
 from keymote.manager.topics import TopicSteward
 from keymote.storage.provisioning import is_provisioning, read_client, spend, write_new
+from keymote.wire.admin import to_base64url
 
 ONE, TWO = b"\x01" * 8, b"\x02" * 8
 TOPIC = "ward/7/hr"
@@ -295,13 +296,14 @@ async def test_TM02_a_file_holds_the_key_for_its_owner_alone_and_the_manager_onl
     (said,) = cells.told(RegisterClient)
     assert isinstance(said, RegisterClient)
     assert said.chain_key == KeyChain.begin(made.client_id, file.pss).ck
-    pss = file.pss.expose()
-    assert all(pss not in record and pss.hex().encode() not in record for record in shelf.rows.values())
-    assert pss.hex() not in repr(file)
+    pss, printed = file.pss.expose(), to_base64url(file.pss.expose())
+    assert printed in path.read_text()
+    assert all(pss not in record and printed.encode() not in record for record in shelf.rows.values())
+    assert printed not in repr(file)
     assert is_provisioning(path)
     left = spend(path, file)
     assert (left.pss, read_client(path)) == (None, left)
-    assert pss.hex() not in path.read_text()
+    assert printed not in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -344,12 +346,15 @@ async def test_TM02_names_are_of_one_client_each_and_last_over_a_restart(tmp_pat
 
 def test_TM02_a_file_that_others_read_or_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for text in ("", "[]", '{"keymote": "client"}', '{"keymote": "pair"}', "no json"):
+    for text in ("", "[]", '{"format": "keymote-client/1"}', "{}", "no json"):
         path.write_text(text)
         path.chmod(0o600)
         with pytest.raises(CallerFault, match="no provisioning file"):
             read_client(path)
-    path.write_text(json.dumps({"keymote": "client", "version": 1}))
+    path.write_text(json.dumps({"format": "keymote-client/2"}))
+    path.chmod(0o600)
+    with pytest.raises(Incompatible, match="keymote-client/2"):
+        read_client(path)
     path.chmod(0o644)
     with pytest.raises(CallerFault, match="read by others"):
         read_client(path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keymote.cli.manager_client import app as client_app
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.errors import CallerFault
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from keymote.crypto.secret import Secret
 
 app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
+app.add_typer(client_app, name="client")
 
 
 @app.command()

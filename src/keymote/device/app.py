@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.secret import Secret
-from keymote.crypto.suite import SigningKey, Suite
+from keymote.crypto.suite import SigningKey, Suite, VerifyKey
 from keymote.crypto.suites import SUITES, prepare, suite_by_id
 from keymote.device.agent import Agent
 from keymote.device.config import DeviceConfig, read_config, read_secret_text, with_key_uri
@@ -19,6 +19,7 @@ from keymote.device.doors import Doors
 from keymote.device.groups import GroupStanding, standing
 from keymote.device.node import DeviceNode, Settled
 from keymote.device.sdk import Device
+from keymote.device.topics import Topics
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.chain import Pin, Trust
 from keymote.engine.context import DeviceContext, Handshake
@@ -42,6 +43,7 @@ from keymote.engine.label import parse_code
 from keymote.engine.link_cell import LinkCell
 from keymote.engine.link_faces import OWN_LINK
 from keymote.engine.node import device_node
+from keymote.engine.topic.faces import OWN_CHAIN
 from keymote.errors import CallerFault, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
 from keymote.host.driver import Driver
@@ -70,6 +72,7 @@ CELLS: Final = "cells"
 MAX_RESOURCE: Final = 1 << 16
 """Bytes that a served file is read to."""
 _TEXT_PLAIN: Final = 0
+_P256_BYTES: Final = 33
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +111,7 @@ async def launch(config: DeviceConfig, *, rejoin: bool = False) -> DeviceNode:
         store.close()
         raise
     try:
+        node.attach_topics(lambda own: Topics(own, SystemClock().now, verify_key, context.signing))
         await runtime.open_doors(node.doors)
         await runtime.provide_code(again=rejoin)
         if not rejoin:
@@ -188,6 +192,10 @@ class DeviceRuntime:
                 return Enrolled(self._config.id, held.credential.raw, held.issuers[0], b"".join(held.issuers[1:]))
             case _:
                 return None
+
+    @property
+    def has_chain(self) -> bool:
+        return self.driver.peek(OWN_CHAIN) is not None
 
     async def provide_code(self, *, again: bool) -> None:
         """Give the engine the code of the configuration unless it has what it needs."""
@@ -379,6 +387,11 @@ async def signing_key(store: Store, suite: Suite, entropy: Entropy) -> SigningKe
     store.commit([Write(SIGNING_SEED, bytes((suite.id,)) + key.seed.expose())], saved_or_not)
     await done
     return key
+
+
+def verify_key(public: bytes) -> VerifyKey:
+    """Return the key that checks a publisher's countersignatures: its length tells the curve."""
+    return suite_by_id(17 if len(public) == _P256_BYTES else 1).verify_key(public)
 
 
 def _suite(suite_id: int) -> Suite:

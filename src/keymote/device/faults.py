@@ -50,3 +50,30 @@ def refused_by_group(code: ErrorCode, what: str) -> Exception:
             return NotReady(what, do="try again when the group has a key")
         case _:
             return PeerFault(code, what)
+
+
+def refused_topic(code: ErrorCode, topic: str, role: int) -> Exception:
+    """Return the error that tells an application why it has no key of a topic, in this role of KREQ (3: of a broker)."""
+    what = {1: f"to publish to {topic!r}", 2: f"to subscribe to {topic!r}"}.get(role, "for its broker")
+    match code:
+        case ErrorCode.E_CRED | ErrorCode.E_NOSHARE:
+            return Revoked(f"this client gets no key {what}", do="ask the operator for a grant")
+        case ErrorCode.E_STATE:
+            return NotReady(f"no key {what}: this client has no chain with its manager", do="enrol it first")
+        case ErrorCode.E_TIMEOUT:
+            why = "the manager does not answer, or does not grant it"
+            return NotReady(f"no key {what}: {why}", do="look whether it runs, and whether there is a grant")
+        case ErrorCode.E_LIMIT | ErrorCode.E_BUSY:
+            return NotReady(f"no key {what}: {code.name}", do="try again later")
+        case _:
+            return PeerFault(code, f"no key {what}")
+
+
+def no_chain(enrolled: bool) -> Exception:
+    """Return the error of a device that can ask for no topic key."""
+    if not enrolled:
+        return NotReady("not enrolled yet, and topic keys hang on the enrolment", do="wait until it is enrolled")
+    return CallerFault(
+        "this device was enrolled before there were topic keys, and has no chain with its manager",
+        do="give it a new label (keymote device rejoin), then keymote device run --rejoin",
+    )

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from keymote.device.doors import Doors
-from keymote.device.faults import Exported, NotReady, Replayed, closed_because
+from keymote.device.faults import Exported, NotReady, Replayed, closed_because, no_chain
 from keymote.device.group import Group
 from keymote.device.groups import GroupStanding
 from keymote.device.session import End, Session
+from keymote.device.topics import Topics
 from keymote.engine.base import CellKey, Command, Peer, Refused, Report
 from keymote.engine.exports import PskForm
 from keymote.engine.faces import (
@@ -29,6 +30,7 @@ from keymote.engine.faces import (
 from keymote.engine.group.faces import GroupReady, RosterAccepted, membership_of
 from keymote.engine.group.invitation import GroupInvited, GroupUninvited
 from keymote.engine.group.payload_faces import GroupOpened, RecordHeld, RecordRefused
+from keymote.engine.topic.faces import OWN_CHAIN, KeyDenied, KeyTaken, TicketTaken
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.host.resources import Answered, Resources
 
@@ -50,6 +52,11 @@ class Runtime(Protocol):
     @property
     def membership(self) -> Enrolled | None:
         """What an earlier run of the device has left."""
+        ...
+
+    @property
+    def has_chain(self) -> bool:
+        """Whether this device can ask for keys of topics."""
         ...
 
     @property
@@ -88,6 +95,7 @@ class DeviceNode:
         self._opening: dict[bytes, asyncio.Future[Session]] = {}
         self._taken: list[Report] | None = None
         self._runtime: Runtime | None = None
+        self._topics: Topics | None = None
 
     def attach(self, runtime: Runtime) -> None:
         """Work with `runtime` from now on."""
@@ -113,6 +121,8 @@ class DeviceNode:
         self.incoming.put_nowait(None)
         for group in self.groups.values():
             group.close()
+        if self._topics is not None:
+            self._topics.close()
         if self._runtime is not None:
             runtime, self._runtime = self._runtime, None
             await runtime.close()
@@ -231,6 +241,24 @@ class DeviceNode:
     async def order_group(self, gid: bytes, command: Command) -> Sequence[Report]:
         return await self._order(membership_of(gid), command)
 
+    # ------------------------------------------------------------------ topics
+
+    def attach_topics(self, make: Callable[["DeviceNode"], Topics]) -> None:
+        """Have topics from now on."""
+        self._topics = make(self)
+
+    @property
+    def topics(self) -> Topics:
+        if self._topics is None:
+            raise NotReady("the device is not open", do="use it inside `async with`")
+        return self._topics
+
+    def why_no_chain(self) -> Exception | None:
+        return None if self.runtime.has_chain else no_chain(enrolled=self.enrolled.is_set())
+
+    async def order_chain(self, command: Command) -> Sequence[Report]:
+        return await self._order(OWN_CHAIN, command)
+
     # ------------------------------------------------------------------ what the cells report
 
     def reported(self, key: CellKey, report: Report) -> None:
@@ -264,6 +292,8 @@ class DeviceNode:
                 self.group(report.gid).turned_away(report)
             case GroupReady() | RosterAccepted():
                 self.group(report.gid).changed()
+            case KeyTaken() | KeyDenied() | TicketTaken() if self._topics is not None:
+                self._topics.heard(report)
         if self.observer is not None:
             self.observer(key, report)
 

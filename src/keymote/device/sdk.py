@@ -23,6 +23,7 @@ from keymote.errors import CallerFault
 
 if TYPE_CHECKING:
     from keymote.device.node import DeviceNode  # loads the protocols: when a device opens, not when it is imported
+    from keymote.device.topics import SyncTopics, Topics
     from keymote.engine.faces import Enrolled
     from keymote.host.resources import Answered, Handler
 
@@ -187,6 +188,11 @@ class Device:
             pass  # what `group` says of it is better
         return self.group()
 
+    @property
+    def topics(self) -> "Topics":
+        """The topics of this device: `await topics.ready_to_publish(...)`, then `topics.keys.protect(...)`."""
+        return self.node.topics
+
     def serve(self, path: str, handler: "Handler", *, unprotected: bool = False, observable: bool = False) -> None:
         """Answer CoAP requests for `path`: those that a session's key protects, unless declared `unprotected`.
 
@@ -301,6 +307,13 @@ class SyncDevice:
             self._device.serve(path, handler, unprotected=unprotected, observable=observable)
 
         self._run(served())
+
+    @property
+    def topics(self) -> "SyncTopics":
+        """As `Device.topics`."""
+        from keymote.device.topics import SyncTopics
+
+        return SyncTopics(self._device.topics, self._run)
 
     def accept(self, timeout_s: float = PAIR_S) -> "SyncSession":
         """Return the next session that a peer opens; NotReady when none comes in this time."""

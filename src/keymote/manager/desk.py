@@ -35,14 +35,22 @@ class Registrar(Protocol):
 
 
 class Desk:
-    """`manager_code` is this manager's own special code, the second half of every PRS; usually empty."""
+    """`manager_code` is this manager's own special code, the second half of every PRS; usually empty.
+
+    `changed` hears of devices that were suspended, taken back or revoked, before the answer is given.
+    """
 
     def __init__(
-        self, registrar: Registrar, status: Callable[[], Mapping[str, object]], manager_code: bytes = b""
+        self,
+        registrar: Registrar,
+        status: Callable[[], Mapping[str, object]],
+        manager_code: bytes = b"",
+        changed: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._registrar = registrar
         self._status = status
         self._manager_code = manager_code
+        self._changed = changed
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what may be asked, by name."""
@@ -94,6 +102,8 @@ class Desk:
     async def _change(self, request: Mapping[str, Any], command: Command, state: str) -> object:
         device = _device(request["dev_id"])
         await self._order(device, command)
+        if self._changed is not None:
+            await self._changed(device)
         return {"dev_id": device.hex(), "state": state}
 
     async def _examine(self, request: Mapping[str, Any]) -> object:

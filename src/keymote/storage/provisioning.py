@@ -41,7 +41,7 @@ def is_provisioning(path: Path) -> bool:
             head = opened.read(64)
     except OSError:
         return False
-    return head.lstrip().startswith(b"{") and b'"client"' in head
+    return b'"keymote-client/' in head
 
 
 def read_client(path: Path) -> ClientFile:

@@ -44,7 +44,7 @@ from keymote.engine.enrolment.device_cell import (
     record_of,
     same_record,
 )
-from keymote.engine.enrolment.schedule import Run, generator, opening
+from keymote.engine.enrolment.schedule import Run, first_chain_key, generator, opening
 from keymote.engine.faces import (
     CredentialRenewed,
     Enrolled,
@@ -59,9 +59,10 @@ from keymote.engine.group.invitation import concerns_groups, heard_invitation
 from keymote.engine.link_faces import OWN_LINK, Cut, Install, LinkBody, SealBody
 from keymote.engine.pairwise.invitation import Begin, Invited, WantRevocation
 from keymote.engine.renewal import again_s, due_at, same_keys
+from keymote.engine.topic import faces as topics
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.cose import Sign1
-from keymote.wire.credential import Credential, SignedCredential
+from keymote.wire.credential import Credential, Role, SignedCredential
 from keymote.wire.enrolment import (
     Bind,
     BindBody,
@@ -115,7 +116,7 @@ class _Steps:
     def step(self, cell: NewcomerCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
         match item, cell:
             case Provision(prs), _:
-                return AwaitHello(prs), [Tell(OWN_LINK, Cut())]
+                return AwaitHello(prs), [Tell(OWN_LINK, Cut()), *self._for_topics(topics.ForgetChain())]
             case _, None:
                 raise PeerFault(ErrorCode.E_STATE, "no code yet; provision one")
             case Received(peer, data), _:
@@ -252,13 +253,19 @@ class _Steps:
         membership = Membership(cell.d, cell.V, credential, issuers)
         ask_at = due_at(credential.claims)
         member = Registered(membership, cell.registrar, sha256(data), done, ask_at=ask_at)
-        install = Install(OWN_LINK.id, cell.registrar, self.context.id, 0, self.context.suite.id, run.link_key(), peer)
+        own, suite, K_link = self.context.id, self.context.suite.id, run.link_key()
+        install = Install(OWN_LINK.id, cell.registrar, own, 0, suite, K_link, peer)
         outputs: list[Output] = [
             Tell(OWN_LINK, install),
+            *self._for_topics(topics.Provision(own, first_chain_key(own, K_link), suite)),
             Send(peer, done),
             Enrolled(self.context.id, credential.raw, issuers[0], b"".join(issuers[1:])),
         ]
         return member, outputs
+
+    def _for_topics(self, command: topics.Provision | topics.ForgetChain) -> list[Tell]:
+        """Say something to this device's chain; a manager at its coordinator has none."""
+        return [Tell(topics.OWN_CHAIN, command)] if self.context.role is Role.DEVICE else []
 
     def _own(self, cell: AwaitCred, raw: bytes, issuers: tuple[bytes, ...], now: Now) -> Credential:
         """Return our credential; E_CRED unless the chain holds and every key in it is ours (EN-20)."""

@@ -46,7 +46,7 @@ from keymote.engine.enrolment.registrar_cell import (
     record_of,
     wake_at,
 )
-from keymote.engine.enrolment.schedule import Run, generator, opening
+from keymote.engine.enrolment.schedule import Run, first_chain_key, generator, opening
 from keymote.engine.faces import (
     OWN,
     Alarm,
@@ -77,8 +77,9 @@ from keymote.engine.member import (
 )
 from keymote.engine.own import RaiseStatusEpoch
 from keymote.engine.queries import Receipt, RegisterCredential
+from keymote.engine.topic.faces import RegisterClient, client_of
 from keymote.errors import ErrorCode, PeerFault, Unavailable
-from keymote.wire.credential import SignedCredential
+from keymote.wire.credential import Role, SignedCredential
 from keymote.wire.enrolment import (
     Bind,
     BindBody,
@@ -301,12 +302,20 @@ class _Steps:
         install = Install(cell.dev_id, cell.dev_id, cell.dev_id, 1, suite_id, phase.K_link, phase.peer)
         outputs: list[Output] = [
             Tell(link_to_device(cell.dev_id), install),
+            *self._chain(cell.dev_id, phase, suite_id),
             Send(phase.peer, phase.cred),
             Enrolled(cell.dev_id, credential, self.context.chain[0], b"".join(self.context.chain[1:2])),
         ]
         gone = cell.member.sessions if cell.member is not None else ()
         outputs += [Tell(session_of(psid), DeviceGone(cell.dev_id, 3)) for psid in gone]
         return replace(cell, phase=waiting, member=member), outputs
+
+    def _chain(self, dev_id: bytes, phase: AwaitRegistration, suite_id: int) -> list[Tell]:
+        """Begin the chain of a device's topic keys, or begin it anew (TM-01); managers at a coordinator have none."""
+        if self.context.registers is not Role.DEVICE:
+            return []
+        key = first_chain_key(dev_id, phase.K_link)
+        return [Tell(client_of(dev_id), RegisterClient(dev_id, key, suite_id, phase.peer, linked=True))]
 
     def _failed(self, cell: RegistrarCell, now: Now) -> tuple[RegistrarCell, list[Output]]:
         """An OFFER without a valid SHARE: one wrong code, and a longer pause (DS-06, DS-07)."""

@@ -8,6 +8,7 @@ from keymote.crypto.kdf import Transcript, extract, lexp, mac16
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
 from keymote.engine.base import replace
+from keymote.engine.topic.key_chain import KeyChain
 from keymote.wire.enrolment import Hello, Join, OfferPoints
 
 
@@ -15,6 +16,14 @@ def generator(suite: Suite, prs: Secret, dev_id: bytes, hello: Hello) -> Point:
     """Return B, the CPace generator of this run (P-256: G)."""
     ci = cbor.encode_array("TRIAD1/A/enrol", suite.id, dev_id, hello.nm_id, hello.nc_id)
     return suite.pake_start(prs.expose(), ci, hello.hello_n)
+
+
+def first_chain_key(client_id: bytes, K_link: Secret) -> Secret:
+    """Return CK_0 of a device's topic keys, of the K_link that its enrolment has made: PSS = lexp(K_link, "A/c-pss", client_id).
+
+    Neither PSS nor K_link is kept by either side from here on (4.3, TM-01).
+    """
+    return KeyChain.begin(client_id, lexp(K_link, "A/c-pss", client_id)).ck
 
 
 def opening(suite: Suite, hello: Hello, hello_wire: bytes, join: Join) -> Transcript:

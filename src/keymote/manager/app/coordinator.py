@@ -14,6 +14,7 @@ from keymote.engine.queries import FindDevice, FindManager, RegisterCredential, 
 from keymote.engine.renewal import due_at
 from keymote.errors import KeymoteError, PeerFault, Unavailable
 from keymote.host.async_host import AsyncHost
+from keymote.host.topic_desk import TOPIC_CHANGED
 from keymote.manager.app.directory import Directory
 from keymote.manager.app.enrol import certify
 from keymote.manager.app.own import OwnStore, quietly
@@ -47,6 +48,8 @@ class CoordinatorLink:
         hybrid_key: bytes = b"",
         adopt: Callable[[Membership], None] = lambda _membership: None,
         group_changed: Callable[[bytes], Awaitable[None]] | None = None,
+        topics_changed: Callable[[], Awaitable[None]] | None = None,
+        standing_changed: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._directory = directory
         self._own = own
@@ -54,6 +57,8 @@ class CoordinatorLink:
         self._membership = membership
         self._adopt = adopt
         self._group_changed = group_changed
+        self._topics_changed = topics_changed
+        self._standing_changed = standing_changed
         self._address = address
         self._hybrid_key = hybrid_key
         self._client = self._connected()
@@ -171,8 +176,12 @@ class CoordinatorLink:
             self.refused = "revoked"
         if event.kind == GROUP_CHANGED and self._group_changed is not None:
             await self._until_done(event.id, partial(self._group_changed, bytes.fromhex(event.subject)))
+        if event.kind == TOPIC_CHANGED and self._topics_changed is not None:
+            await self._until_done(event.id, self._topics_changed)
         if wanted is not None:
             await self._until_done(event.id, partial(host.command, *wanted))
+            if event.kind.startswith("device.") and self._standing_changed is not None:
+                await self._until_done(event.id, partial(self._standing_changed, bytes.fromhex(event.subject)))
 
     @staticmethod
     async def _until_done(event: int, act: Callable[[], Awaitable[object]]) -> None:

@@ -28,8 +28,10 @@ from keymote.manager.app.enrol import newcomer_context
 from keymote.manager.app.group_http import GroupsHttp, HttpFace
 from keymote.manager.app.groups import GroupService
 from keymote.manager.app.own import OwnStore
-from keymote.manager.desk import Desk
+from keymote.manager.app.topics import TopicService
+from keymote.manager.desk import Desk, Handler
 from keymote.manager.group_desk import GroupDesk
+from keymote.manager.topic_desk import TopicDesk
 from keymote.selftest.startup import startup_once
 from keymote.storage.sql import open_database
 from keymote.storage.sql_store import SqlStore
@@ -84,6 +86,7 @@ class ManagerProcess:
         self._alarms: Counter[str] = Counter()
         self._closing = contextlib.AsyncExitStack()
         self.groups: GroupService | None = None
+        self.topics: TopicService | None = None
 
     async def start(self) -> None:
         """Open the stores, bind the sockets, load who we are, and serve.
@@ -128,7 +131,16 @@ class ManagerProcess:
         address = options.announce or self.endpoint.address
         self._context = context
         self.coordinator = CoordinatorLink(
-            directory, own, signing, membership, address, hybrid.statement(context), self._adopt, self._group_changed
+            directory,
+            own,
+            signing,
+            membership,
+            address,
+            hybrid.statement(context),
+            self._adopt,
+            self._group_changed,
+            self._topics_changed,
+            self._standing_changed,
         )
         stack.push_async_callback(self.coordinator.close)
         clock = SystemClock()
@@ -145,7 +157,7 @@ class ManagerProcess:
             air if self._mqttsn is None else self._mqttsn.beside(air),
             clock,
             entropy,
-            self.coordinator.answer,
+            self._answer,
             self._reported,
             cache=CACHE,
             fault=lambda where, error: logger.error("bug in the engine at %s", where, exc_info=error),
@@ -159,10 +171,11 @@ class ManagerProcess:
         await host.command(GATE, OpenDoor())
         cells = _Cells(host)
         self.groups = self._group_service(cells, store)
-        self.groups.start()
-        stack.push_async_callback(self.groups.close)
-        handlers = {**Desk(cells, self._status).handlers(), **GroupDesk(self.groups).handlers()}
-        stack.push_async_callback((await ControlServer.open(directory.control, handlers)).close)
+        self.topics = self._topic_service(cells, store, address)
+        for service in (self.groups, self.topics):
+            service.start()
+            stack.push_async_callback(service.close)
+        stack.push_async_callback((await ControlServer.open(directory.control, self._handlers(cells))).close)
         self.status = await StatusServer.open(options.status, self._health, self._metrics())
         stack.push_async_callback(self.status.close)
         if self._face is not None:
@@ -173,6 +186,13 @@ class ManagerProcess:
             await self._mqttsn.start()
         self.coordinator.start(host)
         logger.info("serving", extra={"address": self.endpoint.address, "nm_id": directory.identity.nm_id})
+
+    def _handlers(self, cells: "_Cells") -> dict[str, Handler]:
+        """Return what an operator's commands may ask, by name."""
+        assert self.groups is not None
+        assert self.topics is not None
+        desk = Desk(cells, self._status, changed=self._standing_changed)
+        return {**desk.handlers(), **GroupDesk(self.groups).handlers(), **TopicDesk(self.topics).handlers()}
 
     def _group_service(self, cells: "_Cells", store: SqlStore) -> GroupService:
         group, identity = self.options.group, self.directory.identity
@@ -187,6 +207,18 @@ class ManagerProcess:
             generation=identity.generation,
         )
 
+    def _topic_service(self, cells: "_Cells", store: SqlStore, address: Peer) -> TopicService:
+        return TopicService(
+            cells,
+            store,
+            lambda: self.coordinator.client,
+            SystemEntropy(),
+            address=address,
+            suite=self.directory.suite.id,
+            generation=self.directory.identity.generation,
+            boxes=self.endpoint.name_box,
+        )
+
     def _membership(self) -> Membership:
         assert self._context.membership is not None
         return self._context.membership
@@ -194,6 +226,19 @@ class ManagerProcess:
     async def _group_changed(self, gid: bytes) -> None:
         assert self.groups is not None
         await self.groups.changed(gid)
+
+    async def _topics_changed(self) -> None:
+        assert self.topics is not None
+        await self.topics.changed()
+
+    async def _standing_changed(self, dev_id: bytes) -> None:
+        assert self.topics is not None
+        await self.topics.standing_changed(dev_id)
+
+    def _answer(self, key: CellKey, query: object, answer: Callable[[object], None]) -> None:
+        """The driver's `Answerer`: topics are answered here, the rest is for the coordinator."""
+        if self.topics is None or not self.topics.answer(query, answer):
+            self.coordinator.answer(key, query, answer)
 
     def _adopt(self, membership: Membership) -> None:
         """Be known by a renewed credential from the next unit of work on."""
@@ -245,6 +290,8 @@ class ManagerProcess:
                 logger.info(type(report).__name__, extra={"cell": key.kind, "subject": key.id})
         if self.groups is not None:
             self.groups.heard(report)
+        if self.topics is not None:
+            self.topics.heard(report)
 
     # ------------------------------------------------------------------ what operators see
 
@@ -268,7 +315,8 @@ class ManagerProcess:
     def _faults(self) -> int:
         """Return how many bugs were survived."""
         in_cells = 0 if self._driver is None else self._driver.faults
-        return in_cells + (0 if self.groups is None else self.groups.faults)
+        services = (self.groups, self.topics)
+        return in_cells + sum(each.faults for each in services if each is not None)
 
     def _metrics(self) -> Metrics:
         metrics = Metrics()
@@ -294,6 +342,15 @@ class ManagerProcess:
             lambda: {"waiting": float(0 if self.groups is None else self.groups.waiting)},
         )
         metrics.asked(
+            "topics", "Topics that somebody has a key of, by whether everybody has the newest.", "state", self._led
+        )
+        metrics.asked(
+            "topic_reports",
+            "Reports on topics that the coordinator has not taken yet.",
+            "state",
+            lambda: {"waiting": float(0 if self.topics is None else self.topics.waiting)},
+        )
+        metrics.asked(
             "inbox_records",
             "Records that wait for devices which cannot be reached.",
             "state",
@@ -307,6 +364,11 @@ class ManagerProcess:
         stewards = () if self.groups is None else self.groups.stewards()
         led = sum(steward.ring is not None for steward in stewards)
         return {"led": float(led), "resting": float(len(stewards) - led)}
+
+    def _led(self) -> Mapping[str, float]:
+        known = () if self.topics is None else tuple(self.topics.steward.sessions.values())
+        safe = sum(each.safe for each in known)
+        return {"safe": float(safe), "waiting": float(len(known) - safe)}
 
     def _refusals(self) -> Mapping[str, float]:
         counted: Counter[str] = Counter()

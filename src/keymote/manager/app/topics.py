@@ -12,8 +12,11 @@ from typing import Final, TypeVar
 from keymote.crypto.entropy import Entropy
 from keymote.engine.base import Peer, Report
 from keymote.engine.faces import DeviceRevoked, Enrolled, LinkSeen
+from keymote.engine.link_cell import LinkCell
+from keymote.engine.link_faces import link_to_device
 from keymote.engine.policy.topic_events import TopicEvent
 from keymote.engine.topic.faces import ResumeClient, TicketFor, TicketTerms, WhoMay, client_of
+from keymote.engine.topic.system_state import ClientCell
 from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.topic_desk import TopicDesk as Coordinator
 from keymote.manager.app.groups import Rows, StoreShelf
@@ -33,11 +36,17 @@ Job = Callable[[], Awaitable[None]]
 T = TypeVar("T")
 
 
+Boxes = Callable[[Peer, bytes], None]
+"""Hears where a client without a link listens, and under which name it fetches what could not be brought there."""
 Tickets = Callable[[bytes], TicketTerms | None]
 """What a client's ticket says, by its id; None: it gets none."""
 
 
 def _no_tickets(_client: bytes) -> TicketTerms | None:
+    return None
+
+
+def _no_boxes(_peer: Peer, _name: bytes) -> None:
     return None
 
 
@@ -55,11 +64,13 @@ class TopicService:
         suite: int,
         generation: int = 0,
         tickets: Tickets = _no_tickets,
+        boxes: Boxes = _no_boxes,
     ) -> None:
         shelf = StoreShelf(rows)
         self._cells = cells
         self._coordinator = coordinator
         self._suite = suite
+        self._boxes = boxes
         self.tickets = tickets
         self._log = TopicLog(shelf, generation)
         self.steward: Final = TopicSteward(cells, shelf, self._log)
@@ -75,6 +86,8 @@ class TopicService:
     def start(self) -> None:
         """Go on where the manager stopped, and ask what has changed since."""
         self._jobs.put_nowait(self.steward.resume)
+        for client in self.clients.all():
+            self._name_box(client.client_id)
         for work in (self._work(), self._sync()):
             self._tasks.append(asyncio.get_running_loop().create_task(work))
         self._sync_wanted.set()
@@ -93,7 +106,8 @@ class TopicService:
     def answer(self, query: object, answer: Callable[[object], None]) -> bool:
         """Answer a question about topics; False for any other."""
         match query:
-            case WhoMay(_, topic, _):
+            case WhoMay(client, topic, _):
+                self._name_box(client)
                 answer(self.steward.terms(topic))
             case TicketFor(client):
                 answer(self.tickets(client))
@@ -121,6 +135,12 @@ class TopicService:
         """Keep what was heard since, in one commit."""
         heard, self._heard = self._heard, []
         await self.steward.hear([report for _, report in heard], heard[0][0])
+
+    def _name_box(self, client: bytes) -> None:
+        """Say under which name a client fetches what waits for it: the pseudonym of its link, or without one its id."""
+        cell, link = self._cells.peek(client_of(client)), self._cells.peek(link_to_device(client))
+        if isinstance(cell, ClientCell) and cell.at:
+            self._boxes(cell.at, link.keys.lid if isinstance(link, LinkCell) else client)
 
     async def _seen(self, client: bytes, peer: Peer) -> None:
         await self._cells.command(client_of(client), ResumeClient(peer))

@@ -229,11 +229,16 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         """Fetch what waits at a manager until `close`, for a device that cannot be reached.
 
         `where` returns the manager's address and the pseudonyms under which the device's link may be spoken to now (the
-        present and the next one), None while there is no link.
+        present and the next one), or the client's id where there is no link by design; None while there is no link yet.
         """
         task = self._loop.create_task(self._polling(every_s, where), name="inbox")
         self._polls.add(task)
         task.add_done_callback(self._polls.discard)
+
+    def name_box(self, peer: Peer, name: bytes) -> None:
+        """Keep what cannot be delivered to `peer` under this name of 8 bytes, until a LINK record to it names another one."""
+        self._lids.pop(peer, None)
+        self._lids[peer] = name
 
     def fetch(self, peer: Peer, lid: bytes) -> None:
         """Fetch what waits under one pseudonym and was not fetched before; again at once while something came."""
