@@ -38,6 +38,7 @@ def test_SG22_a_file_says_the_rest(tmp_path: Path) -> None:
         user = "gateway"
         password_file = "{secret}"
         client_id = "ward-7"
+        aggregating = true
         [predefined]
         7 = "ward/7/hr"
     """
@@ -48,6 +49,7 @@ def test_SG22_a_file_says_the_rest(tmp_path: Path) -> None:
     assert made.broker.password.expose() == b"s3cret"
     assert "s3cret" not in repr(made)
     assert made.client_id == "ward-7"
+    assert made.aggregating
     assert made.gateway.group == Group("224.0.1.188", 1885, "127.0.0.1")
     settings = made.gateway.settings
     assert (settings.retry_s, settings.retries, settings.advertise_s) == (12.5, 4, 900)
@@ -72,6 +74,7 @@ def test_SG22_a_file_says_the_rest(tmp_path: Path) -> None:
         "ca_file = '/nowhere'",
         "password_file = '/nowhere'",
         "= 3",
+        "aggregating = 1",
     ],
 )
 def test_SG22_what_makes_no_gateway_is_refused(tmp_path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from keymote.engine.mqttsn.states import State
 from keymote.errors import CallerFault, ErrorCode, PeerFault, Unavailable
 from keymote.transports.broker_amqtt import EmbeddedBroker
 from keymote.transports.mqtt.paho_loop import BrokerPlace
-from keymote.transports.mqtt.upstream import Upstream
+from keymote.transports.mqtt.upstream import SharedUpstream, Upstream
 from keymote.transports.mqttsn import GatewayOptions, MqttSnGateway
 from keymote.transports.udp import UdpSocket
 
@@ -29,16 +29,20 @@ async def broker() -> AsyncIterator[EmbeddedBroker]:
     await broker.close()
 
 
-@pytest.fixture
-async def gateway(broker: EmbeddedBroker) -> AsyncIterator[MqttSnGateway]:
+@pytest.fixture(params=["transparent"])
+async def gateway(request: pytest.FixtureRequest, broker: EmbeddedBroker) -> AsyncIterator[MqttSnGateway]:
     async def answer(client: str, data: bytes) -> list[bytes]:
         if data == b"bad":
             raise PeerFault(ErrorCode.E_FORMAT, "bad")
         return [client.encode(), data]
 
     upstream = Upstream(BrokerPlace(port=broker.port), "gw")
-    made = MqttSnGateway(GatewayOptions(ANYWHERE, settings=SOON), upstream, answer)
+    shared = upstream if request.param == "transparent" else SharedUpstream(upstream)
+    made = MqttSnGateway(GatewayOptions(ANYWHERE, settings=SOON), shared, answer)
     await made.start()
+    async with asyncio.timeout(5):
+        while not upstream.connections:  # noqa: ASYNC110  the broker sets no event here
+            await asyncio.sleep(0.01)
     yield made
     await made.close()
 
@@ -88,6 +92,23 @@ async def test_SG21_a_broker_that_restarts_costs_a_mote_nothing(broker: Embedded
     await ward.publish("ward/7/to", b"again")  # returns when the connection is back
     assert (await heard(ward, 1))[0].data == b"again"
     ward.close()
+
+
+@pytest.mark.parametrize("gateway", ["aggregating"], indirect=True)
+async def test_SG26_motes_share_a_connection_to_a_real_broker(broker: EmbeddedBroker, gateway: MqttSnGateway) -> None:
+    ward, caregiver, lasting = [await mote(name, gateway) for name in ("hr-7", "nurse", "doctor")]
+    await caregiver.connect()
+    await caregiver.subscribe("ward/#")
+    await lasting.connect(clean=False)
+    await lasting.subscribe("ward/7/+")
+    await ward.connect()
+    for number in range(3):
+        await ward.publish("ward/7/spo2", b"%d" % number, number)
+    for each in (caregiver, lasting):
+        assert [message.data for message in await heard(each, 3)] == [b"0", b"1", b"2"]
+    assert broker.clients == {"gw", "doctor"}
+    for each in (ward, caregiver, lasting):
+        each.close()
 
 
 async def test_SG19_keymote_datagrams_over_a_socket(gateway: MqttSnGateway) -> None:

@@ -7,6 +7,7 @@ from itertools import count
 from random import Random
 
 from keymote.engine.base import Now, Received, Send
+from keymote.engine.mqttsn.aggregating import Aggregator
 from keymote.engine.mqttsn.client import Hear, Incoming, Mote, MoteInput, MoteOutput, Transmit
 from keymote.engine.mqttsn.faces import (
     Acknowledge,
@@ -140,10 +141,13 @@ class Air:
 class World:
     """Everything together; time passes only in `run`."""
 
-    def __init__(self, settings: Settings | None = None, *, seed: int = 1, air: Air | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, seed: int = 1, air: Air | None = None, aggregating: bool = False
+    ) -> None:
         self.now = 1000.0
         self.broker = Broker()
         self.settings = settings or Settings()
+        self.aggregator = Aggregator() if aggregating else None
         self.handed: list[Hand] = []
         self.keymote: Callable[[Hand], list[bytes]] | None = None
         self.gateway = Gateway(self.settings, keymote=True)
@@ -176,10 +180,21 @@ class World:
     def publish(self, topic: str, data: bytes, qos: int = 1, *, retain: bool = False) -> None:
         """Let somebody else publish through the broker."""
         for item in self.broker.publish(Message(topic, data, qos, retain)):
-            self._to_gateway(item)
+            self.tell(item)
 
     def tell(self, item: FromBroker) -> None:
-        self._to_gateway(item)
+        """Let the gateway hear the broker, through who shares the connection if that is so."""
+        for heard in [item] if self.aggregator is None else self.aggregator.heard(item):
+            self._to_gateway(heard)
+
+    def want(self, wish: ToBroker) -> None:
+        """Let the broker hear the gateway."""
+        onwards, back = ([wish], []) if self.aggregator is None else self.aggregator.want(wish)
+        for each in onwards:
+            for answer in self.broker.want(each):
+                self.tell(answer)
+        for item in back:
+            self._to_gateway(item)
 
     def said(self, name: str, kind: type) -> list:
         """Return what a mote of ours reported, or a handwritten client heard, of one kind."""
@@ -246,8 +261,7 @@ class World:
                     for data in self.keymote(output) if self.keymote else []:
                         self._to_gateway(Reply(output.address, data))
                 case _:
-                    for answer in self.broker.want(output):
-                        self._to_gateway(answer)
+                    self.want(output)
 
     def _from_mote(self, name: str, item: MoteInput) -> None:
         for output in self.motes[name].handle(item, self._clock()):

@@ -18,23 +18,24 @@ from keymote.storage.private_files import read_private
 from keymote.transports.coap.multicast import Group
 from keymote.transports.metrics import Metrics
 from keymote.transports.mqtt.paho_loop import BrokerPlace
-from keymote.transports.mqtt.upstream import Upstream
+from keymote.transports.mqtt.upstream import SharedUpstream, Upstream
 from keymote.transports.mqttsn import SCHEME, GatewayOptions, MqttSnGateway
 from keymote.transports.udp import address_of
 
 CLIENT_ID: Final = "keymote-mqttsn"
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _NUMBERS: Final = frozenset(entry.name for entry in fields(Settings)) - {"predefined"}
-_WORDS: Final = frozenset({"client_id", "user", "password_file", "ca_file", "group"})
+_WORDS: Final = frozenset({"aggregating", "client_id", "user", "password_file", "ca_file", "group"})
 
 
 @dataclass(frozen=True, slots=True)
 class MqttSnOptions:
-    """A gateway and its broker; `client_id` is the gateway's own at the broker."""
+    """A gateway and its broker; `client_id` is the gateway's own at the broker, `aggregating` lets clients share it."""
 
     gateway: GatewayOptions
     broker: BrokerPlace
     client_id: str = CLIENT_ID
+    aggregating: bool = False
 
     @classmethod
     def of(cls, listen: str, broker: str, file: Path | None = None) -> "MqttSnOptions":
@@ -47,7 +48,10 @@ class MqttSnOptions:
         place = _place(broker, said)
         group = _group(str(said.get("group", "")), listen)
         gateway = GatewayOptions(address_of(listen), group, _settings(said))
-        return cls(gateway, place, str(said.get("client_id", CLIENT_ID)))
+        aggregating = said.get("aggregating", False)
+        if not isinstance(aggregating, bool):
+            raise CallerFault(f"aggregating = {aggregating!r}", do="say true or false")
+        return cls(gateway, place, str(said.get("client_id", CLIENT_ID)), aggregating)
 
 
 def _read(file: Path | None) -> Mapping[str, Any]:
@@ -118,7 +122,8 @@ class MqttSnService:
     """The gateway as a part of a manager, whose node takes what motes say on topic id 0xFFF0."""
 
     def __init__(self, options: MqttSnOptions, receive: Callable[[Peer, bytes], None]) -> None:
-        self.upstream: Final = Upstream(options.broker, options.client_id)
+        upstream = Upstream(options.broker, options.client_id)
+        self.upstream: Final = SharedUpstream(upstream) if options.aggregating else upstream
         self.gateway: Final = MqttSnGateway(options.gateway, self.upstream, receive=receive)
 
     async def start(self) -> None:

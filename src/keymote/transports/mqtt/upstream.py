@@ -1,4 +1,4 @@
-"""The sessions of an MQTT-SN gateway at an MQTT broker: a connection for each client, and the gateway's own.
+"""The sessions of an MQTT-SN gateway at an MQTT broker: a connection for each client, or a shared one, and the gateway's own.
 
 A subscription is asked for with QoS 1 at most, and a message acknowledged when the gateway says so: of QoS 2 a client
 library keeps the only copy between PUBREC and PUBCOMP, and ours is in memory (decision 0194).
@@ -13,6 +13,7 @@ from typing import Final
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 
+from keymote.engine.mqttsn.aggregating import Aggregator
 from keymote.engine.mqttsn.faces import (
     OWN,
     Acknowledge,
@@ -99,6 +100,36 @@ class Upstream:
             task.add_done_callback(self._closing.discard)
 
 
+class SharedUpstream:
+    """The same with one connection for all clients whose session is a clean one."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream, self._machine = upstream, Aggregator()
+        self._heard: Heard = lambda _item: None
+
+    async def start(self, heard: Heard) -> None:
+        self._heard = heard
+        await self._upstream.start(self._from_broker)
+
+    @property
+    def connections(self) -> int:
+        return self._upstream.connections
+
+    def want(self, wish: ToBroker) -> None:
+        onwards, back = self._machine.want(wish)
+        for each in onwards:
+            self._upstream.want(each)
+        for item in back:  # not before the gateway has said all that it is saying
+            asyncio.get_running_loop().call_soon(self._heard, item)
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+    def _from_broker(self, item: FromBroker) -> None:
+        for each in self._machine.heard(item):
+            self._heard(each)
+
+
 @dataclass(slots=True)
 class _Asked:
     """What the broker was asked and has not answered, by packet id; said again on a new connection."""
@@ -115,7 +146,7 @@ class _Link:
     ) -> None:
         self.session = session
         self._heard = heard
-        self._opened = session == OWN
+        self._opened = False
         self._asked = _Asked()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -124,7 +155,7 @@ class _Link:
         ears = Ears(self._up, self._down, self._message, self._published, self._subscribed, self._unsubscribed)
         self._paho = PahoLoop(place, client_id, ears, clean=clean, will=will)
         loop = asyncio.get_running_loop()
-        self._patience = None if self._opened else loop.call_later(OPENING_S, self._give_up)
+        self._patience = None if session == OWN else loop.call_later(OPENING_S, self._give_up)
 
     @property
     def is_up(self) -> bool:
@@ -156,7 +187,7 @@ class _Link:
         if not ref:
             return
         if told is None or told.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            self._heard(Published(self.session, ref, taken=False))
+            asyncio.get_running_loop().call_soon(self._heard, Published(self.session, ref, taken=False))
         else:
             self._asked.published[told.mid] = ref
             self._idle.clear()
@@ -193,8 +224,10 @@ class _Link:
     def _down(self, refused: bool) -> None:
         if refused:
             logger.warning("the broker refuses a session", extra={"client": self.session.client})
-            if self.session != OWN:
-                self._give_up()
+        if self.session == OWN:
+            self._opened = False
+        if refused or self.session == OWN:
+            self._give_up()
 
     def _give_up(self) -> None:
         self._heard(Closed(self.session))
