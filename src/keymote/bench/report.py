@@ -5,6 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 from statistics import quantiles
 
@@ -12,7 +13,7 @@ from statistics import quantiles
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One figure: the median of its rounds, the 10th and 90th percentile, and the goal that it must not exceed, or must
-    reach (`at_least`).
+    reach (`at_least`). One that could not be measured is not a number, and `note` says why.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Metric:
     spread: tuple[float, float]
     goal: float | None = None
     at_least: bool = False
+    note: str = ""
 
     @property
     def holds(self) -> bool | None:
@@ -33,20 +35,23 @@ class Metric:
         """Return the shape that `-o json` prints."""
         return {
             "name": self.name,
-            "value": _rounded(self.value),
+            "value": None if isnan(self.value) else _rounded(self.value),
             "unit": self.unit,
-            "spread": [_rounded(bound) for bound in self.spread],
+            "spread": None if isnan(self.value) else [_rounded(bound) for bound in self.spread],
             "goal": self.goal,
             "holds": self.holds,
+            **({"note": self.note} if self.note else {}),
         }
 
 
-def metric(name: str, unit: str, rounds: Sequence[float], goal: float | None = None) -> Metric:
+def metric(
+    name: str, unit: str, rounds: Sequence[float], goal: float | None = None, *, at_least: bool = False
+) -> Metric:
     """Return the metric of a figure that was measured in several rounds."""
     if len(rounds) == 1:
-        return Metric(name, rounds[0], unit, (rounds[0], rounds[0]), goal)
+        return Metric(name, rounds[0], unit, (rounds[0], rounds[0]), goal, at_least)
     tenths = quantiles(rounds, n=10, method="inclusive")
-    return Metric(name, tenths[4], unit, (tenths[0], tenths[8]), goal)
+    return Metric(name, tenths[4], unit, (tenths[0], tenths[8]), goal, at_least)
 
 
 def machine() -> Mapping[str, object]:
