@@ -203,7 +203,7 @@ async def test_CT15_a_revocation_is_safe_when_everybody_else_has_another_key(war
     await ward.epoch(1, 1, topic="ward/7/spo2")
     line = await office.revocations.revoke(RevocationKind.DEVICE, mote(0), 2)
     (reach,) = await office.topic_pictures.reach_of(line)
-    assert ([each.topic for each in reach.sessions], reach.safe_ms) == ([PULSE], None)
+    assert ([each.session.topic for each in reach.endings], reach.safe_ms) == ([PULSE], None)
     assert reach.waiting == [mote(1), mote(2)]
     await ward.acknowledge()
     assert await safe_after(ward, topic) == [None]
@@ -222,13 +222,30 @@ async def test_CT15_who_held_nothing_is_safe_when_the_manager_knows(ward: Ward) 
     topic = await ward.topic(m0=BOTH, m1=BOTH, m3=BOTH)
     await ward.epoch(1, 0, 1)
     await ward.epoch(2, 1)
-    for client in (mote(0), mote(3)):  # one has only an old epoch, the other none
+    for client in (mote(0), mote(3)):  # one sleeps, and is owed the newest epoch; the other never asked for any
         await ward.office.topics.revoke(topic.tid, [client], compromised=False)
     assert await safe_after(ward, topic) == [None, None]
     ward.office.clock.ms += 300
     await ward.acknowledge()
-    assert await safe_after(ward, topic) == [300, 300]
-    assert await ward.office.topics.settle() == 0
+    assert await safe_after(ward, topic) == [300, None]
+    assert await ward.office.topics.settle() == 1
+
+
+async def test_CT15_a_manager_that_heard_of_the_revocation_first_had_put_it_out_before(ward: Ward) -> None:
+    topic = await ward.topic(m0=BOTH, m1=BOTH, m2=BOTH)
+    await ward.epoch(1, 0, 1, 2)
+    version = await ward.version()
+    line = await ward.office.revocations.revoke(RevocationKind.DEVICE, mote(0), 2)
+    begun = EpochBegun(PULSE, 2, Cause.COMPROMISE, version)  # by device.revoke, which comes before topic.change
+    await ward.report(begun, Acknowledged(PULSE, 2, mote(1), SUBSCRIBE))
+    await ward.acknowledge()
+    (reach,) = await ward.office.topic_pictures.reach_of(line)
+    assert (reach.safe_ms, reach.waiting) == (None, [mote(2)])
+    ward.office.clock.ms += 120
+    await ward.report(Acknowledged(PULSE, 2, mote(2), SUBSCRIBE), Safe(PULSE, 2))
+    assert await safe_after(ward, topic) == [120]
+    (running,) = (await picture(ward, topic)).running
+    assert [each.client for each in running.holders] == [mote(1), mote(2)]  # what is out holds nothing that is told
 
 
 async def test_CT15_a_later_epoch_makes_safe_what_an_earlier_one_did_not(ward: Ward) -> None:
@@ -247,7 +264,6 @@ async def test_CT15_a_later_epoch_makes_safe_what_an_earlier_one_did_not(ward: W
 async def test_CT15_an_epoch_that_began_for_a_client_who_never_acknowledged_counts(ward: Ward) -> None:
     topic = await ward.topic(m0=BOTH, m1=BOTH)
     await ward.epoch(1, 1)
-    await ward.report(Parked(PULSE, 1, mote(0)))  # it was sent a key, and has not said that it took it
     await ward.office.topics.revoke(topic.tid, [mote(0)], compromised=True)
     await ward.report(EpochBegun(PULSE, 2, Cause.COMPROMISE, await ward.version()))
     await ward.acknowledge()

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from keymote.engine.policy.topic_charter import MOST_GRANTS, TopicGone, TopicGrant, TopicPolicy, TopicRule
-from keymote.engine.policy.topic_events import Cause
 from keymote.engine.policy.topic_filters import most_specific
 from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy
 from keymote.host.register import Device, DeviceState
@@ -14,7 +13,6 @@ from keymote.wire.topic import PUBLISH
 
 COMPROMISING: Final = frozenset({Why.REVOKED, Why.SUSPENDED, Why.COMPROMISED})
 """Whoever lost something for these may have given its keys away."""
-ENDING: Final = frozenset({Cause.REVOKE, Cause.COMPROMISE})
 
 
 def check_client(topic: Topic, client: bytes, roles: int, device: Device | None, known: FileClient | None) -> None:
@@ -92,15 +90,6 @@ def ruling(topics: Iterable[Topic], name: str) -> bytes:
 
 
 # ------------------------------------------------------------------ safety
-
-
-def concerns(holder: Holder, last: TopicEpoch | None, first: TopicEpoch | None) -> bool:
-    """Tell whether a taking matters in a topic: its client held the newest key of before, or an epoch began because of it.
-
-    `last` is the last epoch that began before the taking, `first` the first one since.
-    """
-    held = last is not None and holder.epoch >= last.epoch
-    return held or (first is not None and first.cause in ENDING)
 
 
 def safe_at(taking: Taking, acted_ms: int | None, firsts: Sequence[TopicEpoch | None]) -> int | None:

@@ -5,6 +5,12 @@ No key, and nothing that leads to one. Times that end in `_ms` are UTC milliseco
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from keymote.engine.policy.topic_events import Cause
+
+ENDING: Final = (Cause.REVOKE, Cause.COMPROMISE)
+"""Causes of epochs that began because somebody had to go."""
 
 
 class Why(StrEnum):

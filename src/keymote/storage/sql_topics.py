@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from keymote.host.register import CredentialState, Taken
 from keymote.host.topic_register import (
+    ENDING,
     Card,
     FileClient,
     Grant,
@@ -201,10 +202,16 @@ class SqlTopics:
         query = select(t).where(t.c.nm_id == nm_id, t.c.topic == topic, t.c.version >= version)
         return self._one(TopicEpoch, query.order_by(t.c.epoch).limit(1))
 
-    def last_before(self, nm_id: bytes, topic: str, version: int) -> TopicEpoch | None:
+    def first_ending(self, nm_id: bytes, topic: str, after: int) -> TopicEpoch | None:
         t = tables.epochs
-        query = select(t).where(t.c.nm_id == nm_id, t.c.topic == topic, t.c.version < version)
-        return self._one(TopicEpoch, query.order_by(t.c.epoch.desc()).limit(1))
+        query = select(t).where(t.c.nm_id == nm_id, t.c.topic == topic, t.c.epoch > after, t.c.cause.in_(ENDING))
+        return self._one(TopicEpoch, query.order_by(t.c.epoch).limit(1))
+
+    def ended_under(self, tid: bytes, version: int) -> Sequence[TopicEpoch]:
+        t, s = tables.epochs, tables.sessions
+        joined = t.join(s, (s.c.nm_id == t.c.nm_id) & (s.c.topic == t.c.topic))
+        query = select(t).select_from(joined).where(s.c.tid == tid, t.c.version == version, t.c.cause.in_(ENDING))
+        return self._every(TopicEpoch, query.order_by(t.c.id))
 
     def forget_epochs(self, nm_id: bytes, topic: str) -> None:
         t = tables.epochs
@@ -224,6 +231,11 @@ class SqlTopics:
 
     def put_holder(self, holder: Holder) -> None:
         _PUT_HOLDER.run(self._connection, _values(holder))
+
+    def forget_holder(self, nm_id: bytes, topic: str, client: bytes) -> None:
+        t = tables.holders
+        same = (t.c.nm_id == nm_id) & (t.c.topic == topic) & (t.c.client == client)
+        self._connection.execute(delete(t).where(same))
 
     def forget_holders(self, nm_id: bytes, topic: str) -> None:
         t = tables.holders

@@ -201,8 +201,8 @@ class GroupGap(View, frozen=True):
 class TopicGap(View, frozen=True):
     """Something was taken from a client of a topic's rule at `ts_ms` (UTC milliseconds).
 
-    `cause`: revoked, retired, suspended, superseded, withdrawn or compromised. `topics`: in which it held the newest key.
-    `safe_after_ms` until every other client of them had acknowledged a later key; null while not. `waiting` have not.
+    `cause`: revoked, retired, suspended, superseded, withdrawn or compromised. `topics`: of which it had a key.
+    `safe_after_ms` until every other client of them had acknowledged one that it cannot know; null while not. `waiting` have not.
     """
 
     tid: HexId

@@ -25,7 +25,7 @@ def reach_view(reach: Reach) -> TopicGap:
         taking.why.value,
         taking.at_ms,
         None if reach.safe_ms is None else reach.safe_ms - taking.at_ms,
-        [session.topic for session in reach.sessions],
+        [each.session.topic for each in reach.endings],
         [client.hex() for client in reach.waiting],
     )
 
