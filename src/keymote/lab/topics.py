@@ -37,6 +37,7 @@ from keymote.engine.topic.faces import (
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.engine.topic.nodes import client_node, system_node
 from keymote.lab.simulator.network import Channel
+from keymote.lab.simulator.witness import Witness, WitnessedSuite
 from keymote.lab.simulator.world import Simulator
 
 SYSTEM: Final = "ts"
@@ -85,14 +86,17 @@ class Rulebook:
 
 
 class TopicWorld:
-    """A simulator with one trusted system; clients are added by name and known to it from the start."""
+    """A simulator with one trusted system; clients are added by name and known to it from the start.
+
+    `sim.witness` sees what the nodes seal, unless `suite` makes another one of the plain suite.
+    """
 
     def __init__(
         self,
         seed: bytes,
         *,
         channel: Channel | None = None,
-        suites: Callable[[int], Suite] = suite_by_id,
+        suite: Callable[[Suite, Witness], Suite] = WitnessedSuite,
         recording: bool = True,
     ) -> None:
         self.book = Rulebook()
@@ -102,10 +106,10 @@ class TopicWorld:
         """Name of a client -> the keys that it was given, in order; a restart empties its own memory, not this."""
         self.ids: dict[str, bytes] = {}
         self.topics: set[str] = set()
-        self._suites = suites
         self.sim = Simulator(seed, channel=channel, answer=self._answer, recording=recording)
         self.sim.hear = self._hear
-        self.sim.add(SYSTEM, lambda: system_node(suites))
+        self._suites = lambda number: suite(suite_by_id(number), self.sim.witness)
+        self.sim.add(SYSTEM, lambda: system_node(self._suites))
 
     def add(self, name: str, client_id: bytes, *, at_boot: Iterable[AskForKey] = ()) -> None:
         """Add a client with a PSS of its own, registered at the trusted system. `at_boot`: what it asks for at each start."""
@@ -140,13 +144,26 @@ class TopicWorld:
     def rotate(self, topic: str, *, compromise: bool = False) -> None:
         self.sim.command(SYSTEM, topic_of(topic), RotateTopic(compromise=compromise))
 
+    def cut(self, name: str) -> None:
+        """Let nothing pass between a client and the trusted system, as while it sleeps."""
+        self.sim.channels[SYSTEM, name] = self.sim.channels[name, SYSTEM] = Channel(loss=1.0)
+
+    def mend(self, name: str) -> None:
+        """Let everything pass again."""
+        for way in ((SYSTEM, name), (name, SYSTEM)):
+            self.sim.channels.pop(way, None)
+
     def reboot_system(self, down_s: float = 0.0) -> None:
         """Cut the trusted system's power; when it is back, its host says Resume to all that it knows, as a manager does."""
+        self.resume_at_boot()
+        self.sim.reboot(SYSTEM, down_s)
+
+    def resume_at_boot(self) -> None:
+        """Let the host of the trusted system say Resume after the next start to all that is on disk now."""
         host = self.sim.hosts[SYSTEM]
         cells = sorted(key for key in host.disk)
         resumed = [(key, ResumeTopic()) for key in cells if key.kind == SESSION]
         host.at_boot = (*resumed, *((key, ResumeClient()) for key in cells if key.kind == CLIENT))
-        self.sim.reboot(SYSTEM, down_s)
 
     # ------------------------------------------------------------------ looking
 

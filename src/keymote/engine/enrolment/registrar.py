@@ -315,7 +315,7 @@ class _Steps:
         if self.context.registers is not Role.DEVICE:
             return []
         key = first_chain_key(dev_id, phase.K_link)
-        return [Tell(client_of(dev_id), RegisterClient(dev_id, key, suite_id, phase.peer, linked=True))]
+        return [Tell(client_of(dev_id), RegisterClient(dev_id, key, suite_id, phase.peer))]
 
     def _failed(self, cell: RegistrarCell, now: Now) -> tuple[RegistrarCell, list[Output]]:
         """An OFFER without a valid SHARE: one wrong code, and a longer pause (DS-06, DS-07)."""

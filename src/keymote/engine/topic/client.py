@@ -28,7 +28,17 @@ from keymote.engine.base import (
 )
 from keymote.engine.link_faces import OWN_LINK, Forward
 from keymote.engine.policy.topic_filters import check_topic
-from keymote.engine.topic.client_state import MOST_TOPICS, Asking, ChainCell, Home, Wish, load, record, same_record
+from keymote.engine.topic.client_state import (
+    MOST_TOPICS,
+    MOST_UNNAMED,
+    Asking,
+    ChainCell,
+    Home,
+    Wish,
+    load,
+    record,
+    same_record,
+)
 from keymote.engine.topic.denial import denied
 from keymote.engine.topic.exchange import MOST_OPEN, ClientEnd, Granted, request, take
 from keymote.engine.topic.faces import (
@@ -47,7 +57,7 @@ from keymote.engine.topic.repeating import Patience
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
 from keymote.wire.registry import peek
-from keymote.wire.topic import CONNECT, PUBLISH, SUBSCRIBE, Kpush, Kreq, Kresp, Ticket
+from keymote.wire.topic import CONNECT, PUBLISH, SUBSCRIBE, KeyGrant, Kpush, Kreq, Kresp, Ticket
 
 MOST_WISHES: Final = 65
 """The one under way, and 64 that wait."""
@@ -184,8 +194,15 @@ def _taken(cell: ChainCell, data: bytes, now: Now, entropy: Entropy) -> Step:
     if wish.role == CONNECT:
         home = Home(found.grant.sess, Secret(found.grant.SK), found.grant.life_s)
         return _matched(_waiting_for_ticket(cell, home, before, now), now, entropy, [said])
-    report = KeyTaken(wish.topic, wish.role, found.grant, found.grant.publishers or ())
-    return _on(_done(cell, wish), now, entropy, [said, report])
+    cell, waited = _named(_done(cell, wish), wish, found.grant)
+    reports = [KeyTaken(wish.topic, wish.role, grant, grant.publishers or ()) for grant in (found.grant, *waited)]
+    return _on(cell, now, entropy, [said, *reports])
+
+
+def _named(cell: ChainCell, wish: Wish, grant: KeyGrant) -> tuple[ChainCell, list[KeyGrant]]:
+    """Return what was pushed before it was known that this session is of that topic, and the cell without it (TC-13)."""
+    mine = [each for each in cell.unnamed if each.sess == grant.sess and wish.role == SUBSCRIBE]
+    return replace(cell, unnamed=tuple(each for each in cell.unnamed if each not in mine)) if mine else cell, mine
 
 
 def _stepped(cell: ChainCell, found: Granted) -> tuple[ChainCell, Wish | None]:
@@ -205,6 +222,8 @@ def _stepped(cell: ChainCell, found: Granted) -> tuple[ChainCell, Wish | None]:
         return replace(cell, topics=topics), wish
     role = SUBSCRIBE if grant.publishers is not None else PUBLISH
     topic = cell.topics.get((grant.sess, role))
+    if topic is None and role == SUBSCRIBE:
+        cell = replace(cell, unnamed=(*cell.unnamed, grant)[-MOST_UNNAMED:])
     return cell, None if topic is None else Wish(topic, role)
 
 

@@ -13,9 +13,12 @@ from keymote.engine.topic.exchange import ClientEnd
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.engine.topic.repeating import Patience
 from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.topic import KeyGrant
 
 MOST_TOPICS: Final = 256
 """Sessions whose names are kept in memory."""
+MOST_UNNAMED: Final = 8
+"""Pushed grants that are kept until it is known of which topic they are."""
 _VERSION: Final = 1
 
 
@@ -47,7 +50,10 @@ _NO_TOPICS: Final[Mapping[tuple[bytes, int], str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ChainCell:
-    """A client. The first of `wishes` is `asking`; `topics`: (sess, role) -> the topic, for pushes, which do not name it."""
+    """A client. The first of `wishes` is `asking`; `topics`: (sess, role) -> the topic, for pushes, which do not name it.
+
+    `unnamed`: what was pushed to a subscriber after a restart, before it has asked for the topic again.
+    """
 
     end: ClientEnd
     at: Peer
@@ -55,6 +61,7 @@ class ChainCell:
     asking: Asking | None = None
     topics: Mapping[tuple[bytes, int], str] = field(default_factory=lambda: _NO_TOPICS)
     tickets: tuple[bytes, ...] = ()
+    unnamed: tuple[KeyGrant, ...] = ()
 
 
 def record(cell: ChainCell) -> bytes:

@@ -89,8 +89,8 @@ class KeyTaken(Report):
 
     It was asked for, or pushed, for a new epoch. Epochs may come out of order: who slept gets those that it missed, oldest
     first, and who asked anew meanwhile gets the newest before them. `publishers`: whose readings a subscriber will meet;
-    empty for a publisher, which never uses one grant twice. After a restart a client asks again: pushes of topics that it
-    has not asked for since are taken and not reported.
+    empty for a publisher, which never uses one grant twice. After a restart a client asks again: what is
+    pushed for a topic that it has not asked for since is reported when it does, up to 8 epochs, and only to subscribers.
     """
 
     topic: str
@@ -110,9 +110,10 @@ class TicketTaken(Report):
 
 @dataclass(frozen=True, slots=True)
 class KeyDenied(Report):
-    """There is no key: E_TIMEOUT (no answer), E_LIMIT (too many wishes wait), E_CRED (no right to it), E_STATE (no chain).
+    """There is no key: E_CRED (no right to it), E_TIMEOUT (no answer), E_STATE (no chain), E_LIMIT (the topic has no room for
+    another client, or too many wishes wait).
 
-    The trusted system is silent to whom it does not know or trust, so E_TIMEOUT may mean a refusal, too.
+    A trusted system is silent to whom it does not know, so E_TIMEOUT may mean that it has forgotten this client.
     """
 
     topic: str
@@ -127,15 +128,13 @@ class KeyDenied(Report):
 class RegisterClient(Command):
     """To client_of(client_id): begin, or begin anew, at CK_0 of this client's chain.
 
-    `at`: where it listens, if that is known; it is learnt from each authentic request. `linked`: it has a LINK to this node
-    (link_to_device(client_id)), over which refusals are said; others hear nothing.
+    `at`: where it listens, if that is known; it is learnt from each authentic request.
     """
 
     client_id: bytes
     chain_key: Secret
     suite: int
     at: Peer = ""
-    linked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,8 @@ class ResumeClient(Command):
 class LayDown(Command):
     """To topic_of(topic) of a session: the rule that covers it now; None: none does, the session ends.
 
-    An older or equal version changes nothing. Who is no longer granted is put out by a new epoch, for compromise if `gone` says
+    An older or equal version of the same filter changes nothing; a rule of another filter counts as it stands, for it rules
+    where the former one went. Who is no longer granted is put out by a new epoch, for compromise if `gone` says
     so of anybody who takes part. Ignored where there is no session.
     """
 

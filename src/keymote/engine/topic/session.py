@@ -106,7 +106,9 @@ def _commanded(cell: SessionCell, command: Command, now: Now, entropy: Entropy) 
             return _ended(cell)
         case LayDown(rule):
             assert rule is not None
-            return _laid_down(cell, rule, now, entropy)
+            lasting = cell.lasting
+            news = rule.version > lasting.known.version or rule.filter != lasting.filter
+            return _laid_down(cell, rule, now, entropy) if news else (cell, ())
         case RotateTopic(cause, compromise):
             turn = Turn(cause, compromise or cause is Cause.COMPROMISE)
             return _rotated(cell, turn, now, entropy)
@@ -127,7 +129,7 @@ def _joined(cell: SessionCell | None, wish: Join, now: Now, entropy: Entropy) ->
         return cell, [Tell(asker, Dropped(wish.ref))]
     if cell is not None and cell.lasting.topic != wish.topic:
         return cell, [Tell(asker, Turned(wish.ref, wish.topic, ErrorCode.E_LIMIT))]
-    if cell is not None:
+    if cell is not None and wish.rule.version > cell.lasting.known.version:
         cell, more = _laid_down(cell, wish.rule, now, entropy)
         outputs += more
     refusal = admission(Parties() if cell is None else cell.lasting.parties, wish.rule, wish.client, wish.role)
@@ -245,9 +247,8 @@ def _settled(cell: SessionCell) -> tuple[SessionCell, Sequence[Output]]:
 
 
 def _laid_down(cell: SessionCell, rule: TopicRule, now: Now, entropy: Entropy) -> tuple[SessionCell, Sequence[Output]]:
+    """Go on under this rule, with a new epoch where it asks for one."""
     lasting = cell.lasting
-    if rule.version <= lasting.known.version:
-        return cell, ()
     new, before = known_of(rule, lasting.known.begun), lasting.parties
     turn = turn_of(lasting.known, new, rule, before, lasting.former)
     after = without(before, rule)
