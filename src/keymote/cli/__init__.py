@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "coordinator": Entry("keymote.cli.coordinator:app", "Run the registry, the revocation list and the REST API."),
     "audit": Entry("keymote.cli.audit:app", "Show the audit log and re-compute its chain."),
     "manager": Entry("keymote.cli.manager:app", "Enrol devices and add a share to each of their keys."),
+    "agent": Entry("keymote.cli.agent:app", "Let clients into an MQTT broker by ticket, and hand them over to others."),
     "device": Entry("keymote.cli.device:app", "Labels, devices and their revocation; run a device."),
     "pair": Entry("keymote.cli.pair:app", "Agree on keys with other devices, and hand them to other programs."),
     "group": Entry("keymote.cli.group:app", "Keys that many devices share: members, epochs, evictions, conflicts."),

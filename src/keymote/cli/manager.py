@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keymote.cli.manager_broker import app as broker_app
 from keymote.cli.manager_client import app as client_app
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
 app.add_typer(client_app, name="client")
+app.add_typer(broker_app, name="broker")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from keymote.errors import KeymoteError, Unavailable
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
 from keymote.host.batches import Settled
 from keymote.host.driver import Driver
+from keymote.manager.app.brokers import broker_desk
 from keymote.manager.app.coordinator import CoordinatorLink
 from keymote.manager.app.directory import DATABASE, OWN_CELLS, Directory
 from keymote.manager.app.enrol import newcomer_context
@@ -172,6 +173,7 @@ class ManagerProcess:
         cells = _Cells(host)
         self.groups = self._group_service(cells, store)
         self.topics = self._topic_service(cells, store, address)
+        self.brokers = broker_desk(self.topics, store, signing, directory.nm_id, entropy)
         for service in (self.groups, self.topics):
             service.start()
             stack.push_async_callback(service.close)
@@ -192,7 +194,8 @@ class ManagerProcess:
         assert self.groups is not None
         assert self.topics is not None
         desk = Desk(cells, self._status, changed=self._standing_changed)
-        return {**desk.handlers(), **GroupDesk(self.groups).handlers(), **TopicDesk(self.topics).handlers()}
+        further = (GroupDesk(self.groups), TopicDesk(self.topics), self.brokers)
+        return {**desk.handlers(), **{name: handler for each in further for name, handler in each.handlers().items()}}
 
     def _group_service(self, cells: "_Cells", store: SqlStore) -> GroupService:
         group, identity = self.options.group, self.directory.identity
