@@ -82,6 +82,12 @@ def test_SG22_what_makes_no_gateway_is_refused(tmp_path: Path, text: str) -> Non
         options(tmp_path, text, "mqtts://broker.example" if "ca_file" in text else "mqtt://broker.example")
 
 
+@pytest.mark.parametrize("listen", ["", "1885", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536"])
+def test_SG22_an_address_has_one_form(listen: str) -> None:
+    with pytest.raises(CallerFault):
+        MqttSnOptions.of(listen, "mqtt://127.0.0.1")
+
+
 @pytest.mark.parametrize(
     "broker", ["", "broker.example", "http://broker.example", "mqtt://", "mqtt://u:p@broker.example", "mqtt://b:99999"]
 )

@@ -116,7 +116,10 @@ def run(
         Path | None, typer.Option(metavar="FILE", help="PEM key of that certificate, readable by its owner alone.")
     ] = None,
     mqttsn: Annotated[
-        str, typer.Option(metavar="ADDRESS:PORT", help="UDP address of the MQTT-SN gateway; empty: none.")
+        str,
+        typer.Option(
+            metavar="ADDRESS:PORT", help="UDP address of the MQTT-SN gateway, port 0: a free one; empty: none."
+        ),
     ] = "",
     broker: Annotated[
         str, typer.Option(metavar="URL", help="Broker behind --mqttsn: mqtt://HOST:PORT or mqtts://HOST:PORT.")

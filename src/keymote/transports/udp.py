@@ -106,13 +106,13 @@ def name_of(address: tuple[str, int]) -> Peer:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def address_of(peer: Peer) -> tuple[str, int]:
-    """Return the numeric address behind a name.
+def address_of(peer: Peer, *, any_port: bool = False) -> tuple[str, int]:
+    """Return the numeric address behind a name; with `any_port` port 0 may stand for one that is free.
 
     Raises:
         CallerFault: it is not ADDRESS:PORT.
     """
     host, _, port = peer.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    if not host or not port.isdigit() or not (not any_port) <= int(port) < 1 << 16:
         raise CallerFault(f"{peer!r} is not ADDRESS:PORT", do="for example 127.0.0.1:1885")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -47,7 +47,7 @@ class MqttSnOptions:
         said = _read(file)
         place = _place(broker, said)
         group = _group(str(said.get("group", "")), listen)
-        gateway = GatewayOptions(address_of(listen), group, _settings(said))
+        gateway = GatewayOptions(address_of(listen, any_port=True), group, _settings(said))
         aggregating = said.get("aggregating", False)
         if not isinstance(aggregating, bool):
             raise CallerFault(f"aggregating = {aggregating!r}", do="say true or false")
@@ -95,7 +95,7 @@ def _group(said: str, listen: str) -> Group | None:
     if not said:
         return None
     address, port = address_of(said)
-    return Group(address, port, address_of(listen)[0])
+    return Group(address, port, address_of(listen, any_port=True)[0])
 
 
 def _settings(said: Mapping[str, Any]) -> Settings:
