@@ -221,7 +221,7 @@ async def test_CT15_a_revocation_is_safe_when_everybody_else_has_another_key(war
 async def test_CT15_who_held_nothing_is_safe_when_the_manager_knows(ward: Ward) -> None:
     topic = await ward.topic(m0=BOTH, m1=BOTH, m3=BOTH)
     await ward.epoch(1, 0, 1)
-    await ward.epoch(2, 1)
+    await ward.epoch(2, 1, safe=False)
     for client in (mote(0), mote(3)):  # one sleeps, and is owed the newest epoch; the other never asked for any
         await ward.office.topics.revoke(topic.tid, [client], compromised=False)
     assert await safe_after(ward, topic) == [None, None]
@@ -244,8 +244,24 @@ async def test_CT15_a_manager_that_heard_of_the_revocation_first_had_put_it_out_
     ward.office.clock.ms += 120
     await ward.report(Acknowledged(PULSE, 2, mote(2), SUBSCRIBE), Safe(PULSE, 2))
     assert await safe_after(ward, topic) == [120]
-    (running,) = (await picture(ward, topic)).running
-    assert [each.client for each in running.holders] == [mote(1), mote(2)]  # what is out holds nothing that is told
+    ward.office.clock.ms += 5000
+    await ward.office.topics.revoke(topic.tid, [mote(1)], compromised=False)
+    await ward.epoch(3, 2, cause=Cause.REVOKE)
+    assert await safe_after(ward, topic) == [None, 120]  # what comes later changes nothing
+    await ward.acknowledge()
+    assert await safe_after(ward, topic) == [0, 120]
+
+
+async def test_CT15_who_is_let_in_again_is_not_waited_for(ward: Ward) -> None:
+    topic = await ward.topic(m0=BOTH, m1=BOTH)
+    await ward.epoch(1, 0, 1)
+    await ward.office.topics.revoke(topic.tid, [mote(0)], compromised=False)
+    await ward.office.topics.grant(topic.tid, {mote(0): SUBSCRIBE})
+    await ward.epoch(2, 0, 1, cause=Cause.REVOKE, safe=False)
+    assert (await picture(ward, topic)).takings[0].safe_ms is None
+    await ward.report(Safe(PULSE, 2))
+    await ward.acknowledge()
+    assert await safe_after(ward, topic) == [0]
 
 
 async def test_CT15_a_later_epoch_makes_safe_what_an_earlier_one_did_not(ward: Ward) -> None:
@@ -285,13 +301,12 @@ async def test_CT15_a_session_that_ended_is_safe(ward: Ward) -> None:
 def test_CT15_safety_is_the_last_topics() -> None:
     taking = Taking(b"t", b"c", Why.REVOKED, compromised=True, version=2, event=1, at_ms=100)
     one, other = (TopicEpoch(TS, "t", 2, 6, 2, 110, safe) for safe in (120, 150))
-    never = TopicEpoch(TS, "t", 2, 6, 2, 110)
     assert rules.safe_at(taking, None, []) is None
     assert rules.safe_at(taking, 130, []) == 130
     assert rules.safe_at(taking, 90, []) == 100
     assert rules.safe_at(taking, 130, [one, other]) == 150
-    assert rules.safe_at(taking, 130, [one, never]) is None
     assert rules.safe_at(taking, 130, [one, None]) is None
+    assert rules.safe_at(taking, 130, [TopicEpoch(TS, "t", 1, 6, 1, 10, 20)]) == 130
 
 
 async def test_CT16_old_epochs_go_but_for_the_newest_and_those_that_are_not_safe(ward: Ward) -> None:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from keymote.coordinator import topics_rules as rules
 from keymote.engine.policy.topic_filters import matches
 from keymote.host.ledger import Transaction
-from keymote.host.topic_register import Holder, Session, Taking, Topic, TopicEpoch
+from keymote.host.topic_register import Session, Taking, Topic, TopicEpoch
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A topic in which a taking matters: what its client holds there, and the first epoch that it cannot know, None so far."""
+    """A topic in which a taking matters: the newest epoch that its client holds there, and the first safe one without it."""
 
     session: Session
-    holder: Holder
+    held: int
     first: TopicEpoch | None
 
 
@@ -37,43 +37,38 @@ def reach_of(tx: Transaction, topic: Topic, taking: Taking) -> Reach:
     granted = {card.client for card in tx.topics.cards(topic.tid) if card.is_active} - {taking.client}
     late: set[bytes] = set()
     for each in endings:
-        if each.first is None or each.first.safe_ms is None:
-            epoch = each.session.epoch + 1 if each.first is None else each.first.epoch
+        if each.first is None:
+            wanted = max(each.session.epoch, each.held + 1)
             holders = tx.topics.holders(topic.nm_id, each.session.topic)
-            late |= {holder.client for holder in holders if holder.client in granted and holder.epoch < epoch}
+            late |= {holder.client for holder in holders if holder.client in granted and holder.epoch < wanted}
     acted = tx.acknowledged_at(topic.nm_id, taking.event)
     return Reach(topic, taking, endings, rules.safe_at(taking, acted, [each.first for each in endings]), sorted(late))
 
 
 def settle(tx: Transaction, nm_id: bytes) -> None:
-    """Write down which takings at a manager are safe by now, and forget what their clients held."""
+    """Write down which takings at a manager are safe by now."""
     topics = {topic.tid: topic for topic in tx.topics.ruled_by(nm_id)}
     for taking in tx.topics.open_takings(nm_id):
         reach = reach_of(tx, topics[taking.tid], taking)
-        if reach.safe_ms is None:
-            continue
-        tx.topics.put_taking(replace(taking, safe_ms=reach.safe_ms))
-        for each in reach.endings:
-            if each.first is not None and each.holder.epoch < each.first.epoch:
-                tx.topics.forget_holder(nm_id, each.session.topic, taking.client)
+        if reach.safe_ms is not None:
+            tx.topics.put_taking(replace(taking, safe_ms=reach.safe_ms))
 
 
 def _endings(tx: Transaction, topic: Topic, taking: Taking) -> Sequence[Ending]:
     """Return the topics of which the client had a key, or was on the way to have one when the rule was laid down.
 
-    The first epoch that it cannot know began under the version of the taking or later; or earlier, behind what it holds, because
-    somebody had to go: its manager put it out as soon as it heard of a revocation, before it knew the rule.
+    Safe is an epoch that everybody acknowledged who takes part. So a safe one that the client has not acknowledged is one
+    without it, whatever it began for: a manager puts a device out as soon as it hears of a revocation, before it knows the rule.
     """
     found: dict[str, Ending] = {}
     for holder in tx.topics.holdings(topic.nm_id, taking.client):
         session = tx.topics.session(topic.nm_id, holder.topic)
         if session is None or session.ended or not matches(topic.filter, holder.topic):
             continue
-        first = tx.topics.first_since(topic.nm_id, holder.topic, taking.version)
-        first = first or tx.topics.first_ending(topic.nm_id, holder.topic, holder.epoch)
-        found[holder.topic] = Ending(session, holder, first)
-    for first in tx.topics.ended_under(topic.tid, taking.version):
-        session = tx.topics.session(topic.nm_id, first.topic)
-        if session is not None and not session.ended and first.topic not in found:
-            found[first.topic] = Ending(session, Holder(topic.nm_id, first.topic, taking.client), first)
+        first = tx.topics.first_safe(topic.nm_id, holder.topic, holder.epoch, taking.version)
+        found[holder.topic] = Ending(session, holder.epoch, first)
+    for begun in tx.topics.ended_under(topic.tid, taking.version):
+        session = tx.topics.session(topic.nm_id, begun.topic)
+        if session is not None and not session.ended and begun.topic not in found:
+            found[begun.topic] = Ending(session, 0, None if begun.safe_ms is None else begun)
     return list(found.values())

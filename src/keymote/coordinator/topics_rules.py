@@ -95,15 +95,14 @@ def ruling(topics: Iterable[Topic], name: str) -> bytes:
 def safe_at(taking: Taking, acted_ms: int | None, firsts: Sequence[TopicEpoch | None]) -> int | None:
     """Return when (UTC milliseconds) nobody went on with a key that the client knows; None: not yet.
 
-    `acted_ms`: when the manager acknowledged the change; `firsts`: of each topic that the taking concerns the first epoch
-    since, None where none has begun.
+    `acted_ms`: when the manager acknowledged the change; `firsts`: of each topic that the taking matters in the first safe
+    epoch without the client, None where there is none yet. Where all of them were before, the client was out already: it is
+    safe when the manager knows, and lets it in no more.
     """
-    if acted_ms is None:
+    if acted_ms is None or any(first is None for first in firsts):
         return None
-    safe = [None if first is None else first.safe_ms for first in firsts]
-    if any(each is None for each in safe):
-        return None
-    return max([each for each in safe if each is not None], default=max(acted_ms, taking.at_ms))
+    since = [first.safe_ms for first in firsts if first is not None and first.safe_ms is not None]
+    return max([each for each in since if each >= taking.at_ms], default=max(acted_ms, taking.at_ms))
 
 
 def waiting(

@@ -197,14 +197,10 @@ class SqlTopics:
         query = select(t).select_from(joined).where(s.c.tid == tid, t.c.id > after)
         return self._every(TopicEpoch, query.order_by(t.c.id).limit(limit))
 
-    def first_since(self, nm_id: bytes, topic: str, version: int) -> TopicEpoch | None:
+    def first_safe(self, nm_id: bytes, topic: str, after: int, version: int) -> TopicEpoch | None:
         t = tables.epochs
-        query = select(t).where(t.c.nm_id == nm_id, t.c.topic == topic, t.c.version >= version)
-        return self._one(TopicEpoch, query.order_by(t.c.epoch).limit(1))
-
-    def first_ending(self, nm_id: bytes, topic: str, after: int) -> TopicEpoch | None:
-        t = tables.epochs
-        query = select(t).where(t.c.nm_id == nm_id, t.c.topic == topic, t.c.epoch > after, t.c.cause.in_(ENDING))
+        good = t.c.safe_ms.is_not(None) & ((t.c.epoch > after) | (t.c.version >= version))
+        query = select(t).where(t.c.nm_id == nm_id, t.c.topic == topic, good)
         return self._one(TopicEpoch, query.order_by(t.c.epoch).limit(1))
 
     def ended_under(self, tid: bytes, version: int) -> Sequence[TopicEpoch]:
@@ -231,11 +227,6 @@ class SqlTopics:
 
     def put_holder(self, holder: Holder) -> None:
         _PUT_HOLDER.run(self._connection, _values(holder))
-
-    def forget_holder(self, nm_id: bytes, topic: str, client: bytes) -> None:
-        t = tables.holders
-        same = (t.c.nm_id == nm_id) & (t.c.topic == topic) & (t.c.client == client)
-        self._connection.execute(delete(t).where(same))
 
     def forget_holders(self, nm_id: bytes, topic: str) -> None:
         t = tables.holders
