@@ -315,3 +315,22 @@ async def test_a_program_without_an_event_loop_publishes_too(ward: Trusted) -> N
             return topics.unprotect(TOPIC, topics.protect(TOPIC, b"both")).plaintext
 
     assert await asyncio.to_thread(program) == b"both"
+
+
+async def test_TC26_who_missed_more_than_256_readings_asks_until_a_new_epoch_comes(ward: Trusted) -> None:
+    patient, nurse = await patient_and_nurse(ward)
+    for _ in range(257):
+        patient.topics.keys.protect(TOPIC, b"lost")
+    since = len(ward.reports)
+    for _ in range(20):
+        with pytest.raises(NeedsKey):
+            nurse.topics.unprotect(TOPIC, patient.topics.keys.protect(TOPIC, b"72 bpm"))
+    await until(lambda: any(isinstance(said, Acknowledged) and said.client == dev(2) for said in ward.reports[since:]))
+    with pytest.raises(NeedsKey):
+        nurse.topics.unprotect(TOPIC, patient.topics.keys.protect(TOPIC, b"72 bpm"))
+    asked = [said for said in ward.reports[since:] if isinstance(said, Acknowledged) and said.client == dev(2)]
+    assert len(asked) == 1  # the same epoch again: no reason to ask faster
+    await ward.topics.steward.rotate(TOPIC)
+    await until(lambda: patient.topics.keys.standings()[0].epoch == 2)
+    await until(lambda: any(each.epoch == 2 for each in nurse.topics.keys.standings()))
+    assert nurse.topics.unprotect(TOPIC, patient.topics.keys.protect(TOPIC, b"73 bpm")).plaintext == b"73 bpm"

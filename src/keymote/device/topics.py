@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from keymote.device.faults import NotReady, refused_topic
@@ -66,6 +67,9 @@ class _Asking:
     denied: ErrorCode | None = None
     not_before: float = 0.0
     pause_s: float = AGAIN_S
+    newest: tuple[bytes, int] = (b"", 0)
+    anew: bool = False
+    """A new epoch is waited for: the key of `newest`, a sess and an epoch, does not help."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -147,17 +151,15 @@ class Topics:
 
     def ask(self, need: NeedsKey) -> None:
         """Ask for a key that was missing, unless it was asked for a moment ago; from any thread."""
-        if need.anew and not need.publish:
-            return  # the manager begins epochs by itself, and pushes them
         wish = _Wish(need.topic, PUBLISH if need.publish else SUBSCRIBE)
         try:
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
         if here:
-            self._ask_soon(wish)
+            self._ask_soon(wish, anew=need.anew)
         elif not self._closed:
-            self._loop.call_soon_threadsafe(self._ask_soon, wish)
+            self._loop.call_soon_threadsafe(partial(self._ask_soon, wish, anew=need.anew))
 
     def end(self, topic: str) -> None:
         """Forget the keys of a topic."""
@@ -209,9 +211,13 @@ class Topics:
             if isinstance(report, Refused):
                 raise refused_topic(report.code, wish.topic, wish.role)
 
-    def _ask_soon(self, wish: _Wish) -> None:
-        """Ask in the background; what is under way, or was answered a moment ago, is not asked again at once."""
+    def _ask_soon(self, wish: _Wish, *, anew: bool = False) -> None:
+        """Ask in the background; what is under way, or was answered a moment ago, is not asked again at once.
+
+        `anew`: a new epoch is wanted, which the manager begins for who asks again when the present one is a minute old.
+        """
         asking, mono = self._of(wish), self._now().mono
+        asking.anew = asking.anew or anew
         if self._closed or mono < asking.not_before:
             return
         asking.not_before = mono + asking.pause_s
@@ -254,7 +260,10 @@ class Topics:
         for reading in readings:
             self.opened.put(reading)
         self._satisfied(asking)
-        if role == SUBSCRIBE and not self.keys.waits().get(topic):
+        sess, epoch = asking.newest
+        if taken.grant.sess != sess or taken.grant.epoch > epoch:
+            asking.newest, asking.anew = (taken.grant.sess, taken.grant.epoch), False
+        if role == SUBSCRIBE and not asking.anew and not self.keys.waits().get(topic):
             asking.pause_s, asking.not_before = AGAIN_S, 0.0
 
     @staticmethod

@@ -17,6 +17,8 @@ PUBLISHERS_WAIT_S: Final = 5.0
 MOST_OWED: Final = 4
 """Epochs kept for a subscriber that is out of reach, the present one among them; the oldest goes first."""
 MOST_SUBSCRIBERS: Final = 256
+AGAIN_S: Final = 60
+"""Age from which an epoch is followed by another one for a subscriber that cannot reach its readings."""
 _CHAINS: Final = 256
 """Numbers of chains: snd has 8 bits."""
 
@@ -129,6 +131,18 @@ def parked(parties: Parties, role: int, client: bytes) -> Parties:
 def is_safe(parties: Parties, epoch: int) -> bool:
     """Tell whether everybody who takes part has acknowledged `epoch`."""
     return all(epoch not in party.owed for _, party in parties.everybody())
+
+
+def starts_over(parties: Parties, present: int, client: bytes, age_s: int, *, told_all: bool) -> bool:
+    """Tell whether a subscriber that asks again needs a new epoch: it cannot reach the readings of this one (Triad-1 4.5).
+
+    A chain is entered at its beginning and skips at most 256 readings. Who holds the epoch with all its chains (`told_all`)
+    and asks nevertheless came too late for them, was restarted, or missed too much. The age of the epoch keeps somebody
+    who is made to ask from turning it over and over.
+    """
+    party = parties.find(client, SUBSCRIBE)
+    holds = party is not None and party.held == present and present not in party.owed
+    return holds and told_all and age_s >= AGAIN_S and any(each.given for each in parties.publishers)
 
 
 # ------------------------------------------------------------------ who may take part

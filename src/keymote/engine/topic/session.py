@@ -26,6 +26,7 @@ from keymote.engine.policy.topics import (
     publishers_may,
     rotated,
     sig_pk_of,
+    starts_over,
     turn_of,
     without,
 )
@@ -138,6 +139,9 @@ def _joined(cell: SessionCell | None, wish: Join, now: Now, entropy: Entropy) ->
         return cell, [*outputs, Tell(asker, Turned(wish.ref, wish.topic, code))]
     if cell is None:
         cell, outputs = _begun(wish, now, entropy)
+    if wish.role == SUBSCRIBE:
+        cell, more = _reachable(cell, wish.client, now, entropy)
+        outputs += more
     lasting = cell.lasting
     present = lasting.present.number
     party = lasting.parties.find(wish.client, wish.role) or Party(wish.client)
@@ -147,11 +151,23 @@ def _joined(cell: SessionCell | None, wish: Join, now: Now, entropy: Entropy) ->
     cell = _with(cell, parties=lasting.parties.put(wish.role, party))
     if wish.role == SUBSCRIBE:
         grant = grant_of(cell.lasting, cell.lasting.present, None)
+        cell = replace(cell, told=cell.telling(wish.client, cell.lasting.present))
     else:
         cell, snd, more = _numbered(cell, wish.client, now, entropy)
         outputs += more
         grant = grant_of(cell.lasting, cell.lasting.present, snd)
     return cell, [*outputs, Tell(asker, Give(wish.ref, _id(cell), wish.role, grant))]
+
+
+def _reachable(cell: SessionCell, client: bytes, now: Now, entropy: Entropy) -> tuple[SessionCell, Sequence[Output]]:
+    """Begin an epoch for a subscriber that cannot reach the readings of the present one, and owe it that one once more (TC-26)."""
+    lasting, present = cell.lasting, cell.lasting.present.number
+    age, told_all = now.wall - lasting.begun_at, cell.told_all(client)
+    party = lasting.parties.find(client, SUBSCRIBE)
+    if party is None or not starts_over(lasting.parties, present, client, age, told_all=told_all):
+        return cell, ()
+    parties = lasting.parties.put(SUBSCRIBE, party._replace(owed=(*party.owed, present)))
+    return _rotated(_with(cell, parties=parties), Turn(Cause.GRANT), now, entropy)
 
 
 def _begun(wish: Join, now: Now, entropy: Entropy) -> tuple[SessionCell, list[Output]]:
@@ -197,7 +213,8 @@ def _fetched(cell: SessionCell, client: bytes, role: int, now: Now, entropy: Ent
         return cell, [Tell(receiver, Settled(_id(cell), role))]
     if role == SUBSCRIBE:
         epoch = next(each for each in cell.lasting.epochs if each.number == party.owed[0])
-        return cell, [Tell(receiver, Give(0, _id(cell), role, grant_of(cell.lasting, epoch, None)))]
+        grant = grant_of(cell.lasting, epoch, None)
+        return replace(cell, told=cell.telling(client, epoch)), [Tell(receiver, Give(0, _id(cell), role, grant))]
     cell, snd, outputs = _numbered(cell, client, now, entropy)
     grant = grant_of(cell.lasting, cell.lasting.present, snd)
     return cell, [*outputs, Tell(receiver, Give(0, _id(cell), role, grant))]

@@ -1,7 +1,8 @@
 """What a trusted system keeps of one topic: the keys of its present epoch and of those that are still owed, and to whom."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from keymote import cbor
@@ -62,12 +63,32 @@ class Lasting:
         return self.begun_at + self.present.terms.life_s
 
 
+_NOBODY: Final[Mapping[bytes, tuple[int, int]]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class SessionCell:
-    """A session. `release_at`: until when publishers wait for subscribers, None when they need not."""
+    """A session. `release_at`: until when publishers wait for subscribers, None when they need not.
+
+    `told`: subscriber -> the epoch that it was granted last, and how many chains that named; in memory only.
+    """
 
     lasting: Lasting
     release_at: float | None = None
+    told: Mapping[bytes, tuple[int, int]] = field(default_factory=lambda: _NOBODY)
+
+    def told_all(self, client: bytes) -> bool:
+        """Tell whether a subscriber's last grant named every chain that there is."""
+        return self.told.get(client) == _state_of(self.lasting.present)
+
+    def telling(self, client: bytes, epoch: Epoch) -> Mapping[bytes, tuple[int, int]]:
+        """Return `told` after a grant of this epoch."""
+        here = {party.client for party in self.lasting.parties.subscribers}
+        return {**{each: said for each, said in self.told.items() if each in here}, client: _state_of(epoch)}
+
+
+def _state_of(epoch: Epoch) -> tuple[int, int]:
+    return epoch.number, len(epoch.publishers)
 
 
 def known_of(rule: TopicRule, begun: int) -> Known:

@@ -142,7 +142,7 @@ def _requested(cell: ClientCell, peer: Peer, data: bytes, now: Now, entropy: Ent
     found = hear(cell.end, data)
     match found:
         case Repeated(message):
-            cell = replace(cell, at=peer, patience=Patience.first(now))
+            cell = replace(cell, at=cell.at or peer, patience=Patience.first(now))  # anybody can say it again (TC-27)
             again = (message, cell.ticket) if cell.ticket and message == cell.unheard else (message,)
             return cell, [Send(peer, each) for each in again]
         case Outdated(request):
