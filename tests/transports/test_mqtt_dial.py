@@ -39,12 +39,12 @@ def test_TQ31_a_uri_names_the_broker_and_no_secret() -> None:
         with pytest.raises(CallerFault):
             Broker.at(bad)
     with pytest.raises(CallerFault, match="choose"):
-        Broker("broker", 1, version="4").options()
+        Broker("broker", 1, version="4").options("c")
 
 
 async def test_TQ32_refusals_and_silence_are_errors_that_say_what_to_do(broker: EmbeddedBroker) -> None:
     good = Broker("127.0.0.1", broker.port, user="u", password="u")
-    async with dial(good, NOTHING, "c", keep_s=60) as client:
+    async with dial(Broker("127.0.0.1", broker.port, password="c"), NOTHING, "c", keep_s=60) as client:
         await client.subscribe("#")
     with pytest.raises(RefusedByPolicy, match="user, password"):
         async with dial(Broker("127.0.0.1", broker.port, user="u", password="x"), NOTHING, "c"):

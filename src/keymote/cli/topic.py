@@ -5,7 +5,7 @@ What is done at the coordinator stands in `topic_coordinator` and `topic_looks`,
 
 import typer
 
-from keymote.cli import topic_coordinator, topic_looks
+from keymote.cli import topic_coordinator, topic_device, topic_looks
 
 app = typer.Typer(
     help="Keys of MQTT topics, which no broker has: who may publish and read, and when it was safe again."
@@ -18,3 +18,6 @@ app.command("list")(topic_looks.list_topics)
 app.command("show")(topic_looks.show_topic)
 app.command("clients")(topic_looks.list_clients)
 app.command()(topic_coordinator.close)
+app.command()(topic_device.publish)
+app.command()(topic_device.subscribe)
+app.command()(topic_device.tail)

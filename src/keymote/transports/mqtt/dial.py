@@ -25,7 +25,10 @@ _REFUSED: Final = {0x86, 0x87}
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where a broker is and how it is spoken to; `ca` names a file of certificates, None trusts the system's."""
+    """Where a broker is and how it is spoken to; `ca` names a file of certificates, None trusts the system's.
+
+    A password without `user` is that of the client id, which is how agents name their accounts.
+    """
 
     host: str
     port: int
@@ -52,13 +55,14 @@ class Broker:
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
-    def options(self) -> dict[str, Any]:
-        """Return what `aiomqtt.Client` is told, besides host and port."""
+    def options(self, identifier: str) -> dict[str, Any]:
+        """Return what `aiomqtt.Client` is told about a client, besides host and port."""
         if self.version not in VERSIONS:
             raise CallerFault(f"MQTT {self.version} is not known", do=f"choose {' or '.join(VERSIONS)}")
         return {
             "protocol": VERSIONS[self.version],
-            "username": self.user or None,
+            "identifier": identifier,
+            "username": self.user or (identifier if self.password else None),
             "password": self.password or None,
             "tls_context": _context(self.ca) if self.tls else None,
         }
@@ -81,7 +85,7 @@ async def dial(
         RefusedByPolicy: the broker takes neither these credentials nor this client.
         Unavailable: it cannot be reached, or the connection ended; also from inside.
     """
-    told = {**broker.options(), **options}
+    told = {**broker.options(identifier), **options}
     if broker.version == "5":
         if keep_s:
             told["properties"] = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # has no types
@@ -89,7 +93,7 @@ async def dial(
         told.setdefault("clean_start", not keep_s)
     else:
         told.setdefault("clean_session", not keep_s)
-    client = ProtectedClient(broker.host, broker.port, topics=topics, identifier=identifier, **told)
+    client = ProtectedClient(broker.host, broker.port, topics=topics, **told)
     try:
         async with client:
             yield client

@@ -1,0 +1,264 @@
+"""What `keymote topic` does as a client of topics, an enrolled device or a provisioned one: publish, subscribe, tail."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing, suppress
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from keymote.cli.output import Output, OutputOption, note, show
+from keymote.cli.topic_connection import (
+    BrokerOption,
+    CaOption,
+    ClientOption,
+    ConfigOption,
+    PasswordOption,
+    QosOption,
+    UserOption,
+    VersionOption,
+    WaitOption,
+    broker_at,
+    connected,
+)
+from keymote.errors import CallerFault, KeymoteError
+
+if TYPE_CHECKING:
+    from keymote.cli.topic_tail import Seen
+    from keymote.transports.mqtt.dial import Broker
+    from keymote.transports.mqtt.with_aiomqtt import ProtectedClient
+
+CountOption = Annotated[int, typer.Option("--count", min=0, help="End after so many; 0: never.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="End after so many seconds; 0: never.")]
+FiltersArgument = Annotated[
+    list[str], typer.Argument(metavar="FILTER...", help="Such as ward/7/hr, ward/+/hr, ward/#.")
+]
+_AT_ONCE: Final = 20
+"""Lines of standard input that are under way at the same time; one by one is many times slower."""
+_LOOK_S: Final = 0.25
+
+
+def publish(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    broker: BrokerOption,
+    config: ConfigOption = None,
+    client: ClientOption = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="What to publish.")] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Publish each line of standard input.")] = False,
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Publish this file's bytes.")] = None,
+    signed: Annotated[bool, typer.Option("--signed", help="Sign, where the topic's policy is signed.")] = False,
+    retain: Annotated[bool, typer.Option("--retain", help="The broker keeps it for later subscribers.")] = False,
+    qos: QosOption = 1,
+    user: UserOption = "",
+    password_file: PasswordOption = None,
+    ca: CaOption = None,
+    mqtt_version: VersionOption = "3.1.1",
+    wait: WaitOption = 30,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Publish readings of at most 1024 bytes that no broker can read.
+
+    \b
+    Example:
+      keymote topic publish ward/7/hr -m "72" --broker mqtt://localhost --config meter.toml
+      sensor | keymote topic publish ward/7/hr --stdin --broker mqtts://broker --client bed-7.client
+    """
+    if [message is not None, stdin, file is not None].count(True) != 1:
+        raise CallerFault("nothing to publish, or more than one thing", do="give one of --message, --stdin, --file")
+    at = broker_at(broker, user, password_file, ca, mqtt_version)
+    one = b"" if stdin else _bytes_of(message, file)
+
+    async def work() -> Mapping[str, object]:
+        async with connected(at, config, client, wait) as (topics, mqtt):
+            await topics.ready_to_publish(topic, wait, signed=signed)
+            if stdin:
+                published = await _publish_lines(mqtt, topic, qos=qos, retain=retain)
+            else:
+                await mqtt.publish(topic, one, qos=qos, retain=retain)
+                published = 1
+            standing = next(each for each in topics.keys.standings() if each.publishes and each.topic == topic)
+            return {"topic": topic, "published": published, "epoch": standing.epoch, "next": standing.n}
+
+    show(_run(work()), output)
+
+
+def subscribe(
+    filters: FiltersArgument,
+    broker: BrokerOption,
+    config: ConfigOption = None,
+    client: ClientOption = None,
+    qos: QosOption = 1,
+    user: UserOption = "",
+    password_file: PasswordOption = None,
+    ca: CaOption = None,
+    mqtt_version: VersionOption = "3.1.1",
+    wait: WaitOption = 30,
+    count: CountOption = 0,
+    timeout: TimeoutOption = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print readings as they come; with -o json one object a line. What does not open is counted: see `tail --rejects`.
+
+    \b
+    Example:
+      keymote topic subscribe "ward/#" --broker mqtt://localhost --client nurse.client
+    """
+    at = broker_at(broker, user, password_file, ca, mqtt_version)
+
+    async def work() -> None:
+        async for seen in _seen(at, config, client, filters, qos, wait, timeout):
+            if seen.reading is not None and seen.say(output) and seen.number == count:
+                return
+
+    _run(work())
+
+
+def tail(
+    filters: FiltersArgument,
+    broker: BrokerOption,
+    config: ConfigOption = None,
+    client: ClientOption = None,
+    rejects: Annotated[bool, typer.Option("--rejects", help="Also what was refused, and why, line by line.")] = False,
+    qos: QosOption = 1,
+    user: UserOption = "",
+    password_file: PasswordOption = None,
+    ca: CaOption = None,
+    mqtt_version: VersionOption = "3.1.1",
+    wait: WaitOption = 30,
+    count: CountOption = 0,
+    timeout: TimeoutOption = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show topics as readings come: epoch, number, what is missing, what was refused. With -o json one object a line.
+
+    With --rejects, or where no terminal is, a line for each. --count counts readings, and refusals with --rejects.
+
+    \b
+    Example:
+      keymote topic tail "ward/#" --broker mqtt://localhost --client nurse.client
+      keymote topic tail "ward/#" --rejects -o json --broker mqtt://localhost --client nurse.client
+    """
+    from keymote.cli.topic_tail import Board
+
+    at = broker_at(broker, user, password_file, ca, mqtt_version)
+
+    async def work() -> None:
+        counted = 0
+        with Board(live=output is Output.TABLE and not rejects and sys.stdout.isatty()) as board:
+            async for seen in _seen(at, config, client, filters, qos, wait, timeout):
+                board.show(seen)
+                if seen.reading is None and not rejects:
+                    continue
+                if not board.live:
+                    seen.say(output)
+                counted += 1
+                if counted == count:
+                    return
+
+    _run(work())
+
+
+# ------------------------------------------------------------------ publishing and hearing
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _bytes_of(message: str | None, file: Path | None) -> bytes:
+    if file is None:
+        return (message or "").encode()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CallerFault(f"cannot read {file}: {error.strerror}") from error
+
+
+async def _publish_lines(mqtt: "ProtectedClient", topic: str, *, qos: int, retain: bool) -> int:
+    """Publish the lines of standard input in order, some at a time; return how many."""
+    published = 0
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(payload: bytes) -> None:
+        try:
+            await mqtt.publish(topic, payload, qos=qos, retain=retain)
+        finally:
+            room.release()
+
+    lines = _lines()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            while (line := await lines.get()) is not None:
+                await room.acquire()
+                tasks.create_task(one(line.rstrip(b"\r\n")))
+                published += 1
+    except* KeymoteError as group:
+        raise group.exceptions[0] from None
+    return published
+
+
+def _lines() -> "asyncio.Queue[bytes | None]":
+    """Return a queue of the lines of standard input, then None; its thread ends with the process, whatever it waits for."""
+    lines: asyncio.Queue[bytes | None] = asyncio.Queue(_AT_ONCE)
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody wants more
+            for line in sys.stdin.buffer:
+                asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
+            asyncio.run_coroutine_threadsafe(lines.put(None), loop).result()
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+async def _seen(
+    broker: "Broker",
+    config: Path | None,
+    client: Path | None,
+    filters: list[str],
+    qos: int,
+    wait: float,
+    timeout_s: float,
+) -> AsyncGenerator["Seen", None]:
+    """Yield readings and refusals as they come, until the time is over or for ever."""
+    from keymote.cli.topic_tail import Seen, Tally
+
+    until = monotonic() + timeout_s if timeout_s else None
+    async with connected(broker, config, client, wait) as (topics, mqtt):
+        for name in filters:
+            if not {"+", "#"} & set(name):
+                await topics.ready_to_subscribe(name, wait)  # the first reading need not wait then
+        for name in filters:
+            await mqtt.subscribe(name, qos=qos)
+        note(f"subscribed to {', '.join(filters)}")
+        tally = Tally(topics.keys)
+        async with aclosing(_arrivals(mqtt, until)) as arrivals:
+            async for message in arrivals:
+                for reject in tally.fresh():
+                    yield Seen(tally, None, reject)
+                if message is not None:
+                    tally.count(message.reading)
+                    yield Seen(tally, message, None)
+
+
+async def _arrivals(mqtt: "ProtectedClient", until: float | None) -> AsyncGenerator[Any, None]:
+    """Yield messages, and None now and then when there is none."""
+    awaited: asyncio.Future[Any] | None = None
+    try:
+        while until is None or monotonic() < until:
+            if awaited is None:
+                awaited = asyncio.ensure_future(anext(mqtt.messages))
+            done, _ = await asyncio.wait({awaited}, timeout=_LOOK_S)
+            message, awaited = (awaited.result(), None) if done else (None, awaited)
+            yield message
+    finally:
+        if awaited is not None:
+            awaited.cancel()

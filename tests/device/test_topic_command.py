@@ -1,0 +1,122 @@
+"""`keymote topic publish|subscribe|tail` as a person runs them: processes, a manager, and the embedded broker between them."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from street import DEADLINE_S
+from trusted import TOPIC, Trusted, dev
+from typer.testing import CliRunner
+
+from keymote.cli.topic import app
+from keymote.device.config import DeviceConfig
+from keymote.lab.scenes import two_operators
+from keymote.transports.broker_amqtt import EmbeddedBroker
+
+PUBLISH, SUBSCRIBE = 1, 2
+
+
+@pytest.fixture
+async def ward(tmp_path: Path) -> AsyncIterator[Trusted]:
+    scene = two_operators(b"ward", homes={"d1": "nm1"}, enrolled=False)
+    ward = await Trusted(tmp_path, scene.managers["nm1"]).start()
+    async with ward.stack:
+        yield ward
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[EmbeddedBroker]:
+    started = await EmbeddedBroker.start(lambda *said: said[2] == b"s3cret", lambda *_: True)
+    yield started
+    await started.close()
+
+
+def written(config: DeviceConfig, folder: Path) -> Path:
+    path = folder / f"{config.id.hex()}.toml"
+    lines = {
+        "id": config.id.hex(), "state": config.state, "root": config.root, "key_uri": config.key_uri,
+        "code_file": config.code_file, "manager": config.manager,
+    }  # fmt: skip
+    path.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in lines.items()))
+    return path
+
+
+async def command(*words: object, stdin: bytes = b"") -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "keymote.cli", "topic", *map(str, words),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "KEYMOTE_MQTT_PASSWORD": "s3cret"},
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
+    return process
+
+
+async def until_it_says(process: asyncio.subprocess.Process, word: bytes) -> None:
+    assert process.stderr is not None
+    said = b""
+    async with asyncio.timeout(60):
+        while word not in said:
+            line = await process.stderr.readline()
+            said += line
+            assert line, said
+
+
+async def entry(process: asyncio.subprocess.Process) -> dict[str, object]:
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        line = await process.stdout.readline()
+    found: dict[str, object] = json.loads(line)
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_TQ41_readings_go_from_command_to_command_and_what_is_refused_is_explained(
+    ward: Trusted, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    mote, nurse = [written(await ward.label(number), tmp_path) for number in (1, 2)]
+    await ward.grants((dev(1), PUBLISH), (dev(2), SUBSCRIBE))
+    at = ("--broker", f"mqtt://127.0.0.1:{broker.port}", "-o", "json")
+    tail = await command("tail", "ward/#", TOPIC, "--rejects", "--config", nurse, *at)
+    await until_it_says(tail, b"subscribed")
+    sent = await command("publish", TOPIC, "--stdin", "--config", mote, *at, stdin=b"72\n73\n\xff\n")
+    said, _ = await sent.communicate()
+    assert json.loads(said) == {"topic": TOPIC, "published": 3, "epoch": 1, "next": 3}
+    readings = [await entry(tail) for _ in range(3)]
+    assert [(each["kind"], each["n"], each["text"]) for each in readings] == [
+        ("reading", 0, "72"),
+        ("reading", 1, "73"),
+        ("reading", 2, None),
+    ]
+    _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    writer.write(b"\x10\x17\0\4MQTT\4\xc2\0\x3c\0\1x\0\0\0\x06s3cret\x30\x14\0\x09ward/7/hr" + b"garbage!!")
+    refused = await entry(tail)
+    assert (refused["kind"], refused["code"], refused["size"]) == ("reject", "E_FORMAT", 9)
+    assert refused["first"] == b"garbage!!".hex() and refused["why"]
+    writer.close()
+    tail.terminate()
+    with suppress(ProcessLookupError):
+        await asyncio.wait_for(tail.wait(), DEADLINE_S)
+
+
+def test_TQ42_the_commands_say_what_is_missing_and_take_no_password() -> None:
+    run = CliRunner().invoke
+    at = ["--broker", "mqtt://127.0.0.1:1"]
+    for words, why in (
+        (["publish", TOPIC, *at], "nothing to publish"),
+        (["publish", TOPIC, "-m", "72", *at], "who publishes"),
+        (["publish", TOPIC, "-m", "72", "--stdin", *at], "more than one thing"),
+        (["publish", TOPIC, "-m", "72", "--broker", "mqtt://u:p@host"], "no credentials"),
+        (["subscribe", "#", *at, "--config", "a", "--client", "b"], "one of them"),
+        (["tail", "#", *at, "--password-file", "/nonexistent"], "cannot read"),
+    ):
+        assert why in str(run(app, words).exception), words
+    for name in ("publish", "subscribe", "tail"):
+        assert "--password " not in run(app, [name, "--help"]).output
