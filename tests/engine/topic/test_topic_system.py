@@ -7,7 +7,7 @@ import pytest
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.secret import Secret
 from keymote.crypto.suites import suite_by_id
-from keymote.engine.base import MAX_RECORD
+from keymote.engine.base import MAX_RECORD, Failed
 from keymote.engine.policy.topic_charter import TopicPolicy
 from keymote.engine.policy.topic_events import Acknowledged, Cause, EpochBegun, KeyRefused, Parked, Safe, SessionEnded
 from keymote.engine.policy.topics import MOST_OWED, Parties, Party
@@ -23,6 +23,7 @@ from keymote.engine.topic.system_state import ClientCell
 from keymote.engine.topic.system_state import load as system_load
 from keymote.engine.topic.system_state import record as system_record
 from keymote.errors import ErrorCode
+from keymote.lab.simulator.host import Quartz
 from keymote.lab.simulator.network import Channel
 from keymote.lab.topics import SYSTEM, TopicWorld
 from keymote.wire.fields import sizes_of
@@ -214,6 +215,7 @@ def test_TC12_for_compromise_publishers_do_not_wait(going: TopicWorld) -> None:
     going.rotate(TOPIC, compromise=True)
     going.sim.run_for(0.5)
     assert going.epochs("p", TOPIC, PUBLISH) == [1, 3]
+    assert going.sim.heard(SYSTEM, EpochBegun)[-1].cause is Cause.COMPROMISE
     going.mend("s")
     going.sim.run_for(60.0)
     assert going.epochs("s", TOPIC, SUBSCRIBE) == [1, 3], "the epoch before is given to nobody any more"
@@ -354,6 +356,22 @@ def test_TC17_without_a_rule_a_session_ends_and_its_keys_with_it(going: TopicWor
     assert going.session(TOPIC) is None
 
 
+def test_TC19_a_session_that_ended_does_not_hold_up_the_others(world: TopicWorld) -> None:
+    world.book.grant("x/#", SUB, SUBSCRIBE)
+    for topic in (TOPIC, "x/1"):
+        world.ask("s", topic, SUBSCRIBE)
+    world.sim.run_for(1.0)
+    world.cut("s")
+    world.rotate(TOPIC)
+    world.rotate("x/1")
+    world.sim.run_for(1.0)
+    del world.book.rules[FILTER]
+    world.lay_down()
+    world.mend("s")
+    world.sim.run_for(30.0)
+    assert world.epochs("s", "x/1", SUBSCRIBE) == [1, 2]
+
+
 # ------------------------------------------------------------------ one chain for many topics
 
 
@@ -402,6 +420,25 @@ def test_TC21_a_restarted_system_goes_on_with_what_is_owed(going: TopicWorld, du
     )
 
 
+def test_TC18_a_clock_that_was_set_back_does_not_make_an_epoch_last(going: TopicWorld) -> None:
+    going.sim.set_clock(SYSTEM, Quartz(skew_s=-1e7))
+    going.reboot_system()
+    going.sim.run_for(86_401.0)
+    assert going.epochs("p", TOPIC, PUBLISH) == [1, 2]
+
+
+def test_TC20_a_reliable_link_that_gives_up_parks_at_once(going: TopicWorld) -> None:
+    going.sim.channels[SYSTEM, "s"] = Channel(loss=1.0, reliable=True)
+    going.rotate(TOPIC)
+    going.sim.run_for(4.0)
+    assert going.sim.heard(SYSTEM, Parked) == []
+    key = client_of(SUB)
+    sent = going.sim.hosts[SYSTEM].cells[key].sent
+    for ref, parked in ((sent - 1, []), (sent, [Parked(TOPIC, 2, SUB)])):
+        going.sim.hosts[SYSTEM].step(key, Failed("s", ref), going.sim.now)
+        assert going.sim.heard(SYSTEM, Parked) == parked
+
+
 def test_TC24_who_is_not_registered_hears_nothing_and_is_parked(going: TopicWorld) -> None:
     going.sim.command(SYSTEM, client_of(SUB), ForgetClient())
     sent = going.sim.messages[SYSTEM, 51]
@@ -412,6 +449,15 @@ def test_TC24_who_is_not_registered_hears_nothing_and_is_parked(going: TopicWorl
     assert going.sim.heard(SYSTEM, Parked) == [Parked(TOPIC, 2, SUB)]
     assert going.sim.messages[SYSTEM, 51] == sent + 1
     assert going.epochs("p", TOPIC, PUBLISH) == [1, 2]
+
+
+def test_TC25_a_cell_at_rest_is_what_its_record_says(going: TopicWorld) -> None:
+    """So that it may leave the memory of a manager with many."""
+    host = going.sim.hosts[SYSTEM]
+    for key, cell in host.cells.items():
+        load = host.node.kinds[key.kind].load
+        assert load is not None
+        assert load(key.id, host.disk[key].record) == cell
 
 
 def test_TC25_records_have_room_for_the_most(going: TopicWorld) -> None:

@@ -24,8 +24,12 @@ class Join(NamedTuple):
 
 
 class Fetch(NamedTuple):
-    """The chain is free: what is owed to the client? Answered by `Give` with ref 0, or `Settled`."""
+    """The chain is free: what does the session (16 bytes of its key) owe the client?
 
+    Answered by `Give` with ref 0, or `Settled`.
+    """
+
+    session: bytes
     client: bytes
     role: int
 

@@ -94,8 +94,8 @@ def chain_kind(suites: Callable[[int], Suite]) -> Kind:
                 return replace(cell, at=at), ()
             case Due():
                 return _due(cell, now, entropy)
-            case Failed():
-                return _given_up(cell) if cell.asking is not None else (cell, ())
+            case Failed(_, ref):
+                return _given_up(cell) if cell.asking is not None and ref == cell.requests else (cell, ())
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a client of a trusted system")
 
@@ -145,8 +145,8 @@ def _on(cell: ChainCell, now: Now, entropy: Entropy, outputs: Sequence[Output] =
         end, data = request(end, *cell.wishes[0], entropy)
     else:
         data = end.asked[-1]
-    asking = Asking(data, Patience.first(now))
-    return replace(cell, end=end, asking=asking), [*outputs, _towards(cell, data)]
+    cell = replace(cell, end=end, asking=Asking(data, Patience.first(now)), requests=cell.requests + 1)
+    return cell, [*outputs, _towards(cell, data, cell.requests)]
 
 
 def _due(cell: ChainCell, now: Now, entropy: Entropy) -> Step:
@@ -158,7 +158,7 @@ def _due(cell: ChainCell, now: Now, entropy: Entropy) -> Step:
         return _given_up(cell)
     again = asking.patience.again(now)
     if asking.home is None:
-        return replace(cell, asking=asking._replace(patience=again)), [_towards(cell, asking.data)]
+        return replace(cell, asking=asking._replace(patience=again)), [_towards(cell, asking.data, cell.requests)]
     # the ticket is lost, and its KREQ answered: only another request brings another one
     cell, outputs = _on(replace(cell, asking=None, tickets=()), now, entropy)
     assert cell.asking is not None
@@ -171,8 +171,8 @@ def _given_up(cell: ChainCell) -> Step:
     return replace(cell, wishes=(), asking=None, tickets=()), denials
 
 
-def _towards(cell: ChainCell, data: bytes) -> Output:
-    return Tell(OWN_LINK, Forward(data)) if cell.at == BY_LINK else Send(cell.at, data, 1)
+def _towards(cell: ChainCell, data: bytes, ref: int = 0) -> Output:
+    return Tell(OWN_LINK, Forward(data)) if cell.at == BY_LINK else Send(cell.at, data, ref)
 
 
 # ------------------------------------------------------------------ taking

@@ -53,6 +53,7 @@ class ChainCell:
     """A client. The first of `wishes` is `asking`; `topics`: (sess, role) -> the topic, for pushes, which do not name it.
 
     `unnamed`: what was pushed to a subscriber after a restart, before it has asked for the topic again.
+    `requests` counts, so that a reliable link that gives up on an old one is not heard.
     """
 
     end: ClientEnd
@@ -62,6 +63,7 @@ class ChainCell:
     topics: Mapping[tuple[bytes, int], str] = field(default_factory=lambda: _NO_TOPICS)
     tickets: tuple[bytes, ...] = ()
     unnamed: tuple[KeyGrant, ...] = ()
+    requests: int = field(default=0, compare=False)
 
 
 def record(cell: ChainCell) -> bytes:

@@ -166,7 +166,7 @@ class LayDown(Command):
 
 @dataclass(frozen=True, slots=True)
 class RotateTopic(Command):
-    """To topic_of(topic): a new epoch. `compromise`, or that cause: no older one is given to anybody any more."""
+    """To topic_of(topic): a new epoch. `compromise`, or that cause, which it is then: no older one is given to anybody any more."""
 
     cause: Cause = Cause.OPERATOR
     compromise: bool = False

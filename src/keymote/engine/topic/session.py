@@ -83,11 +83,13 @@ def _step(cell: SessionCell | None, item: Item, now: Now, entropy: Entropy) -> S
     match item, cell:
         case Told(Join() as wish), _:
             return _joined(cell, wish, now, entropy)
+        case Told(Fetch(session, client, role)), None:
+            return None, [Tell(client_of(client), Settled(session, role))]
         case ((Due() | Told() | Command()), None):
             return None, ()
         case _, None:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, "nobody has asked for this topic")
-        case Told(Fetch(client, role)), _:
+        case Told(Fetch(_, client, role)), _:
             return _fetched(cell, client, role, now, entropy)
         case Told(Held(client, role, epoch)), _:
             return _held(cell, client, role, epoch)
@@ -111,9 +113,13 @@ def _commanded(cell: SessionCell, command: Command, now: Now, entropy: Entropy) 
             news = rule.version > lasting.known.version or rule.filter != lasting.filter
             return _laid_down(cell, rule, now, entropy) if news else (cell, ())
         case RotateTopic(cause, compromise):
-            turn = Turn(cause, compromise or cause is Cause.COMPROMISE)
-            return _rotated(cell, turn, now, entropy)
+            at_once = compromise or cause is Cause.COMPROMISE
+            return _rotated(cell, Turn(Cause.COMPROMISE if at_once else cause, at_once), now, entropy)
         case ResumeTopic():
+            if (
+                cell.lasting.begun_at > now.wall
+            ):  # the clock was set back: its life begins again, rather than never to end
+                cell = _with(cell, begun_at=now.wall)
             waits = not publishers_may(cell.lasting.parties, cell.lasting.present.number)
             cell = replace(cell, release_at=now.mono + PUBLISHERS_WAIT_S if waits else None)
             return cell, [_standing(cell.lasting), *_offered(cell, cell.lasting.parties.everybody())]

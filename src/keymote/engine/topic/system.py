@@ -63,7 +63,6 @@ from keymote.engine.topic.key_chain import KeyChain
 from keymote.engine.topic.repeating import Patience
 from keymote.engine.topic.system_state import GLANCE, LAST, ClientCell, Owed, Pending, glance, load, record, same_record
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire.fields import sizes_of
 from keymote.wire.registry import peek
 from keymote.wire.topic import CONNECT, Kack, KeyGrant, Kreq, TicketBody
 
@@ -72,7 +71,7 @@ MOST_PENDING: Final = 8
 _ID: Final = 8
 _TICKET_ID: Final = 8
 _SESS: Final = 8
-_NO_POINTS: Final = sizes_of(1)
+_REF: Final = 6
 
 
 def client_kind(suites: Callable[[int], Suite]) -> Kind:
@@ -101,8 +100,8 @@ def client_kind(suites: Callable[[int], Suite]) -> Kind:
                 return replace(cell, at=at or cell.at, patience=_soon(cell, now)), ()
             case Due():
                 return _due(cell, now)
-            case Failed():
-                return _out_of_reach(cell, now)
+            case Failed(_, ref):
+                return _out_of_reach(cell, now) if ref == cell.sent else (cell, ())
             case _:
                 raise PeerFault(ErrorCode.E_STATE, "not for a client's cell")
 
@@ -152,12 +151,12 @@ def _requested(cell: ClientCell, peer: Peer, data: bytes, now: Now, entropy: Ent
         check_topic(request.topic)
     if any(each.data == data for each in cell.pending):
         return cell, ()
-    ref = cell.next_ref
+    ref = 1 + int.from_bytes(sha256(data)[:_REF], "big")
     pending = (*cell.pending, Pending(ref, data, peer))[-MOST_PENDING:]
     query = (
         TicketFor(cell.client_id) if request.role == CONNECT else WhoMay(cell.client_id, request.topic, request.role)
     )
-    return replace(cell, at=peer, pending=pending, next_ref=ref + 1), [Ask(ref, query)]
+    return replace(cell, at=peer, pending=pending), [Ask(ref, query)]
 
 
 def _outdated(cell: ClientCell, request: Kreq, now: Now, entropy: Entropy) -> Step:
@@ -252,8 +251,10 @@ def _given(
     cell: ClientCell, pending: Pending, wanted: Wanted, grant: KeyGrant, now: Now, ticket: bytes = b""
 ) -> tuple[ClientCell, list[Output]]:
     end, message = answer(wanted, grant)
-    cell = replace(_dropped(cell, pending.ref), end=end, patience=Patience.first(now), ticket=ticket)
-    sends: list[Output] = [Send(pending.peer, message, 1)]
+    cell = replace(
+        _dropped(cell, pending.ref), end=end, patience=Patience.first(now), ticket=ticket, sent=cell.sent + 1
+    )
+    sends: list[Output] = [Send(pending.peer, message, cell.sent)]
     return cell, [*sends, Send(pending.peer, ticket)] if ticket else sends
 
 
@@ -291,7 +292,7 @@ def _soon(cell: ClientCell, now: Now) -> Patience | None:
 
 
 def _fetch(cell: ClientCell, owed: Owed) -> Output:
-    return Tell(CellKey(SESSION, owed.session), Fetch(cell.client_id, owed.role))
+    return Tell(CellKey(SESSION, owed.session), Fetch(owed.session, cell.client_id, owed.role))
 
 
 def _pushed(cell: ClientCell, grant: KeyGrant, now: Now, entropy: Entropy) -> Step:
@@ -301,7 +302,8 @@ def _pushed(cell: ClientCell, grant: KeyGrant, now: Now, entropy: Entropy) -> St
     end, message = push(cell.end, grant, entropy)
     slow = cell.patience is not None and cell.patience.given_up
     patience = cell.patience if slow else Patience.first(now)
-    return replace(cell, end=end, patience=patience, ticket=b""), [Send(cell.at, message, 1)]
+    sent = cell.sent + 1
+    return replace(cell, end=end, patience=patience, ticket=b"", sent=sent), [Send(cell.at, message, sent)]
 
 
 def _due(cell: ClientCell, now: Now) -> Step:
@@ -314,7 +316,7 @@ def _due(cell: ClientCell, now: Now) -> Step:
     repeats = cell.unheard and (not patience.given_up or not cell.end.open[-1].request)
     if patience.attempt != GLANCE and repeats:
         again = (cell.unheard, cell.ticket) if cell.ticket else (cell.unheard,)
-        return replace(cell, patience=patience.again(now)), [Send(cell.at, each, 1) for each in again]
+        return replace(cell, patience=patience.again(now)), [Send(cell.at, each, cell.sent) for each in again]
     if not cell.owed:
         return replace(cell, patience=None), ()
     patience = patience.again(now) if patience.given_up else None

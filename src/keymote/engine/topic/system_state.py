@@ -1,7 +1,7 @@
 """What a trusted system keeps of one client: the chain, and what at its present number must not be sealed again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from keymote import cbor
@@ -21,7 +21,7 @@ _TAG: Final = 8
 
 
 class Pending(NamedTuple):
-    """A request that the host is asked about, and where it came from."""
+    """A request that the host is asked about, and where it came from. `ref` is made of its hash: no two share one."""
 
     ref: int
     data: bytes
@@ -40,16 +40,17 @@ class ClientCell:
     """A client. Only `end` and `at` are stored; sessions say again what they owe.
 
     `patience`: until when the newest grant may stay without KACK, or a moment to see what is owed next (`glance`). `ticket`
-    belongs to the newest KRESP, if that carries a K_home.
+    belongs to the newest KRESP, if that carries a K_home. `sent` counts messages, so that a reliable link that gives up on an
+    old one is not heard.
     """
 
     end: SystemEnd
     at: Peer = ""
     pending: tuple[Pending, ...] = ()
-    next_ref: int = 1
     owed: tuple[Owed, ...] = ()
     patience: Patience | None = None
     ticket: bytes = b""
+    sent: int = field(default=0, compare=False)
 
     @property
     def client_id(self) -> bytes:
