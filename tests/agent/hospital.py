@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from keymote.agent.app.directory import Directory, Identity
+from keymote.agent.app.directory import Directory, Identity, address_of
 from keymote.agent.app.service import AgentProcess, broker_of
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.kdf import sha256
@@ -51,6 +51,8 @@ class Hospital:
         self.K_home = Secret(self.entropy.draw(32))
         self.agents: dict[str, AgentProcess] = {}
         self.shared: dict[str, Secret] = {}
+        self.management: dict[str, tuple[tuple[str, int], str]] = {}
+        """Of a Mosquitto: its second listener, and the password of the account that may be anybody there."""
         self.version = 0
         self.counter = StoredCounter(folder / "counter")
         self._broker = broker
@@ -72,6 +74,9 @@ class Hospital:
         for name, directory in made.items():
             given = GivenFile(directory.broker_id, NM_ID, 1, self.key.public, self.shared[name], listed)
             directory.enrol(given)
+            if kind == "mosquitto":
+                place = address_of(directory.identity.management)
+                self.management[name] = place, directory.broker_passwords[1].expose().hex()
             directory.close()
 
     def list(self, *, emergency: tuple[str, ...] = (), gone: tuple[bytes, ...] = (), without: str = "") -> ListFile:

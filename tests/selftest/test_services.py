@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from keymote.agent.app.service import AgentProcess
 from keymote.coordinator.app.service import CoordinatorProcess
 from keymote.crypto import ristretto255
 from keymote.device.app import launch
@@ -27,6 +28,7 @@ def device(folder: Path) -> Awaitable[object]:
 ROLES: dict[str, Callable[[Path], Awaitable[object]]] = {
     "coordinator": lambda _folder: CoordinatorProcess(NO_DIRECTORY, "127.0.0.1", 0).start(),
     "manager": lambda _folder: ManagerProcess(NO_DIRECTORY, Options()).start(),
+    "agent": lambda _folder: AgentProcess(NO_DIRECTORY).start(),
     "device": device,
 }
 

@@ -43,7 +43,7 @@ def list_brokers(
     said = _ask(data, "broker.list")
     if out is not None:
         write_private(out, str(_ask(data, "broker.federation")["file"]).encode(), mode=0o644)
-    show(said if output is Output.JSON else said["brokers"], output)
+    show(said, output)
 
 
 @app.command()

@@ -202,12 +202,16 @@ class Directory:
         self.identity = identity
         return listed
 
+    def list_file(self) -> ListFile:
+        """Return the list as it lies on the disk, unchecked."""
+        return ListFile.read(self.folder / LIST_FILE)
+
     def listed(self) -> Listed:
         """Return the list in force; CallerFault before `enrol` or when somebody changed it."""
         if not self.identity.sig_pk:
             raise CallerFault("the agent belongs to no trusted system yet", do="keymote agent enrol FILE")
         try:
-            return _listed(self.identity, ListFile.read(self.folder / LIST_FILE), self.suite)
+            return _listed(self.identity, self.list_file(), self.suite)
         except PeerFault as fault:
             raise CallerFault(
                 f"{self.folder / LIST_FILE} is not to be believed: {fault}", do="keymote agent update"

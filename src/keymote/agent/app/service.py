@@ -371,7 +371,9 @@ class AgentProcess:
         return {**self.ready(), "list": self._listed.federation.version, "brokers": brokers, "counted": counted}
 
     async def _update(self, request: Mapping[str, Any]) -> object:
-        await self.adopt(ListFile.decode(str(request["file"]).encode(), "the list"))
+        file = ListFile.decode(str(request["file"]).encode(), "the list")
+        if file != self.directory.list_file():  # the same list again is no error
+            await self.adopt(file)
         return {"list": self._listed.federation.version, "brokers": len(self._listed.cards)}
 
 
