@@ -13,7 +13,8 @@ from keymote.device.topic_client import ClientConfig, TopicClient
 from keymote.device.topic_keys import NeedsKey, Rejected
 from keymote.engine.faces import ResumeDevice, SuspendDevice
 from keymote.engine.policy.topic_events import Acknowledged, Cause, EpochBegun, KeyRefused, Parked, Safe
-from keymote.engine.topic.faces import ForgetChain, client_of
+from keymote.engine.topic.faces import ForgetChain, KeyTaken, client_of
+from keymote.engine.topic.system_state import ClientCell
 from keymote.errors import CallerFault
 from keymote.lab.scenes import two_operators
 from keymote.storage.provisioning import read_client
@@ -201,6 +202,63 @@ async def test_TM13_the_manager_goes_on_after_a_restart_without_its_coordinator(
     await ward.topics.changed()
     begun = [said.event.epoch for said in ward.coordinator.heard if isinstance(said.event, EpochBegun)]
     assert begun == [1, 2]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sends", range(6))
+async def test_TM13_what_was_stored_before_it_was_killed_and_not_sent_is_sent_by_its_next_life(
+    ward: Trusted, sends: int
+) -> None:
+    patient, nurse = await patient_and_nurse(ward)
+    keys: dict[tuple[bytes, int], set[bytes]] = {}
+
+    def note(_key: object, report: object) -> None:
+        if isinstance(report, KeyTaken):
+            keys.setdefault((report.grant.sess, report.grant.epoch), set()).add(report.grant.SK)
+
+    for device in (patient, nurse):
+        device.node.observer = note
+    await until(lambda: ward.topics.steward.sessions[TOPIC].safe)
+    ward.sends_left = sends
+    await ward.topics.steward.rotate(TOPIC)  # on disk when it returns
+    await until(lambda: ward.sends_left == 0 or ward.topics.steward.sessions[TOPIC].safe)
+    await ward.stop()
+    ward.sends_left = -1
+    since = len(ward.reports)
+    await ward.serve()
+    await until(lambda: patient.topics.keys.standings()[0].epoch == 2)
+    assert nurse.topics.unprotect(TOPIC, patient.topics.keys.protect(TOPIC, b"on")).plaintext == b"on"
+    await until(lambda: TOPIC in ward.topics.steward.sessions and ward.topics.steward.sessions[TOPIC].safe)
+    assert not [said for said in ward.reports[since:] if isinstance(said, EpochBegun)]
+    assert all(len(same) == 1 for same in keys.values())
+
+
+async def test_TM15_no_key_of_a_topic_or_of_a_client_is_in_a_file_in_the_clear(
+    ward: Trusted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    patient, nurse = await patient_and_nurse(ward)
+    secrets: dict[bytes, str] = {}
+
+    def note(_key: object, report: object) -> None:
+        if isinstance(report, KeyTaken):
+            secrets[report.grant.SK] = f"SK of epoch {report.grant.epoch}"
+
+    for device in (patient, nurse):
+        device.node.observer = note
+    await ward.topics.steward.rotate(TOPIC)
+    await until(lambda: patient.topics.keys.standings()[0].epoch == 2)
+    for number in (1, 2):
+        cell = ward.driver.peek(client_of(dev(number)))
+        assert isinstance(cell, ClientCell)
+        secrets[cell.end.chain.ck.expose()] = f"CK of {number}"
+    assert len(secrets) == 3
+    files = on_disk(tmp_path)
+    said = (caplog.text + repr(ward.reports) + repr(nurse.topics.keys)).encode()
+    for secret, what in secrets.items():
+        for form in (secret, secret.hex().encode(), to_base64url(secret).encode(), repr(secret).encode()):
+            assert form not in files, what
+            assert form not in said, what
 
 
 async def test_TM06_a_device_that_enrols_anew_has_a_new_chain_and_its_former_keys_end(ward: Trusted) -> None:
