@@ -9,6 +9,7 @@ import typer
 
 from keymote.cli.manager_broker import app as broker_app
 from keymote.cli.manager_client import app as client_app
+from keymote.cli.manager_topic import app as topic_app
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.errors import CallerFault
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
 app.add_typer(client_app, name="client")
+app.add_typer(topic_app, name="topic")
 app.add_typer(broker_app, name="broker")
 
 

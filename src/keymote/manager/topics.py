@@ -177,7 +177,7 @@ class TopicSteward:
     async def rotate(self, topic: str, *, compromise: bool = False) -> None:
         """Begin a new epoch of a topic that somebody has a key of; CallerFault for any other."""
         if topic not in self.sessions:
-            raise CallerFault(f"nobody has a key of topic {topic!r} here", do="see keymote topic list --here")
+            raise CallerFault(f"nobody has a key of topic {topic!r} here", do="see keymote manager topic list")
         await self._cells.command(topic_of(topic), RotateTopic(compromise=compromise))
 
     async def hear(self, reports: Sequence[Report], at_ms: int) -> None:

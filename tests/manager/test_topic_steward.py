@@ -1,18 +1,14 @@
 """A manager's topics rule by rule, over cells that only take notes: what is laid down, marked, reported, and written to files."""
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from gatehouse import Shelf
+from topic_office import ONE, TOPIC, TWO, Cells, begun, charter, clients, rule, steward
 
-from keymote.crypto.entropy import SeededEntropy
-from keymote.engine.base import CellKey, Command, Report
-from keymote.engine.enrolment.registrar_cell import RegistrarCell
-from keymote.engine.faces import enrolment_of
 from keymote.engine.member import ACTIVE, REVOKED, SUSPENDED, Member
-from keymote.engine.policy.topic_charter import TopicCharter, TopicGone, TopicGrant, TopicRule
+from keymote.engine.policy.topic_charter import TopicCharter, TopicGone
 from keymote.engine.policy.topic_events import (
     Cause,
     ClientForgotten,
@@ -28,7 +24,6 @@ from keymote.engine.topic.faces import (
     Holder,
     LayDown,
     RegisterClient,
-    ResumeTopic,
     RotateTopic,
     SessionHeld,
     client_of,
@@ -38,64 +33,10 @@ from keymote.engine.topic.key_chain import KeyChain
 from keymote.errors import CallerFault, Incompatible, Unavailable
 from keymote.host.client_file import ClientFile
 from keymote.manager import topic_log
-from keymote.manager.topic_clients import TopicClients
 from keymote.manager.topic_log import TopicLog
 from keymote.manager.topic_rules import Mark, laid, laid_version, next_since, stated_version
-from keymote.manager.topics import TopicSteward
-from keymote.storage.provisioning import is_provisioning, read_client, spend, write_new
+from keymote.storage.provisioning import is_provisioning, read_client, spend
 from keymote.wire.admin import to_base64url
-
-ONE, TWO = b"\x01" * 8, b"\x02" * 8
-TOPIC = "ward/7/hr"
-
-
-class Cells:
-    """Takes notes of commands; `members` is what enrolments say, `held` what sessions answer."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[CellKey, Command]] = []
-        self.members: dict[bytes, Member] = {}
-        self.chains: set[CellKey] = set()
-        self.held: dict[CellKey, SessionHeld] = {}
-        self.broken = False
-
-    async def command(self, key: CellKey, command: Command) -> Sequence[Report]:
-        if self.broken:
-            raise Unavailable("the disk is full")
-        self.said.append((key, command))
-        if isinstance(command, RegisterClient):
-            self.chains.add(key)
-        if isinstance(command, ForgetClient):
-            self.chains.discard(key)
-        return [self.held[key]] if isinstance(command, ResumeTopic) and key in self.held else []
-
-    def peek(self, key: CellKey) -> object:
-        if key in self.chains:
-            return key
-        member = self.members.get(key.id) if key == enrolment_of(key.id) else None
-        return None if member is None else RegistrarCell(key.id, member=member)
-
-    def told(self, kind: type[Command]) -> list[Command]:
-        return [command for _, command in self.said if isinstance(command, kind)]
-
-
-def rule(version: int = 1, name: str = "ward/#", grants: tuple[bytes, ...] = (ONE, TWO), **more: object) -> TopicRule:
-    return TopicRule(name, version, grants=tuple(TopicGrant(client, 3) for client in grants), **more)  # type: ignore[arg-type]
-
-
-def charter(*rules: TopicRule) -> TopicCharter:
-    return TopicCharter(max(each.version for each in rules), 0, rules)
-
-
-def steward(cells: Cells, shelf: Shelf) -> TopicSteward:
-    return TopicSteward(cells, shelf, TopicLog(shelf))
-
-
-async def begun(world: TopicSteward, topic: str = TOPIC, epoch: int = 1) -> None:
-    ruling = world.terms(topic).rule
-    assert ruling is not None
-    await world.hear([EpochBegun(topic, epoch, Cause.FIRST, ruling.version)], 5)
-
 
 # ------------------------------------------------------------------ versions and marks
 
@@ -279,11 +220,6 @@ async def test_TM07_the_oldest_report_gives_way_but_who_is_a_client_is_kept(monk
 
 
 # ------------------------------------------------------------------ provisioning files
-
-
-def clients(cells: Cells, shelf: Shelf, write: Callable[[Path, ClientFile], None] = write_new) -> TopicClients:
-    entropy = SeededEntropy(b"clients")
-    return TopicClients(cells, shelf, TopicLog(shelf), entropy, lambda: 5000, "coap://127.0.0.1:5683", write)
 
 
 async def test_TM02_a_file_holds_the_key_for_its_owner_alone_and_the_manager_only_what_follows(tmp_path: Path) -> None:
