@@ -154,7 +154,7 @@ def _arrivals(rows: Rows, row: Mapping[str, Any], axes: "Axes") -> None:
         axes.bar(places, values, 0.8, bottom=below, color=colour, label=WAYS[way])
         below = [before + value for before, value in zip(below, values, strict=True)]
     axes.set_yscale("symlog", linthresh=10)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 10 * max(1, *(sum(each[way] for way in WAYS) for each in rows)))
     axes.set_xticks(list(places), [f"{each['at_most_ms']:g}" for each in rows], fontsize=7)
     axes.set_ylabel("arrivals (log)")
     axes.set_xlabel("at most so many ms until a caregiver had opened the reading that waited")

@@ -143,6 +143,39 @@ def topic(
 
 
 @app.command()
+def handover(
+    motes: Annotated[int, typer.Option(min=1, max=100, help="Powered on, and handed over, once each.")] = 9,
+    patients: Annotated[int, typer.Option(min=1, max=50, help="They walk to and fro, and measure all the time.")] = 4,
+    moves: Annotated[int, typer.Option(min=1, max=10_000, help="Walks of all patients together.")] = 40,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the roles' files and logs there; must not exist.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What a move to the next broker costs a patient, against powering a mote on; readings lost and opened twice on the way.
+
+    All on real sockets of loopback, with embedded brokers: 50 ms there and back on the radio and 5 ms between brokers are
+    imposed in both. Ends with 1 if a goal does not hold.
+
+    \b
+    Example:
+      keymote bench handover -o json
+      keymote bench handover --motes 3 --moves 200
+    """
+    from keymote.bench.report import machine
+
+    try:
+        from keymote.bench.handover import Size, metrics, run
+    except ImportError as error:
+        raise Unavailable(f"{error.name} is not installed", do="install keymote[broker]") from error
+    with _folder(keep) as folder, _bar() as progress:
+        figures = list(metrics(asyncio.run(run(folder, Size(motes, patients, moves), progress))))
+    show({"machine": machine(), "metrics": [figure.as_json() for figure in figures]}, output)
+    if any(figure.holds is False for figure in figures):
+        raise typer.Exit(1)
+
+
+@app.command()
 def fleet(
     devices: Annotated[int, typer.Option(help="Devices of both operators together.")] = 1000,
     sessions: Annotated[int, typer.Option(min=1, help="Sessions to open between them.")] = 1000,
@@ -192,7 +225,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
             ) from error
         yield keep.absolute()
         return
-    folder = Path(tempfile.mkdtemp(prefix="keymote-fleet-"))
+    folder = Path(tempfile.mkdtemp(prefix="keymote-bench-"))
     try:
         yield folder
     finally:
