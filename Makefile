@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 help:  ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: $(STAMPS)/run  ## set up what running needs, then watch two devices get a key and lose it
+demo: $(STAMPS)/run  ## set up what running needs, then watch pairs, groups and topics get keys and lose them
 	$(call compile,src)
 	$(BIN)/keymote demo
 
@@ -41,6 +41,7 @@ bench: $(STAMPS)/dev  ## measure, beside the bare primitives and the peers
 	$(BIN)/keymote bench edhoc
 	$(BIN)/keymote bench group
 	$(BIN)/keymote bench topic
+	$(BIN)/keymote bench handover
 
 peers:  ## install the real third-party programs that the peer tests drive (apt, needs root)
 	@test "$$(id -u)" = 0 || { echo "make peers installs $(PEERS) with apt: run it as root"; exit 1; }
