@@ -216,15 +216,32 @@ def revocations(
     data: DataOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List what was revoked, who has not acted on it yet, and how long it took until all had."""
+    """List what was revoked, who has not acted on it yet, and how long it took until all had: managers, groups and topics."""
     page = call(
         state_directory("coordinator", data),
         url,
         lambda client: client.get("/revocations", admin.RevocationPage, after=after, limit=admin.MAX_PAGE),
     )
     columns = ("id", "kind", "subject", "reason", "ts", "by", "waiting", "safe_after_ms")
-    lines = [{column: getattr(view, column) for column in columns} for view in page.items]
+    said = _reach_in_words if output is Output.TABLE else _reach
+    lines = [{**{column: getattr(view, column) for column in columns}, **said(view)} for view in page.items]
     show({"status_epoch": page.status_epoch, "revocations": lines}, output)
+
+
+def _reach(view: admin.RevocationView) -> dict[str, object]:
+    """Return how far a revocation has come in groups and topics, as a program reads it."""
+    written = json.loads(admin.encode(view))
+    return {"groups": written["groups"], "topics": written["topics"]}
+
+
+def _reach_in_words(view: admin.RevocationView) -> dict[str, object]:
+    """Return the same as people read it: `street-7 850 ms, ward/7/# not yet`."""
+    gaps = [(each.group, each.safe_after_ms) for each in view.groups]
+    reaches = [(each.filter, each.safe_after_ms) for each in view.topics]
+    return {
+        "groups": [f"{name} {'not yet' if ms is None else f'{ms} ms'}" for name, ms in gaps],
+        "topics": [f"{name} {'not yet' if ms is None else f'{ms} ms'}" for name, ms in reaches],
+    }
 
 
 def call(folder: Path, url: str, work: Callable[[OperatorClient], Awaitable[T]]) -> T:
