@@ -43,7 +43,14 @@ def free_ports(count: int) -> Iterator[list[int]]:
 class Hospital:
     """Agents `names`, enrolled and running; `stack` stops them."""
 
-    def __init__(self, folder: Path, *, broker: Callable[[Directory], Awaitable[BrokerFace]] = broker_of) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        broker: Callable[[Directory], Awaitable[BrokerFace]] = broker_of,
+        mqttsn: tuple[str, int] | None = None,
+    ) -> None:
+        self._mqttsn = mqttsn
         self.folder = folder
         self.entropy = SystemEntropy()
         self.stack = AsyncExitStack()
@@ -90,7 +97,7 @@ class Hospital:
     async def start(self, *names: str) -> None:
         for name in names:
             directory = Directory(self.folder / name, self.entropy)
-            process = AgentProcess(directory, self._broker)
+            process = AgentProcess(directory, self._broker, self._mqttsn)
             try:
                 await process.start()
             except BaseException:

@@ -90,7 +90,11 @@ def enrol(
 
 @app.command()
 def run(
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info", data: DataOption = None
+    mqttsn: Annotated[
+        str, typer.Option(metavar="ADDRESS:PORT", help="UDP address of an MQTT-SN gateway for motes; empty: none.")
+    ] = "",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    data: DataOption = None,
 ) -> None:
     """Serve until stopped; prints one JSON line when ready.
 
@@ -104,12 +108,15 @@ def run(
     from keymote.crypto.entropy import SystemEntropy
     from keymote.host.hardening import harden
     from keymote.host.logs import configure
+    from keymote.transports.udp import address_of
 
     harden()
     configure(log_level)
     directory = Directory(state_directory("agent", data), SystemEntropy())
     try:
-        asyncio.run(serve(AgentProcess(directory), lambda said: print(json.dumps(said), flush=True)))
+        motes = address_of(mqttsn, any_port=True) if mqttsn else None
+        process = AgentProcess(directory, mqttsn=motes)
+        asyncio.run(serve(process, lambda said: print(json.dumps(said), flush=True)))
     finally:
         directory.close()
 

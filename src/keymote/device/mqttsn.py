@@ -10,7 +10,7 @@ What it publishes is what it is given: protected payloads come from `TopicKeys.p
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from keymote.engine.base import Now, Peer
 from keymote.engine.mqttsn.client import (
@@ -39,6 +39,9 @@ from keymote.engine.mqttsn.faces import Message, Tick
 from keymote.errors import Unavailable
 from keymote.wire.mqttsn_fields import ReturnCode
 
+AGAIN_S: Final = 2.0
+"""When a datagram that was not answered is said again."""
+
 
 class Carrier(Protocol):
     """Plain datagrams: `keymote.transports.udp.UdpSocket`."""
@@ -55,12 +58,13 @@ class MqttSnMote:
     """One mote; one wish is on its way at a time, the others wait."""
 
     def __init__(self, mote: Mote, gateway: Peer) -> None:
-        self._mote, self._gateway = mote, gateway
+        self._mote, self.gateway = mote, gateway
         self._carrier: Carrier | None = None
         self._refs = 0
         self._waiting: dict[object, asyncio.Future[ReturnCode]] = {}
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._datagrams: asyncio.Queue[bytes] = asyncio.Queue()
+        self.answered: Callable[[bytes], None] = self._datagrams.put_nowait
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -125,6 +129,10 @@ class MqttSnMote:
         while True:
             yield await self._datagrams.get()
 
+    async def bind(self, _listen: tuple[str, int], receive: Callable[[Peer, bytes, None], None]) -> "MqttSnTalk":
+        """Be the endpoint over which `connect_via_agent` and `hand_over` talk to the agent at our gateway."""
+        return MqttSnTalk(self, receive)
+
     async def disconnect(self) -> None:
         """Say goodbye: no will is published."""
         await self._wished(Detached, Detach())
@@ -154,7 +162,7 @@ class MqttSnMote:
             raise Unavailable(f"the MQTT-SN gateway answers {code.name}", do="try again later")
 
     def _heard(self, peer: Peer, data: bytes) -> None:
-        if peer == self._gateway:
+        if peer == self.gateway:
             self._handle(Hear(data))
 
     def _handle(self, item: MoteInput) -> None:
@@ -162,11 +170,11 @@ class MqttSnMote:
             match output:
                 case Transmit(data):
                     if self._carrier is not None:
-                        self._carrier.send(self._gateway, data)
+                        self._carrier.send(self.gateway, data)
                 case Incoming(message):
                     self._messages.put_nowait(message)
                 case Answered(data):
-                    self._datagrams.put_nowait(data)
+                    self.answered(data)
                 case Said(ref, code) | Listening(ref, code):
                     self._settle((type(output), ref), code)
                 case Attached(code):
@@ -194,3 +202,23 @@ class MqttSnMote:
         wait = None if at is None or self._carrier is None else max(0.0, at - time.monotonic())
         loop = asyncio.get_running_loop()
         self._timer = None if wait is None else loop.call_later(wait, self._handle, Tick())
+
+
+class MqttSnTalk:
+    """An exchange of Keymote datagrams with who sits at the gateway; what was said is said again until it is closed."""
+
+    def __init__(self, mote: MqttSnMote, receive: Callable[[Peer, bytes, None], None]) -> None:
+        self._mote, self._before = mote, mote.answered
+        self._again: asyncio.TimerHandle | None = None
+        mote.answered = lambda data: receive(mote.gateway, data, None)
+
+    def send(self, peer: Peer, data: bytes, failed: Callable[[], None] | None) -> None:
+        """Say a datagram; whoever waits for the answer gives up by its own clock, so `failed` is not called."""
+        self._mote.datagram(data)
+        loop = asyncio.get_running_loop()
+        self._again = loop.call_later(AGAIN_S, lambda: self.send(peer, data, failed))
+
+    def close(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        self._mote.answered = self._before

@@ -12,7 +12,7 @@ from typing import Final, Protocol, Self
 
 from keymote.engine.base import MULTICAST, Now, Peer, Received, Send
 from keymote.engine.mqttsn.faces import Address, Announce, FromBroker, Hand, Input, Reply, Settings, Tick, ToBroker
-from keymote.engine.mqttsn.gateway import Gateway
+from keymote.engine.mqttsn.gateway import Admits, Gateway
 from keymote.engine.mqttsn.states import State
 from keymote.errors import CallerFault, KeymoteError
 from keymote.transports.coap.multicast import Group
@@ -60,6 +60,7 @@ class MqttSnGateway:
     """A gateway in the running event loop; `keymote_datagram` or `receive` takes what motes say to who sits here.
 
     `receive` is for a whole node: it gets the mote's handle, under which `send` brings a datagram back at any time.
+    `admits`, where given, says who may connect.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class MqttSnGateway:
         broker: Broker,
         keymote_datagram: KeymoteDatagram | None = None,
         receive: Callable[[Peer, bytes], None] | None = None,
+        admits: Admits | None = None,
     ) -> None:
         self._options = options
         self._broker = broker
         self._keymote_datagram = keymote_datagram
         self._receive = receive
-        self._machine = Gateway(options.settings, keymote=keymote_datagram is not None or receive is not None)
+        keymote = keymote_datagram is not None or receive is not None
+        self._machine = Gateway(options.settings, keymote=keymote, admits=admits)
         self._handing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._socket: UdpSocket | None = None

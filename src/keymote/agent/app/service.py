@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from keymote.agent.app.directory import DATABASE, Directory, address_of
 from keymote.crypto.entropy import SystemEntropy
@@ -52,12 +52,16 @@ from keymote.wire.admin import to_base64url
 from keymote.wire.registry import peek
 from keymote.wire.topic import PUBLISH, SUBSCRIBE
 
+if TYPE_CHECKING:
+    from keymote.agent.app.motes import Motes
+
 CACHE: Final = 16_384
 TIMING: Final = Timing(outstanding=32, waiting=1024)
 RETRIES_S: Final = (0.05, 0.2, 1.0, 5.0)
 """Pauses before a queue is brought to the next broker again; the last one repeats."""
 FORWARD_QOS: Final = 1
 _MQTT: Final = "mqtt:"
+_MQTTSN: Final = "mqttsn:"
 _CLOSING_S: Final = 5.0
 
 logger = logging.getLogger(__name__)
@@ -81,8 +85,15 @@ class AgentProcess:
 
     reliable = True
 
-    def __init__(self, directory: Directory, broker: Callable[[Directory], Awaitable[BrokerFace]] = broker_of) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        broker: Callable[[Directory], Awaitable[BrokerFace]] = broker_of,
+        mqttsn: tuple[str, int] | None = None,
+    ) -> None:
         self.directory: Final = directory
+        self._mqttsn = mqttsn
+        self._motes: Motes | None = None
         self._make_broker = broker
         self._closing = contextlib.AsyncExitStack()
         self._counted: Counter[str] = Counter()
@@ -130,6 +141,8 @@ class AgentProcess:
         context = tls_pinned.server_context(*directory.tls, certificates)
         self._server = AgentServer(address_of(held.agent), context, certificates, self._frame, self._queue)
         await self.callers.knows({card.agent: card.certificate for card in self._listed.cards.values()})
+        if self._mqttsn is not None:
+            await self._serve_motes(self._mqttsn, stack)
         self.host.start()
         for row in [*store.of_kind("home"), *store.of_kind("visit")]:
             await self.host.command(row.key, Resume())
@@ -138,6 +151,14 @@ class AgentProcess:
         stack.push_async_callback(self._server.stop)
         stack.push_async_callback((await ControlServer.open(directory.control, self._handlers())).close)
         logger.info("serving", extra={"address": self.endpoint.address, "broker_id": held.broker_id})
+
+    async def _serve_motes(self, listen: tuple[str, int], stack: contextlib.AsyncExitStack) -> None:
+        from keymote.agent.app.motes import Motes  # noqa: PLC0415  nobody else loads another MQTT client
+        from keymote.transports.mqttsn import GatewayOptions  # noqa: PLC0415
+
+        self._motes = Motes(GatewayOptions(listen), self.broker.address, self._from_client)
+        stack.push_async_callback(self._motes.gateway.close)
+        await self._motes.gateway.start()
 
     async def stop(self) -> None:
         """Take nothing in any more, finish what is under way, close."""
@@ -178,6 +199,7 @@ class AgentProcess:
             "address": self.endpoint.address,
             "agent": self._server.url,
             "mqtt": f"mqtt://{host}:{port}",
+            "mqttsn": "" if self._motes is None else self._motes.gateway.address,
         }
 
     # ------------------------------------------------------------------ the list of brokers
@@ -204,6 +226,8 @@ class AgentProcess:
             waiting = self._waiting.get(peer)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
+        elif peer.startswith(_MQTTSN) and self._motes is not None:
+            self._motes.send(peer, data)
         elif peer.startswith("https://"):
             self.callers.send(peer, data, self._driver.receive, failed)
         else:
@@ -255,6 +279,8 @@ class AgentProcess:
                 logger.warning("no account for a client: %s", error)
                 answer(error)
             else:
+                if self._motes is not None:
+                    self._motes.opened(query.client_id.hex(), query.password)
                 answer(AccountOpen())
 
         self._after(query.client_id, open_account)
@@ -268,6 +294,8 @@ class AgentProcess:
             case Moved(client_id):
                 self._after(client_id, partial(self._bring, key, report, 0))
             case CloseAccount(client_id):
+                if self._motes is not None:
+                    self._motes.closed(client_id.hex())
                 self._after(client_id, partial(self.broker.remove, client_id.hex()))
             case Forward(client_id, topic, data, verified):
                 message = Delivery(topic, data, FORWARD_QOS, False, 0)

@@ -158,7 +158,7 @@ def silent(client: Client) -> Step:
     assert after is not None
     outputs: list[Output] = [Note("lost")] if after.phase is State.LOST else []
     if after.phase is State.LOST and client.will is not None:
-        outputs.append(Publish(OWN, 0, client.will))
+        outputs.append(Publish(client.session if client.stands else OWN, 0, client.will))
     return gone(after, outputs)
 
 

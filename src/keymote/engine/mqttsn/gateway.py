@@ -5,7 +5,7 @@ Nobody authenticates in MQTT-SN, so a client id belongs to the address that conn
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final
 
@@ -79,13 +79,21 @@ _ASKING: Final = (Register, mqttsn.Publish, mqttsn.Subscribe, Unsubscribe, Pingr
 _CONNECTING: Final = frozenset({State.AWAIT_WILL_TOPIC, State.AWAIT_WILL_MESSAGE, State.AWAIT_BROKER})
 
 
-class Gateway:
-    """All clients of one gateway. `keymote`: somebody here takes the payloads of `KEYMOTE_TOPIC`."""
+Admits = Callable[[str, Address], bool]
+"""`(client id, where)`: whether this client may connect from there."""
 
-    def __init__(self, settings: Settings, *, keymote: bool = False) -> None:
+
+class Gateway:
+    """All clients of one gateway. `keymote`: somebody here takes the payloads of `KEYMOTE_TOPIC`.
+
+    With `admits` nobody else may connect, and nobody publishes without a connection (QoS -1) but Keymote datagrams.
+    """
+
+    def __init__(self, settings: Settings, *, keymote: bool = False, admits: Admits | None = None) -> None:
         self.settings: Final = settings
         self.tally: Final[Counter[str]] = Counter()
         self._keymote = keymote
+        self._admits = admits
         self._clients: dict[str, Client] = {}
         self._bound: dict[Address, str] = {}
         self._deadlines: dict[str, float] = {}
@@ -154,6 +162,8 @@ class Gateway:
             case mqttsn.Publish(qos=-1, topic=topic, data=data):
                 if topic == Predefined(KEYMOTE_TOPIC) and self._keymote:
                     return [Hand(address, "", data)]
+                if self._admits is not None:
+                    return [Note("stranger")]
                 name = name_of(topic, Topics(), self.settings.predefined)
                 if name is None or has_wildcard(name):
                     return [Note("unknown-topic")]
@@ -203,12 +213,14 @@ class Gateway:
     # ------------------------------------------------------------------ who is who
 
     def _connect(self, address: Address, packet: Connect, now: Now) -> list[Output]:
+        if self._admits is not None and not self._admits(packet.client_id, address):
+            return [Note("not-admitted"), say(address, Connack(ReturnCode.NOT_SUPPORTED))]
         outputs: list[Output] = []
         other = self._clients.get(self._bound.get(address, ""))
         if other is not None and other.id != packet.client_id and other.phase not in GONE:
             outputs += self._kept(*silent(other))  # its address is somebody else's now
         client = self._clients.get(packet.client_id)
-        if client is not None and client.address != address and client.phase not in GONE:
+        if client is not None and client.address != address and client.phase not in GONE and self._admits is None:
             return [*outputs, *self._challenged(client, address, packet, now)]
         if client is None or client.phase in GONE:
             if not self._has_room(client):
@@ -216,6 +228,10 @@ class Gateway:
             client = replace(client or Client(packet.client_id, address), address=address)
         else:
             outputs += self._unchallenged(client)
+            client = self._clients[client.id]
+            if client.address != address:  # it proved there who it is
+                outputs += [Note("address-moved"), tell(client, Disconnect())]
+                client = replace(client, address=address)
         return [*outputs, *self._kept(*connected(client, packet, self.settings, now))]
 
     def _has_room(self, client: Client | None) -> bool:

@@ -7,12 +7,13 @@ library keeps the only copy between PUBREC and PUBCOMP, and ours is in memory (d
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 
+from keymote.crypto.secret import Secret
 from keymote.engine.mqttsn.aggregating import Aggregator
 from keymote.engine.mqttsn.faces import (
     OWN,
@@ -45,11 +46,18 @@ logger = logging.getLogger(__name__)
 Heard = Callable[[FromBroker], None]
 
 
-class Upstream:
-    """All sessions of one gateway; `client_id` is the gateway's own at the broker."""
+Accounts = Callable[[str], Secret | None]
+"""The password under which a client comes to the broker, its client id being the user; None: it may not."""
 
-    def __init__(self, place: BrokerPlace, client_id: str) -> None:
-        self._place, self._client_id = place, client_id
+
+class Upstream:
+    """All sessions of one gateway; `client_id` is the gateway's own at the broker, empty where it has none.
+
+    With `accounts` every client has its own user and password there.
+    """
+
+    def __init__(self, place: BrokerPlace, client_id: str, accounts: Accounts | None = None) -> None:
+        self._place, self._client_id, self._accounts = place, client_id, accounts
         self._links: dict[str, _Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._heard: Heard = lambda _item: None
@@ -57,7 +65,8 @@ class Upstream:
     async def start(self, heard: Heard) -> None:
         """Begin to connect the gateway's own session; a broker that is away is waited for."""
         self._heard = heard
-        self._links[OWN.client] = _Link(OWN, self._place, self._client_id, heard, clean=True, will=None)
+        if self._client_id:
+            self._links[OWN.client] = _Link(OWN, self._place, self._client_id, heard, clean=True, will=None)
 
     @property
     def connections(self) -> int:
@@ -69,8 +78,12 @@ class Upstream:
         session = wish.session
         if isinstance(wish, Open):
             self._let_go(session.client)
+            place = self._place_of(session.client)
+            if place is None:
+                asyncio.get_running_loop().call_soon(self._heard, Closed(session))
+                return
             self._links[session.client] = _Link(
-                session, self._place, session.client, self._closed, clean=wish.clean, will=wish.will
+                session, place, session.client, self._closed, clean=wish.clean, will=wish.will
             )
             return
         link = self._links.get(session.client)
@@ -86,6 +99,12 @@ class Upstream:
         for client in list(self._links):
             self._let_go(client)
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _place_of(self, client: str) -> BrokerPlace | None:
+        if self._accounts is None:
+            return self._place
+        password = self._accounts(client)
+        return None if password is None else replace(self._place, user=client, password=password)
 
     def _closed(self, item: FromBroker) -> None:
         if isinstance(item, Closed):
@@ -184,10 +203,11 @@ class _Link:
             told = self._paho.paho.publish(message.topic, message.data, message.qos, message.retain)
         except ValueError:  # longer than MQTT carries
             told = None
-        if not ref:
+        if not message.qos:
             return
         if told is None or told.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            asyncio.get_running_loop().call_soon(self._heard, Published(self.session, ref, taken=False))
+            if ref:
+                asyncio.get_running_loop().call_soon(self._heard, Published(self.session, ref, taken=False))
         else:
             self._asked.published[told.mid] = ref
             self._idle.clear()
