@@ -30,6 +30,8 @@ READY_S: Final = 30.0
 AGAIN_S: Final = 2.0
 """Pause before a key is asked for again that was denied, or did not open what waits; twice as long each time."""
 LONGEST_AGAIN_S: Final = 60.0
+MOST_ASKED: Final = 1024
+"""Topics and roles of which it is remembered when they were asked for; those that gave no key go first."""
 _PATIENT: Final = (ErrorCode.E_TIMEOUT, ErrorCode.E_LIMIT, ErrorCode.E_BUSY)
 """Refusals that may end by themselves."""
 
@@ -61,12 +63,17 @@ class _Wish(NamedTuple):
 
 @dataclass(slots=True)
 class _Asking:
-    """What became of a wish: how many keys were taken, why none came last, and when it may be asked for again."""
+    """What became of a wish: how many keys were taken, why none came last, and when it may be asked for again.
 
+    `waiting`: calls that wait for its key. `timer`: it will be asked for again, if the key is still missing then.
+    """
+
+    pause_s: float
     taken: int = 0
     denied: ErrorCode | None = None
     not_before: float = 0.0
-    pause_s: float = AGAIN_S
+    waiting: int = 0
+    timer: asyncio.TimerHandle | None = None
     newest: tuple[bytes, int] = (b"", 0)
     anew: bool = False
     """A new epoch is waited for: the key of `newest`, a sess and an epoch, does not help."""
@@ -91,10 +98,12 @@ class Topics:
         now: "Callable[[], Now]",
         verify: "Callable[[bytes], VerifyKey] | None" = None,
         signing: "SigningKey | None" = None,
+        again_s: float = AGAIN_S,
     ) -> None:
         self._node = node
         self._now = now
         self._signing = signing
+        self._again_s = again_s
         self._signed: set[str] = set()
         self._asking: dict[_Wish, _Asking] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -166,17 +175,31 @@ class Topics:
         self.keys.end(topic)
         self._signed.discard(topic)
         for role in (PUBLISH, SUBSCRIBE):
-            self._asking.pop(_Wish(topic, role), None)
+            asking = self._of(_Wish(topic, role))
+            asking.taken, asking.anew = 0, False
 
     # ------------------------------------------------------------------ asking
 
     def _of(self, wish: _Wish) -> _Asking:
-        return self._asking.setdefault(wish, _Asking())
+        asking = self._asking.get(wish)
+        if asking is None:
+            self._make_room()
+            asking = self._asking[wish] = _Asking(self._again_s)
+        return asking
+
+    def _make_room(self) -> None:
+        """Forget the oldest wish that gave no key and that nobody waits for: anybody may name topics that there are not."""
+        if len(self._asking) >= MOST_ASKED:
+            idle = (wish for wish, each in self._asking.items() if not (each.taken or each.waiting or each.timer))
+            oldest = next(idle, None)
+            if oldest is not None:
+                del self._asking[oldest]
 
     async def _obtain(self, wish: _Wish, timeout_s: float) -> None:
         """Ask until a key is taken that was not there before."""
         asking = self._of(wish)
         before, denied = asking.taken, ErrorCode.E_TIMEOUT
+        asking.waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
                 while asking.taken == before:
@@ -187,6 +210,8 @@ class Topics:
                     return
         except TimeoutError as error:
             raise refused_topic(denied, wish.topic, wish.role) from error
+        finally:
+            asking.waiting -= 1
         raise refused_topic(denied, wish.topic, wish.role)
 
     async def _outcome(self, wish: _Wish, asking: _Asking) -> ErrorCode | None:
@@ -197,7 +222,7 @@ class Topics:
         await self._order(wish)
         await changed.wait()
         if asking.may_end:
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(self._again_s)
         return asking.denied
 
     async def _order(self, wish: _Wish) -> None:
@@ -212,19 +237,33 @@ class Topics:
                 raise refused_topic(report.code, wish.topic, wish.role)
 
     def _ask_soon(self, wish: _Wish, *, anew: bool = False) -> None:
-        """Ask in the background; what is under way, or was answered a moment ago, is not asked again at once.
+        """Ask in the background; what was asked for a moment ago is asked for again after a pause, if it is missing then.
 
         `anew`: a new epoch is wanted, which the manager begins for who asks again when the present one is a minute old.
         """
         asking, mono = self._of(wish), self._now().mono
         asking.anew = asking.anew or anew
-        if self._closed or mono < asking.not_before:
+        if self._closed or asking.timer is not None:
+            return
+        if mono < asking.not_before:
+            asking.timer = self._loop.call_later(asking.not_before - mono, self._ask_again, wish)
             return
         asking.not_before = mono + asking.pause_s
         asking.pause_s = min(2 * asking.pause_s, LONGEST_AGAIN_S)
         task = self._loop.create_task(self._quietly(wish))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _ask_again(self, wish: _Wish) -> None:
+        self._of(wish).timer = None
+        if self._misses(wish):
+            self._ask_soon(wish)
+
+    def _misses(self, wish: _Wish) -> bool:
+        """Tell whether a new epoch is waited for, readings wait for this key, or nothing can be published without it."""
+        if self._of(wish).anew:
+            return True
+        return not self.keys.publishes(wish.topic) if wish.role == PUBLISH else bool(self.keys.waits().get(wish.topic))
 
     async def _quietly(self, wish: _Wish) -> None:
         with contextlib.suppress(CallerFault, PeerFault, Unavailable):  # whoever waits for the key hears why
@@ -246,6 +285,8 @@ class Topics:
                 asking = self._of(_Wish(topic, role))
                 asking.denied = code
                 asking.wake()
+                if asking.may_end and role == SUBSCRIBE and self._misses(_Wish(topic, role)):
+                    self._ask_soon(_Wish(topic, role))
 
     def _take(self, taken: "KeyTaken") -> None:
         topic, role = taken.topic, taken.role
@@ -263,8 +304,10 @@ class Topics:
         sess, epoch = asking.newest
         if taken.grant.sess != sess or taken.grant.epoch > epoch:
             asking.newest, asking.anew = (taken.grant.sess, taken.grant.epoch), False
-        if role == SUBSCRIBE and not asking.anew and not self.keys.waits().get(topic):
-            asking.pause_s, asking.not_before = AGAIN_S, 0.0
+        if role == SUBSCRIBE and self._misses(_Wish(topic, role)):
+            self._ask_soon(_Wish(topic, role))  # the key of another publisher, or of another epoch, may be on its way
+        else:
+            asking.pause_s, asking.not_before = self._again_s, 0.0
 
     @staticmethod
     def _satisfied(asking: _Asking) -> None:
@@ -277,6 +320,8 @@ class Topics:
         for task in self._tasks:
             task.cancel()
         for asking in self._asking.values():
+            if asking.timer is not None:
+                asking.timer.cancel()
             asking.wake()
         self.opened.end()
 
