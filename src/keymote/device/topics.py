@@ -355,3 +355,7 @@ class SyncTopics:
     def unprotect(self, topic: str, data: bytes, late: Late | None = None) -> Reading:
         """As `Topics.unprotect`; may be called from any thread."""
         return self._topics.unprotect(topic, data, late)
+
+    def ask(self, need: NeedsKey) -> None:
+        """As `Topics.ask`."""
+        self._topics.ask(need)

@@ -17,17 +17,21 @@ class Keys(Protocol):
     def unprotect(self, topic: str, data: bytes, late: Callable[[Reading], None] | None = None) -> Reading: ...
 
 
-class Topics(Protocol):
-    """Who asks for topics' keys and keeps them: `keymote.device.topics.Topics`, or a program's own."""
+class Asking(Protocol):
+    """Who keeps topics' keys and asks for them: `Topics` and `SyncTopics` of `keymote.device.topics`, or a program's own."""
 
     @property
     def keys(self) -> Keys: ...
 
-    async def ready_to_publish(self, topic: str) -> None:
-        """Ask for a key to publish here and return when there is one; raise what an application can act upon."""
-
     def ask(self, need: NeedsKey) -> None:
         """Ask for what is missing. Returns at once, may come from any thread, and again and again for the same topic."""
+
+
+class Topics(Asking, Protocol):
+    """One whose publishers can wait."""
+
+    async def ready_to_publish(self, topic: str) -> None:
+        """Ask for a key to publish here and return when there is one; raise what an application can act upon."""
 
 
 class GivenKeys:

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 
 from keymote.engine.topic.readings import NeedsKey, Reading, Rejected
-from keymote.transports.mqtt.face import Topics, check_filters, check_topic, plaintext_of
+from keymote.transports.mqtt.face import Asking, check_filters, check_topic, plaintext_of
 from keymote.transports.mqtt.paho_reading import BufferedClient
 
 _KEPT: Final = tuple(slot for slot in MQTTMessage.__slots__ if slot != "payload")
@@ -45,7 +45,7 @@ class ProtectedClient(BufferedClient):
     Callbacks come from the network thread alone, also those of readings that had to wait for a key.
     """
 
-    def __init__(self, callback_api_version: CallbackAPIVersion, *args: Any, topics: Topics, **options: Any) -> None:
+    def __init__(self, callback_api_version: CallbackAPIVersion, *args: Any, topics: Asking, **options: Any) -> None:
         super().__init__(callback_api_version, *args, **options)
         self.topics = topics
         self._last_will: _Will | None = None
