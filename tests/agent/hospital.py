@@ -33,11 +33,17 @@ RIGHTS = (Right("w/#", SUBSCRIBE), Right("w/7/hr", PUBLISH), Right("w/7/alarm", 
 @contextlib.contextmanager
 def free_ports(count: int) -> Iterator[list[int]]:
     """Reserve so many ports of 127.0.0.1, free for TCP and UDP, until the block ends."""
+    found: list[int] = []
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        yield [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            stream, datagrams = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            held.callback(stream.close)
+            held.callback(datagrams.close)
+            stream.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):
+                datagrams.bind(stream.getsockname())
+                found.append(stream.getsockname()[1])
+        yield found
 
 
 class Hospital:

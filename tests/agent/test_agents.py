@@ -6,16 +6,23 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hospital import CLIENT, Hospital, received
+from hospital import CLIENT, RIGHTS, Hospital, received
 
 from keymote.agent.app.directory import Directory
 from keymote.crypto.secret import Secret
 from keymote.device.broker_access import AgentDenied
 from keymote.engine.handover.faces import home_of, visit_of
-from keymote.errors import CallerFault, ErrorCode, PeerFault, Unavailable
+from keymote.engine.handover.keys import release
+from keymote.engine.topic.admission import connect, issue_ticket
+from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.storage.counter import StoredCounter
-from keymote.transports.mqtt.packets import Delivery
+from keymote.transports import tls, tls_pinned
+from keymote.transports.between import AgentCallers
+from keymote.transports.coap.endpoint import CoapEndpoint
+from keymote.transports.mqtt.packets import Delivery, length, text
 from keymote.transports.mqtt.session import MqttSession
+from keymote.wire.handover import Between
+from keymote.wire.topic import TicketBody
 
 
 @pytest.fixture
@@ -188,6 +195,65 @@ async def test_BA13_a_stopped_agent_goes_on_where_it_was(hospital: Hospital) -> 
     with pytest.raises(CallerFault):
         await hospital.mqtt(access)
     assert (await hospital.move("A", "C")).broker_id == hospital.broker_id("C")
+
+
+@pytest.mark.long
+async def test_BA16_a_connauth_may_come_in_the_password_of_connect(hospital: Hospital) -> None:
+    agent = hospital.agents["A"]
+    body = TicketBody(CLIENT, hospital.K_home.expose(), RIGHTS, 3600, b"ticket-1")
+    ticket = issue_ticket(hospital.shared["A"], hospital.broker_id("A"), body, hospital.entropy)
+    asked = connect(hospital.K_home, CLIENT, ticket, hospital.entropy)
+    assert await connects(agent.broker.address, CLIENT.hex(), asked)
+    assert not await connects(agent.broker.address, CLIENT.hex(), asked), "a replay"
+    forged = connect(Secret(bytes(32)), CLIENT, ticket, hospital.entropy)
+    assert not await connects(agent.broker.address, CLIENT.hex(), forged)
+    fresh = connect(hospital.K_home, CLIENT, ticket, hospital.entropy)
+    assert not await connects(agent.broker.address, "00" * 8, fresh)
+
+
+async def connects(address: tuple[str, int], name: str, password: bytes) -> bool:
+    """Tell whether CONNECT with these raw bytes as its password is accepted."""
+    reader, writer = await asyncio.open_connection(*address)
+    behind = text(name) + text(name) + len(password).to_bytes(2, "big") + password
+    head = text("MQTT") + bytes((4, 0xC2, 0, 60))
+    writer.write(b"\x10" + length(len(head + behind)) + head + behind)
+    async with asyncio.timeout(15):
+        answer = await reader.readexactly(4)
+    writer.close()
+    await writer.wait_closed()
+    return answer[3] == 0
+
+
+@pytest.mark.long
+async def test_BA17_only_listed_agents_speak_as_agents(hospital: Hospital) -> None:
+    agent = hospital.agents["B"]
+    stranger = hospital.folder / "stranger"
+    stranger.mkdir()
+    pem, _, key = tls_pinned.self_signed("stranger", 1_700_000_000, Secret(bytes(32)))
+    (stranger / "pem").write_bytes(pem)
+    (stranger / "key").write_bytes(key)
+    callers = AgentCallers((stranger / "pem", stranger / "key", Secret(bytes(32))))
+    url = agent.ready()["agent"]
+    certificate = tls.certificate_der((hospital.folder / "B" / "tls.pem").read_text())
+    await callers.knows({str(url): certificate})
+    with pytest.raises(Unavailable):
+        await callers.bring(str(url), CLIENT, [])
+    await callers.close()
+    access = await hospital.connect("A")
+    moved = await hospital.move("A", "B")
+    assert moved.password != access.password
+    owner = AgentCallers(hospital.agents["C"].directory.tls)  # listed, but not who is to bring this queue
+    await owner.knows({str(url): certificate})
+    with pytest.raises(KeymoteError):
+        await owner.bring(str(url), CLIENT, [Delivery("w/9/hr", b"forged", 1, False, 0)])
+    await owner.close()
+    released = Between(CLIENT, release(Secret(bytes(32)), CLIENT, 1, bytes(8))).encode()
+    endpoint = await CoapEndpoint.open(("127.0.0.1", 0), lambda *_: None)
+    refused = asyncio.Event()
+    endpoint.send(hospital.coap("B"), released, refused.set)
+    await asyncio.sleep(0.2)
+    endpoint.close()
+    assert agent.peek(visit_of(CLIENT)).stay.leaving is None
 
 
 def test_HO02_a_number_is_on_disk_before_it_is_used(tmp_path: Path) -> None:

@@ -192,6 +192,33 @@ async def test_BA14_nobody_takes_a_session_over_but_the_agent(tmp_path: Path, pr
         process.wait()
 
 
+@pytest.mark.peers
+async def test_BA14_a_broker_that_was_restarted_is_served_on(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """Mosquitto alone: sessions and queues are on its disk."""
+    process, face = await mosquitto(tmp_path, program("mosquitto"))
+    try:
+        await face.open(Account(ONE, "first", (), ("w/#",), True))
+        await publish(face, range(3))
+        process.terminate()
+        process.wait()
+        command = [program("mosquitto"), "-c", str(tmp_path / "mosquitto.conf")]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220  ends at once or stays
+        async with asyncio.timeout(START_S):
+            while True:
+                with contextlib.suppress(Unavailable):
+                    await face.open(Account(TWO, "other", (), ("w/#",), True))
+                    break
+                await asyncio.sleep(0.02)
+        await publish(face, range(3, 6))
+        client = await connected(face, ONE, "first")
+        assert await taken(client, 6) == list(range(6))
+        await client.close()
+        await face.close()
+    finally:
+        process.terminate()
+        process.wait()
+
+
 @pytest.mark.parametrize(
     ("asked", "allowed", "inside"),
     [

@@ -1,8 +1,10 @@
 """Who a command of `keymote topic` is, and how it reaches a broker: options, and the connection that they make."""
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +26,13 @@ ClientOption = Annotated[
     typer.Option("--client", metavar="FILE", help="A provisioning file instead (`keymote manager client`)."),
 ]
 BrokerOption = Annotated[
-    str, typer.Option("--broker", metavar="URI", envvar="KEYMOTE_BROKER", help="mqtt://HOST:PORT, or mqtts:// for TLS.")
+    str,
+    typer.Option(
+        "--broker",
+        metavar="URI",
+        envvar="KEYMOTE_BROKER",
+        help="mqtt://HOST:PORT, mqtts:// for TLS, or coap://ADDRESS:PORT: by the agent of a broker.",
+    ),
 ]
 CaOption = Annotated[
     Path | None, typer.Option("--ca", metavar="FILE", help="Trust these certificates (PEM), not the system's.")
@@ -41,11 +49,21 @@ QosOption = Annotated[int, typer.Option("--qos", min=0, max=2)]
 WaitOption = Annotated[float, typer.Option("--wait", min=0, max=600, help="Seconds to wait for enrolment and keys.")]
 
 
-def broker_at(uri: str, user: str, password_file: Path | None, ca: Path | None, version: str) -> "Broker":
-    """Return the broker of the options; its password comes of a file or the environment."""
+@dataclass(frozen=True, slots=True)
+class ByAgent:
+    """A broker that this agent lets us into, with a ticket in place of a password."""
+
+    agent: str
+    version: str
+
+
+def broker_at(uri: str, user: str, password_file: Path | None, ca: Path | None, version: str) -> "Broker | ByAgent":
+    """Return the broker of the options; its password comes of a file or the environment, or by its agent."""
     from keymote.device.config import read_secret_text
     from keymote.transports.mqtt.dial import Broker
 
+    if uri.startswith("coap://"):
+        return ByAgent(uri, version)
     password = os.environ.get("KEYMOTE_MQTT_PASSWORD", "")
     if password_file is not None:
         password = read_secret_text(password_file).rstrip("\r\n")
@@ -75,10 +93,30 @@ async def _client_of(config: Path | None, client: Path | None, wait: float) -> A
 
 @asynccontextmanager
 async def connected(
-    broker: "Broker", config: Path | None, client: Path | None, wait: float
+    broker: "Broker | ByAgent", config: Path | None, client: Path | None, wait: float
 ) -> AsyncIterator[tuple["Topics", "ProtectedClient"]]:
     """Yield the topics of the client that the files name, and its connection."""
     from keymote.transports.mqtt.dial import dial
 
-    async with _client_of(config, client, wait) as (identifier, topics), dial(broker, topics, identifier) as mqtt:
-        yield topics, mqtt
+    async with _client_of(config, client, wait) as (identifier, topics):
+        at = await _let_in(broker, topics, identifier, wait) if isinstance(broker, ByAgent) else broker
+        async with dial(at, topics, identifier) as mqtt:
+            yield topics, mqtt
+
+
+async def _let_in(broker: ByAgent, topics: "Topics", identifier: str, wait: float) -> "Broker":
+    """Ask the trusted system for a ticket, show it to the agent, and return its broker with an account for this client."""
+    from keymote.device.broker_access import connect_via_agent
+    from keymote.transports.coap.endpoint import CoapEndpoint, address_of
+    from keymote.transports.mqtt.dial import Broker
+
+    ticket = await topics.ticket(wait)
+    there = address_of(broker.agent)
+    with socket.socket(socket.AF_INET6 if ":" in there[0] else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(there)  # sends nothing; tells which of our addresses is towards the agent
+        own: str = probe.getsockname()[0]
+    client_id = bytes.fromhex(identifier)
+    access = await connect_via_agent(
+        CoapEndpoint.open, broker.agent, client_id, ticket.K_home, ticket.ticket, listen=own
+    )
+    return Broker(access.host, access.port, user=access.user, password=access.password, version=broker.version)

@@ -28,6 +28,7 @@ from keymote.cli.topic_connection import (
 from keymote.errors import CallerFault, KeymoteError
 
 if TYPE_CHECKING:
+    from keymote.cli.topic_connection import ByAgent
     from keymote.cli.topic_tail import Seen
     from keymote.transports.mqtt.dial import Broker
     from keymote.transports.mqtt.with_aiomqtt import ProtectedClient
@@ -220,7 +221,7 @@ def _lines() -> "asyncio.Queue[bytes | None]":
 
 
 async def _seen(
-    broker: "Broker",
+    broker: "Broker | ByAgent",
     config: Path | None,
     client: Path | None,
     filters: list[str],

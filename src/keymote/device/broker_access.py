@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.secret import Secret
@@ -32,7 +32,6 @@ ANSWER_S: Final = 10.0
 """How long an agent may take, with its broker and another agent behind it."""
 _SIZES: Final = sizes_of(1)
 T = TypeVar("T")
-Receive = Callable[[Peer, bytes, Settled | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,8 @@ class Endpoint(Protocol):
     def close(self) -> None: ...
 
 
-Bind = Callable[[tuple[str, int], Receive], Awaitable[Endpoint]]
-"""Opens one: `CoapEndpoint.open`."""
+Bind = Callable[[tuple[str, int], Any], Awaitable[Endpoint]]
+"""Opens one, and gives it who receives `(peer, data, settled)`: `CoapEndpoint.open`."""
 
 
 class Counter(Protocol):

@@ -34,33 +34,51 @@ _QUIET_PINGS: Final = 2
 _CLOSED: Final = {"publishClientSend": False, "publishClientReceive": False, "subscribe": False, "unsubscribe": True}
 
 
-class DynamicSecurity:
-    """One administrator's connection; commands are answered in order."""
+class Standing:
+    """A connection at the management listener that is made again when it has ended, as when the broker was restarted."""
 
-    def __init__(self, session: MqttSession) -> None:
-        self._session = session
+    def __init__(
+        self, address: tuple[str, int], client_id: str, user: str, password: Secret, hears: Sequence[str] = ()
+    ) -> None:
+        self._address, self._names, self._password, self._hears = address, (client_id, user), password, hears
+        self._session: MqttSession | None = None
         self._turn = asyncio.Lock()
 
-    @classmethod
-    async def open(cls, address: tuple[str, int], password: Secret) -> Self:
-        """Connect at the management listener; CallerFault when the broker refuses the agent, Unavailable when it is not there."""
-        session = await MqttSession.open(address, ADMIN, ADMIN, password.expose().hex(), clean=True, level=LEVEL_5)
-        made = cls(session)
-        await session.subscribe([_ANSWERS], 1)
-        return made
+    async def session(self) -> MqttSession:
+        """Return the connection; CallerFault when the broker refuses the agent, Unavailable when it is not there."""
+        async with self._turn:
+            if self._session is None or self._session.ended:
+                password = self._password.expose().hex()
+                session = await MqttSession.open(self._address, *self._names, password, clean=True, level=LEVEL_5)
+                await session.subscribe(self._hears, 1)
+                self._session = session
+            return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class DynamicSecurity:
+    """The plugin's administrator; commands are answered in order."""
+
+    def __init__(self, address: tuple[str, int], password: Secret) -> None:
+        self._standing = Standing(address, ADMIN, ADMIN, password, [_ANSWERS])
+        self._turn = asyncio.Lock()
 
     async def run(self, *commands: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Return the answers to commands, one each; what the plugin refuses stands in its `error`."""
         async with self._turn:
             mark = secrets.token_hex(8)
             sent = [{**command, "correlationData": mark} for command in commands]
-            await self._session.publish(Delivery(_CONTROL, json.dumps({"commands": sent}).encode(), 1, False, 0))
+            session = await self._standing.session()
+            await session.publish(Delivery(_CONTROL, json.dumps({"commands": sent}).encode(), 1, False, 0))
             answers: list[Mapping[str, Any]] = []
             try:
                 async with asyncio.timeout(ANSWER_S):
                     while len(answers) < len(sent):
-                        said = await self._session.deliveries.get()
-                        await self._session.acknowledge(said)
+                        said = await session.deliveries.get()
+                        await session.acknowledge(said)
                         found = json.loads(said.payload).get("responses", [])
                         answers += [each for each in found if each.get("correlationData") == mark]
             except TimeoutError as error:
@@ -70,7 +88,7 @@ class DynamicSecurity:
             return answers
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._standing.close()
 
 
 class MosquittoFace:
@@ -81,7 +99,7 @@ class MosquittoFace:
         address: tuple[str, int],
         management: tuple[str, int],
         admin: DynamicSecurity,
-        agent: MqttSession,
+        agent: Standing,
         mover: Secret,
     ) -> None:
         self.address = address
@@ -94,12 +112,12 @@ class MosquittoFace:
     async def start(
         cls, address: tuple[str, int], management: tuple[str, int], password: Secret, mover: Secret
     ) -> Self:
-        """Connect, and close what the plugin leaves open by default; errors as `DynamicSecurity.open`."""
-        admin = await DynamicSecurity.open(management, password)
+        """Connect, and close what the plugin leaves open by default; errors as `Standing.session`."""
+        admin = DynamicSecurity(management, password)
         acls = [{"acltype": name, "allow": allow} for name, allow in _CLOSED.items()]
         await admin.run({"command": "setDefaultACLAccess", "acls": acls})
-        name = f"{ADMIN}-publisher"
-        agent = await MqttSession.open(management, name, MOVER, mover.expose().hex(), clean=True, level=LEVEL_5)
+        agent = Standing(management, f"{ADMIN}-publisher", MOVER, mover)
+        await agent.session()
         return cls(address, management, admin, agent, mover)
 
     async def open(self, account: Account) -> None:
@@ -143,7 +161,8 @@ class MosquittoFace:
         await session.close()
 
     async def publish(self, message: Delivery, *, unverified: bool = False) -> None:
-        await self._agent.publish(message, [UNVERIFIED] if unverified else [])
+        session = await self._agent.session()
+        await session.publish(message, [UNVERIFIED] if unverified else [])
 
     async def drain(self, name: str, carry: Carry) -> int:
         """Take the session over, hand on what comes, and stop when two pings in a row bring nothing more."""

@@ -78,6 +78,11 @@ class MqttSession:
             )
         self.present = bool(body[0] & 1)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is over: open another one."""
+        return self._reading is None or self._reading.done()
+
     # ------------------------------------------------------------------ what its owner does
 
     async def subscribe(self, filters: Sequence[str], qos: int) -> None:
@@ -114,14 +119,13 @@ class MqttSession:
 
     async def close(self) -> None:
         """Disconnect; a session that is not clean stays at the broker."""
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the connection has ended already
+            self._writer.write(packets.DISCONNECT)
+            await self._writer.drain()
         for task in (self._beating, self._reading):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(OSError):
-            self._writer.write(packets.DISCONNECT)
-            await self._writer.drain()
-        self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
@@ -151,7 +155,7 @@ class MqttSession:
             raise Unavailable("the broker does not answer", do="see its log") from error
 
     async def _write(self, data: bytes) -> None:
-        if self._reading is None or self._reading.done():
+        if self.ended:
             raise Unavailable("the connection to the broker ended", do="see its log")
         try:
             self._writer.write(data)
@@ -175,9 +179,10 @@ class MqttSession:
         return head, await self._reader.readexactly(size)
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S / 2)
-            await self.ping()
+        with contextlib.suppress(Unavailable):  # who uses the connection hears of it
+            while True:
+                await asyncio.sleep(KEEP_ALIVE_S / 2)
+                await self.ping()
 
     async def _read(self) -> None:
         try:
@@ -187,6 +192,7 @@ class MqttSession:
         except (asyncio.IncompleteReadError, OSError, Cut, Unavailable):
             pass
         finally:
+            self._writer.close()
             ended = Unavailable("the connection to the broker ended", do="see its log")
             waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._pings]
             for answer in waiting:
