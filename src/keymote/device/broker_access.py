@@ -32,6 +32,7 @@ ANSWER_S: Final = 10.0
 """How long an agent may take, with its broker and another agent behind it."""
 _SIZES: Final = sizes_of(1)
 T = TypeVar("T")
+Receive = Callable[[Peer, bytes, Settled | None], None]
 
 
 @dataclass(frozen=True, slots=True)
