@@ -75,7 +75,7 @@ class SessionCell:
 
     lasting: Lasting
     release_at: float | None = None
-    told: Mapping[bytes, tuple[int, int]] = field(default_factory=lambda: _NOBODY)
+    told: Mapping[bytes, tuple[int, int]] = field(default_factory=lambda: _NOBODY, compare=False)
 
     def told_all(self, client: bytes) -> bool:
         """Tell whether a subscriber's last grant named every chain that there is."""

@@ -145,7 +145,7 @@ def _requested(cell: ClientCell, peer: Peer, data: bytes, now: Now, entropy: Ent
             again = (message, cell.ticket) if cell.ticket and message == cell.unheard else (message,)
             return cell, [Send(peer, each) for each in again]
         case Outdated(request):
-            return _outdated(replace(cell, at=peer), request, now, entropy)
+            return _outdated(replace(cell, at=cell.at or peer), request, now, entropy)
     request = found.request
     if request.role != CONNECT:
         check_topic(request.topic)
