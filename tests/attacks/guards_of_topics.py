@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from keymote import cbor
-from keymote.crypto.entropy import SystemEntropy
+from keymote.crypto.entropy import SeededEntropy, SystemEntropy
 from keymote.crypto.kdf import chain_step, extract, sha256
 from keymote.crypto.secret import Secret
 from keymote.engine.topic import exchange, ratchet
@@ -77,10 +77,10 @@ def pcg_for_the_system(patch: pytest.MonkeyPatch) -> None:
     """Draw from pcg-rand, "because of its properties"."""
     generator = Pcg32.seeded(42, STREAM >> 1)
 
-    def draw(_self: SystemEntropy, n: int) -> bytes:
+    def draw(_self: SeededEntropy, n: int) -> bytes:
         return b"".join(generator.draw().to_bytes(4, "big") for _ in range(-(-n // 4)))[:n]
 
-    patch.setattr(SystemEntropy, "draw", draw)
+    patch.setattr(SeededEntropy, "draw", draw)  # what a world of the laboratory has for the operating system's
 
 
 def snapshots(patch: pytest.MonkeyPatch) -> None:

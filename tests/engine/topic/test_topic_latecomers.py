@@ -3,7 +3,7 @@
 import pytest
 
 from keymote.engine.policy.topic_events import Cause, EpochBegun
-from keymote.engine.policy.topics import AGAIN_S
+from keymote.engine.policy.topics import AGAIN_S, Party, once_more
 from keymote.engine.topic.faces import client_of
 from keymote.engine.topic.ratchet import WINDOW, Opened, Receiving, Sending
 from keymote.errors import PeerFault
@@ -67,6 +67,11 @@ def test_TC26_who_comes_too_late_for_an_epoch_and_asks_again_gets_one_that_begin
     )
     assert world.epochs("p", TOPIC, PUBLISH) == [1, 2]
     assert opens(world, "s", sent(world, WINDOW + 1))
+
+
+def test_TC26_an_epoch_that_was_held_does_not_push_out_one_that_was_not() -> None:
+    assert once_more(Party(b"s" * 8, 4, (2, 3)), 4).owed == (2, 3, 4)
+    assert once_more(Party(b"s" * 8, 4, (1, 2, 3)), 4).owed == (1, 2, 3)
 
 
 def test_TC26_without_a_publisher_nothing_was_missed() -> None:

@@ -145,6 +145,11 @@ def starts_over(parties: Parties, present: int, client: bytes, age_s: int, *, to
     return holds and told_all and age_s >= AGAIN_S and any(each.given for each in parties.publishers)
 
 
+def once_more(party: Party, present: int) -> Party:
+    """Return a subscriber to whom the epoch that it holds is owed again, unless that would push out one that it never held."""
+    return party if len(party.owed) >= MOST_OWED - 1 else party._replace(owed=(*party.owed, present))
+
+
 # ------------------------------------------------------------------ who may take part
 
 

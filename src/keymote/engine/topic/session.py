@@ -22,6 +22,7 @@ from keymote.engine.policy.topics import (
     epochs_owed,
     is_safe,
     late,
+    once_more,
     parked,
     publishers_may,
     rotated,
@@ -172,7 +173,7 @@ def _reachable(cell: SessionCell, client: bytes, now: Now, entropy: Entropy) -> 
     party = lasting.parties.find(client, SUBSCRIBE)
     if party is None or not starts_over(lasting.parties, present, client, age, told_all=told_all):
         return cell, ()
-    parties = lasting.parties.put(SUBSCRIBE, party._replace(owed=(*party.owed, present)))
+    parties = lasting.parties.put(SUBSCRIBE, once_more(party, present))
     return _rotated(_with(cell, parties=parties), Turn(Cause.GRANT), now, entropy)
 
 

@@ -5,12 +5,14 @@ from itertools import pairwise, product
 from time import process_time
 from typing import Final, Literal
 
-from keymote.crypto.entropy import Entropy, SystemEntropy
+from keymote.crypto.entropy import SystemEntropy
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Outcome, Succeeds, held
 from keymote.lab.attacks.pcg_recovery import Walk, states, walks
-from keymote.lab.attacks.topic_stage import KNOWN, READING, a_grant, deliver
+from keymote.lab.attacks.topic_stage import CLIENT, KNOWN, READING, TOPIC, deliver
 from keymote.lab.published.pcg import Pcg32, backward
 from keymote.lab.published.pubsub import KEY_SIZE, Mote, TrustedSystem, system, xor
+from keymote.lab.topics import TopicWorld
+from keymote.wire.topic import SUBSCRIBE
 
 STREAM: Final = 0xDA3E39CB94B95BDB
 """The increment of PCG32_INITIALIZER, which is in every copy of the library."""
@@ -68,14 +70,22 @@ def _tells(state: int, before: bytes, after: list[bytes]) -> bool:
     return past.key() == before and [future.key() for _ in after] == after
 
 
-def _granted(entropy: Entropy, count: int) -> list[bytes]:
-    """Return the SK of one topic's epochs, as whoever is granted all of them learns them."""
-    return [a_grant(entropy).SK for _ in range(count)]
+def _granted(effort: Effort, count: int) -> list[bytes]:
+    """Return the SK of one topic's epochs, as an insider learns them from the trusted system."""
+    world = TopicWorld(effort.seed)
+    world.add("insider", CLIENT)
+    world.grant(TOPIC, "insider", SUBSCRIBE)
+    world.ask("insider", TOPIC, SUBSCRIBE)
+    world.sim.run_for(1.0)
+    for _ in range(count - 1):
+        world.rotate(TOPIC)
+        world.sim.run_for(1.0)
+    return [taken.grant.SK for taken in world.taken["insider"]]
 
 
 def _next_of_standard_stream(effort: Effort) -> Outcome:
     """Take the SK that an insider was granted for outputs of the library's stream, and look for the next epoch's."""
-    keys = _granted(SystemEntropy(), effort.choose(4, 64))
+    keys = _granted(effort, effort.choose(4, 64))
     for order, (key, following) in product(ORDERS, pairwise(keys)):
         first, second, *rest = words(key, order)
         for state in states((first, second), STREAM):
@@ -131,7 +141,7 @@ def _keys_at(walk: Walk, count: int) -> list[bytes]:
 
 def _next_of_any_stream(effort: Effort) -> Outcome:
     """Take SKs that an insider was granted for outputs of any stream at all."""
-    keys = _granted(SystemEntropy(), effort.choose(1, 16))
+    keys = _granted(effort, effort.choose(1, 16))
     for order, key in product(ORDERS, keys):
         first, second, third, fourth, *rest = words(key, order)
         for walk in walks((first, second, third, fourth)):
