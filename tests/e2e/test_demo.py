@@ -128,6 +128,25 @@ def test_both_case_studies_of_groups_come_out_as_documented(told: tuple[dict[str
         assert each["messages"] > 3 * 14 and each["bytes"] > each["messages"]
 
 
+def test_WD08_patients_walk_and_no_reading_is_lost_or_read_by_a_broker(told: tuple[dict[str, Any], Watch, int]) -> None:
+    result, watch, _ = told
+    (topic,) = (scenario for scenario in result["scenarios"] if scenario["name"] == "topic")
+    facts = topic["facts"]
+    assert topic["ok"] is True
+    assert (facts["moves"], facts["lost"], facts["duplicates"], facts["out_of_order"]) == (12, 0, 0, 0)
+    assert facts["readings"] > 12 and facts["handed_over"] >= 6
+    assert facts["broker_saw_plaintext"] is False
+    searched = facts["searched"]
+    assert searched["traffic_bytes"] > 40 * facts["readings"] and searched["finds"] is not False
+    assert (searched["memory"] is False) is (os.geteuid() == 0)
+    names = [role["role"].partition("-")[0] for role in facts["roles"]]
+    assert sorted(names) == ["broker"] * 3 + ["patient"] * 3 + ["station"]
+    pids = {role["pid"] for role in facts["roles"]}
+    assert len(pids) == len({role["address"] for role in facts["roles"]}) == 7
+    assert pids <= set(watch.seen)
+    until_gone(pids)
+
+
 def test_every_meter_is_a_process_of_its_own_that_has_ended(told: tuple[dict[str, Any], Watch, int]) -> None:
     result, watch, _ = told
     roles = next(scenario["facts"]["roles"] for scenario in result["scenarios"] if scenario["name"] == "group")

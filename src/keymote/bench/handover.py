@@ -28,8 +28,9 @@ from keymote.device.topic_client import TopicClient
 from keymote.engine.handover import client as client_side
 from keymote.engine.handover.keys import acknowledgement_tag, visited_key
 from keymote.storage.counter import StoredCounter
-from keymote.stories.walkers import ALARM, Patient, WalkersPlan, by_coap
+from keymote.stories.walkers import ALARM, Patient, WalkersPlan
 from keymote.stories.ward_logs import Log, Tally, compare, logged
+from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.wire.topic import HoAck
 
 GOAL: Final = 0.20
@@ -179,7 +180,7 @@ async def _power_on(
     await topics.ready_to_publish(topic)
     ticket = await topics.ticket()
     door = world.doors[BROKERS[0]]
-    access = await connect_via_agent(by_coap, door.agent, client_id, ticket.K_home, ticket.ticket)
+    access = await connect_via_agent(CoapEndpoint.open, door.agent, client_id, ticket.K_home, ticket.ticket)
     async with aiomqtt.Client(
         access.host, door.port, identifier=access.client_id, username=access.user, password=access.password,
         protocol=aiomqtt.ProtocolVersion.V311,
@@ -199,7 +200,7 @@ async def _hand_over(world: HandoverWorld, station: Listening, mote: Mote, found
     began = time.perf_counter()
     reading = topic, mote.device.topics.keys.protect(topic, text.encode())
     await hand_over(
-        by_coap, there.agent, mote.K_home, mote.client_id, bytes.fromhex(home.broker_id), bytes.fromhex(there.broker_id),
+        CoapEndpoint.open, there.agent, mote.K_home, mote.client_id, bytes.fromhex(home.broker_id), bytes.fromhex(there.broker_id),
         mote.counter, readings=[reading],
     )  # fmt: skip
     found.walks.append(time.perf_counter() - began)

@@ -22,8 +22,8 @@ def demo(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Watch two devices of two operators get one key, talk with software that we did not write, and lose it; and a street of
-    15 meters agree on group keys, with the coordinator and without it.
+    """Watch two devices of two operators get one key, talk with software that we did not write, and lose it; a street of
+    15 meters agree on group keys, with the coordinator and without it; and patients walk between brokers that read nothing.
 
     \b
     Example:
@@ -92,4 +92,12 @@ def _group(facts: dict[str, Any]) -> None:
     print(f"  revoked until safe             {facts['time_to_safe_ms']} ms")
 
 
-_CONCLUSIONS: Final = {"pair": _pair, "group": _group}
+def _topic(facts: dict[str, Any]) -> None:
+    print(f"  moves between brokers          {facts['moves']}, {facts['handed_over']} of them handed over")
+    print(f"  readings logged                {facts['readings']}")
+    print(f"  lost, opened twice             {facts['lost']}, {facts['duplicates']}")
+    where = "memory, files, logs and traffic" if facts["searched"]["memory"] is not None else "files, logs and traffic"
+    print(f"  a broker saw a reading         {'YES' if facts['broker_saw_plaintext'] else 'no'}: {where} searched")
+
+
+_CONCLUSIONS: Final = {"pair": _pair, "group": _group, "topic": _topic}

@@ -1,4 +1,4 @@
-"""The whole demo in one world: its scenarios share what is set up, and the second goes on where the first one waits."""
+"""The whole demo in one world: its scenarios share what is set up, and the others go on where one waits."""
 
 import asyncio
 from dataclasses import replace
@@ -11,6 +11,7 @@ from keymote.stories.pair import Story, pair, prepare
 from keymote.stories.processes import Cast, own_environment, together
 from keymote.stories.street import Street
 from keymote.stories.telling import Step, Teller
+from keymote.stories.ward import ward
 
 
 async def play(folder: Path, tell: Teller) -> list[dict[str, object]]:
@@ -21,7 +22,7 @@ async def play(folder: Path, tell: Teller) -> list[dict[str, object]]:
         await prepare(story)
         async with story.line.step("meters enrol", lambda: f"{METERS} processes"):
             street = await Street.built(cast, story.north, authority_of(cast) / "root.pin", METERS)
-        paired = asyncio.Event()
+        paired, ruled = asyncio.Event(), asyncio.Event()
 
         async def first() -> dict[str, object]:
             try:
@@ -29,7 +30,15 @@ async def play(folder: Path, tell: Teller) -> list[dict[str, object]]:
             finally:
                 paired.set()
 
-        return await together(first(), group(street, _indented(tell), paired.wait))
+        async def coordinator_is_free() -> None:
+            await paired.wait()
+            await ruled.wait()
+
+        return await together(
+            first(),
+            group(street, _indented(tell), coordinator_is_free),
+            ward(cast, story.north, _indented(tell), ruled.set),
+        )
 
 
 def _indented(tell: Teller) -> Teller:

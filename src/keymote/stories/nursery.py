@@ -22,6 +22,8 @@ from typing import Any, Final, NoReturn, Self
 from keymote.errors import Unavailable
 
 LOADED: Final = (
+    "keymote.agent.app.service",
+    "keymote.cli.agent",
     "keymote.cli.authority",
     "keymote.cli.coordinator",
     "keymote.cli.device",
@@ -31,8 +33,12 @@ LOADED: Final = (
     "keymote.manager.app.service",
     "keymote.device.app",
     "keymote.device.agent",
+    "keymote.device.topic_client.app",
+    "keymote.stories.station",
+    "keymote.stories.walkers",
     "keymote.transports.coap.application",
     "keymote.transports.http_operator",
+    "keymote.transports.mqtt.embedded_face",
 )
 """What the roles import when they start; who lacks one of them imports it later, as it would alone."""
 _LONGEST: Final = 1 << 16

@@ -24,13 +24,16 @@ from keymote.device.broker_access import BrokerAccess, connect_via_agent
 from keymote.device.topic_client import TopicClient
 from keymote.engine.topic.in_order import InOrder
 from keymote.engine.topic.readings import NeedsKey, Reading, Rejected
-from keymote.stories.walkers import AGAIN_S, Door, by_coap
+from keymote.errors import Unavailable
+from keymote.stories.walkers import AGAIN_S, Door
 from keymote.stories.ward_logs import Log
+from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.wire.fields import sizes_of
 from keymote.wire.topic import Ticket
 
 LOOK_EVERY_S: Final = 0.5
 _READY_S: Final = 60.0
+_REFUSED: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,9 @@ class Station:
             home = Ticket.decode(ticket.ticket, sizes_of(1)).broker_id.hex()
             agent = self._door(home).agent
             self._accounts.append(
-                await connect_via_agent(by_coap, agent, bytes.fromhex(client.id), ticket.K_home, ticket.ticket)
+                await connect_via_agent(
+                    CoapEndpoint.open, agent, bytes.fromhex(client.id), ticket.K_home, ticket.ticket
+                )
             )
         await self.wake()
 
@@ -104,7 +109,9 @@ class Station:
                     protocol=aiomqtt.ProtocolVersion.V311, clean_session=False,
                 ) as broker:  # fmt: skip
                     for name in self.plan.filters:
-                        await broker.subscribe(name, qos=1)
+                        granted = await broker.subscribe(name, qos=1)
+                        if any(getattr(code, "value", code) >= _REFUSED for code in granted):
+                            raise Unavailable(f"the broker refuses {name}", do="see this account's rights")
                     if not said:
                         said = True
                         self._listening.release()

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiomqtt
 
 from keymote.bench.fleet.role import serve
-from keymote.device.broker_access import AgentDenied, BrokerAccess, Receive, connect_via_agent, hand_over
+from keymote.device.broker_access import AgentDenied, BrokerAccess, connect_via_agent, hand_over
 from keymote.device.topic_client import TopicClient
 from keymote.errors import Unavailable
-from keymote.host.batches import Settled
 from keymote.storage.counter import StoredCounter
 from keymote.stories.ward_logs import Log
 from keymote.transports.coap.endpoint import CoapEndpoint
@@ -52,7 +51,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class WalkersPlan:
-    """`patients`: name -> provisioning file. Logs and counters go to `folder`."""
+    """`patients`: name -> provisioning file. Logs and counters go to `folder`. `word` stands in every reading, to be looked for."""
 
     socket: str
     folder: str
@@ -60,6 +59,7 @@ class WalkersPlan:
     doors: tuple[Door, ...]
     read_every_s: float
     walk_s: float = 0.05
+    word: str = ""
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
@@ -107,7 +107,8 @@ class Patient:
         """Measure: log, protect, put behind what waits."""
         async with self.reading:
             self.counts["readings"] += 1
-            text = f"{self.name} {kind} {self.counts['readings']}: pulse {60 + self.counts['readings'] % 40}"
+            number = self.counts["readings"]
+            text = f"{self.name} {kind} {number}: pulse {60 + number % 40} {self.plan.word}"
             self.log.write(self.topic(kind), text)
             self.outbox.append((self.topic(kind), await self.client.topics.protect(self.topic(kind), text.encode())))
             self.changed.set()
@@ -132,7 +133,7 @@ class Patient:
             self.home = Ticket.decode(self.ticket.ticket, sizes_of(1)).broker_id.hex()
         agent = self._door(self.home).agent
         return await connect_via_agent(
-            by_coap, agent, bytes.fromhex(self.client.id), self.ticket.K_home, self.ticket.ticket
+            CoapEndpoint.open, agent, bytes.fromhex(self.client.id), self.ticket.K_home, self.ticket.ticket
         )
 
     def _publish(self) -> None:
@@ -187,7 +188,7 @@ class Patient:
     async def _handed_over(self, to: str) -> BrokerAccess:
         assert self.ticket is not None
         access = await hand_over(
-            by_coap,
+            CoapEndpoint.open,
             self._door(to).agent,
             self.ticket.K_home,
             bytes.fromhex(self.client.id),
@@ -211,15 +212,6 @@ class Patient:
             await _ended(task)
         await self.client.close()
         self.log.close()
-
-
-async def by_coap(place: tuple[str, int], receive: Receive) -> CoapEndpoint:
-    """Open a socket towards brokers' agents."""
-
-    def heard(peer: str, data: bytes, settled: Settled | None = None) -> None:
-        receive(peer, data, settled)
-
-    return await CoapEndpoint.open(place, heard)
 
 
 async def _ended(task: asyncio.Task[None] | None) -> None:
