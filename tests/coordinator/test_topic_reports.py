@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from office import Office
-from topic_world import BOTH, OTHER, PUBLISH, PULSE, SUBSCRIBE, TS, Ward, mote
+from topic_world import BOTH, OTHER, PUBLISH, PULSE, SUBSCRIBE, TS, Ward, mote, v
 
 from keymote.coordinator import topics_rules as rules
 from keymote.coordinator.topic_pictures import Picture
@@ -191,6 +191,29 @@ async def test_CT14_a_manager_that_was_restored_goes_on_from_where_it_was(ward: 
     (running,) = (await picture(ward, topic)).running
     assert (running.session.epoch, running.waiting) == (3, [mote(0), mote(1)])
     assert [each.epoch for each in await ward.office.topic_pictures.epochs(topic.tid, 0, 10)] == [1, 2, 3]
+
+
+async def test_CT22_what_a_coordinator_says_that_has_lost_its_last_words_is_newer_than_those(ward: Ward) -> None:
+    topic = await ward.topic(m0=BOTH, m1=BOTH)
+    ward.office.clock.ms += 60_000
+    await ward.office.topics.rotate(topic.tid)
+    assert await ward.version() == ward.office.clock.ms // 1000  # above all of the minute that a backup may lack
+    lost = await ward.version() + 7
+    await ward.report(EpochBegun(PULSE, 1, Cause.FIRST, lost))
+    rule = (await ward.rules())["ward/7/#"]
+    assert rule.version > lost
+    assert (await ward.actions())[-2:] == ["topic.overtake", "topic.epoch"]
+    events = [event for event in await ward.office.outbox.events(0, 100) if event.kind == "topic.change"]
+    assert events[-1].data["version"] == rule.version
+    await ward.report(EpochBegun(PULSE, 2, Cause.EXPIRY, lost))
+    assert await ward.version() == rule.version
+
+
+async def test_CT22_a_version_that_nobody_can_have_given_out_is_not_believed(ward: Ward) -> None:
+    await ward.topic(m0=BOTH)
+    taken = await ward.report(EpochBegun(PULSE, 1, Cause.FIRST, 1 << 52))
+    assert [why for _, why in taken.refused] == [f"version {1 << 52} of a charter was never given out"]
+    assert await ward.version() == v(1)
 
 
 # ------------------------------------------------------------------ time to safe

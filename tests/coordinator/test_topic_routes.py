@@ -6,7 +6,7 @@ import httpx
 import pytest
 from office import Office
 from test_group_routes import API, House, house_of
-from topic_world import BOTH, OTHER, PULSE, SUBSCRIBE, TS, Ward, mote
+from topic_world import BOTH, OTHER, PULSE, SUBSCRIBE, TS, Ward, mote, v
 
 from keymote.engine.policy.topic_events import Acknowledged, Cause, ClientMade, EpochBegun, Safe, TopicReport
 from keymote.errors import ErrorCode, PeerFault, RefusedByPolicy, Unavailable
@@ -69,7 +69,7 @@ async def test_CT17_a_topic_from_wish_to_time_to_safe(house: House, ward: Ward) 
     caller = Caller(manager(house, ward))
     charter = await http_topics.topic_charter(caller)
     (rule,) = charter.rules
-    assert (rule.filter, rule.version, rule.emergency, rule.cs, charter.reported) == ("ward/7/#", 1, True, 2, 0)
+    assert (rule.filter, rule.version, rule.emergency, rule.cs, charter.reported) == ("ward/7/#", v(1), True, 2, 0)
     assert charter.rule_of(PULSE) is rule
     said = [
         EpochBegun(PULSE, 1, Cause.FIRST, charter.version),
@@ -87,11 +87,11 @@ async def test_CT17_a_topic_from_wish_to_time_to_safe(house: House, ward: Ward) 
     assert (told["filter"], told["topics"], told["cause"]) == ("ward/7/#", [PULSE], "revoked")
     assert (told["safe_after_ms"], told["waiting"]) == (None, [mote(1).hex()])
     charter = await http_topics.topic_charter(caller)
-    assert [(each.client, each.compromised, each.since) for each in charter.rules[0].gone] == [(mote(0), True, 2)]
+    assert [(each.client, each.compromised, each.since) for each in charter.rules[0].gone] == [(mote(0), True, v(2))]
     ward.office.clock.ms += 700
     last = (await manager(house, ward).get(f"{API}/events")).json()["cursor"]
     assert (await manager(house, ward).post(f"{API}/acks", json={"upto": last})).status_code == 204
-    said = [EpochBegun(PULSE, 2, Cause.COMPROMISE, 2), Acknowledged(PULSE, 2, mote(1), 2), Safe(PULSE, 2)]
+    said = [EpochBegun(PULSE, 2, Cause.COMPROMISE, v(2)), Acknowledged(PULSE, 2, mote(1), 2), Safe(PULSE, 2)]
     now = ward.office.clock.ms
     await http_topics.report_topics(caller, [TopicReport(seq, now, event) for seq, event in enumerate(said, start=6)])
     (told,) = (await operator.get(f"{API}/revocations")).json()["items"][0]["topics"]
@@ -161,7 +161,7 @@ async def test_CT18_operators_alone_change_topics(house: House, ward: Ward) -> N
     for path in ("", "/clients", f"/{tid}", f"/{tid}/sessions", f"/{tid}/epochs"):
         assert (await house.caller().get(f"{API}/topics{path}")).status_code == 401
         assert (await manager(house, ward).get(f"{API}/topics{path}")).status_code == 200
-    assert (await house.operator.get(f"{API}/topics/{tid}")).json()["version"] == 1
+    assert (await house.operator.get(f"{API}/topics/{tid}")).json()["version"] == v(1)
 
 
 async def test_CT17_a_topic_that_cannot_be_is_refused_with_what_to_do(house: House) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from office import Office
-from topic_world import BOTH, OTHER, PUBLISH, SUBSCRIBE, TS, Ward, mote
+from topic_world import BOTH, OTHER, PUBLISH, SUBSCRIBE, TS, Ward, mote, v
 
 from keymote.engine.policy.topic_charter import MOST_GRANTS, TopicGone
 from keymote.engine.policy.topic_events import ClientForgotten, ClientMade
@@ -21,7 +21,7 @@ async def ward(office: Office) -> Ward:
 
 
 def gone(*taken: tuple[int, bool, int]) -> tuple[TopicGone, ...]:
-    return tuple(TopicGone(mote(number), compromised, since) for number, compromised, since in taken)
+    return tuple(TopicGone(mote(number), compromised, v(since)) for number, compromised, since in taken)
 
 
 # ------------------------------------------------------------------ rules and grants
@@ -30,15 +30,15 @@ def gone(*taken: tuple[int, bool, int]) -> tuple[TopicGone, ...]:
 async def test_CT06_a_rule_and_what_its_manager_lays_down(ward: Ward) -> None:
     topic = await ward.topic(m0=PUBLISH, m1=SUBSCRIBE)
     rule = (await ward.rules())["ward/7/#"]
-    assert (rule.version, rule.gone, rule.rotations) == (1, (), 0)
+    assert (rule.version, rule.gone, rule.rotations) == (v(1), (), 0)
     assert [(each.client, each.roles, each.sig_pk) for each in rule.grants] == [(mote(0), 1, b""), (mote(1), 2, b"")]
     assert await ward.rules(OTHER) == {}
     await ward.office.topics.grant(topic.tid, {mote(2): BOTH})
     await ward.office.topics.rotate(topic.tid)
     rule = (await ward.rules())["ward/7/#"]
-    assert (rule.version, rule.rotations, len(rule.grants)) == (3, 1, 3)
+    assert (rule.version, rule.rotations, len(rule.grants)) == (v(3), 1, 3)
     events = [event for event in await ward.office.outbox.events(0, 100) if event.kind == "topic.change"]
-    assert [(event.subject, event.data["version"]) for event in events] == [(TS, 1), (TS, 2), (TS, 3)]
+    assert [(event.subject, event.data["version"]) for event in events] == [(TS, v(1)), (TS, v(2)), (TS, v(3))]
     assert await ward.actions() == ["topic.create", "topic.grant", "topic.rotate"]
 
 
@@ -47,7 +47,7 @@ async def test_CT06_twice_is_once(ward: Ward) -> None:
     await ward.office.topics.grant(topic.tid, {mote(0): BOTH})
     with pytest.raises(PeerFault, match="never granted anything"):
         await ward.office.topics.revoke(topic.tid, [mote(0), mote(3)], compromised=True)
-    assert await ward.version() == 1
+    assert await ward.version() == v(1)
     for _ in range(2):
         await ward.office.topics.revoke(topic.tid, [mote(0)], compromised=False)
     assert (await ward.rules())["ward/7/#"].gone == gone((0, False, 2))
@@ -78,7 +78,7 @@ async def test_CT07_only_active_clients_of_the_manager_are_granted_anything(ward
     for client, kind in ((mote(9), PeerFault), (mote(8), RefusedByPolicy), (mote(3), RefusedByPolicy)):
         with pytest.raises(kind):
             await office.topics.grant(topic.tid, {mote(1): SUBSCRIBE, client: SUBSCRIBE})
-    assert await ward.version() == 1
+    assert await ward.version() == v(1)
     with pytest.raises(PeerFault) as caught:
         await office.topics.grant(b"nothing!", {mote(1): SUBSCRIBE})
     assert caught.value.code is ErrorCode.E_UNKNOWN_ID
@@ -109,7 +109,7 @@ async def test_CT08_publishers_of_a_signed_topic_are_named_by_the_key_in_force(w
     await ward.enrol(mote(0), replaces=before.claims.serial)  # it has rejoined, with new keys
     rule = (await ward.rules())["ward/7/#"]
     assert rule.grants[0].sig_pk == ward.cards[mote(0)].claims.sig_pk != before.claims.sig_pk
-    assert (rule.version, rule.gone) == (2, gone((0, False, 2)))
+    assert (rule.version, rule.gone) == (v(2), gone((0, False, 2)))
     await ward.report(ClientMade(PUMP, "pump 4"))
     with pytest.raises(RefusedByPolicy, match="no key to sign with"):
         await ward.office.topics.grant(topic.tid, {PUMP: PUBLISH})
@@ -126,7 +126,7 @@ async def test_CT09_clients_of_provisioning_files_are_granted_and_revoked_by_the
     assert (await ward.rules())["ward/7/#"].may(PUMP, PUBLISH)
     await office.topics.revoke(topic.tid, [PUMP], compromised=True)
     rule = (await ward.rules())["ward/7/#"]
-    assert (rule.grants, rule.gone) == ((), (TopicGone(PUMP, compromised=True, since=3),))
+    assert (rule.grants, rule.gone) == ((), (TopicGone(PUMP, compromised=True, since=v(3)),))
     await office.topics.grant(topic.tid, {PUMP: BOTH})
     await ward.report(ClientForgotten(PUMP))
     assert (await ward.rules())["ward/7/#"].grants == ()
@@ -154,7 +154,7 @@ async def test_CT10_fewer_roles_are_a_taking_and_more_are_not(ward: Ward) -> Non
     topic = await ward.topic(m0=BOTH, m1=PUBLISH)
     await ward.office.topics.grant(topic.tid, {mote(0): SUBSCRIBE, mote(1): BOTH})
     rule = (await ward.rules())["ward/7/#"]
-    assert (rule.version, rule.gone) == (2, gone((0, False, 2)))
+    assert (rule.version, rule.gone) == (v(2), gone((0, False, 2)))
     assert [each.roles for each in rule.grants] == [SUBSCRIBE, BOTH]
 
 
@@ -166,8 +166,8 @@ async def test_CT10_who_went_without_haste_can_be_put_out_with_haste(ward: Ward)
     await ward.office.topics.grant(topic.tid, {mote(0): SUBSCRIBE})
     rule = (await ward.rules())["ward/7/#"]
     assert rule.may(mote(0), SUBSCRIBE)
-    assert rule.taken_from(mote(0), 2) is not None  # epochs of before end, whoever was let in again
-    assert rule.taken_from(mote(0), 4) is None
+    assert rule.taken_from(mote(0), v(2)) is not None  # epochs of before end, whoever was let in again
+    assert rule.taken_from(mote(0), v(4)) is None
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ async def test_CT11_a_device_that_goes_loses_its_grants(
         await office.revocations.change_state(mote(0), DeviceState.ACTIVE)
         rule = (await ward.rules())["ward/7/#"]
         assert rule.may(mote(0), BOTH & PUBLISH)
-        assert rule.taken_from(mote(0), 2) is not None
+        assert rule.taken_from(mote(0), v(2)) is not None
     else:
         assert await office.desk.ledger.read(lambda tx: tx.topics.grants_of(mote(0))) == []
 
@@ -218,7 +218,7 @@ async def test_CT11_a_renewed_credential_takes_nothing_away(ward: Ward) -> None:
     )
     await ward.office.registry.register_device(TS, renewed.raw, held.serial)
     assert (await ward.rules())["ward/7/#"].gone == ()
-    assert await ward.version() == 1
+    assert await ward.version() == v(1)
 
 
 async def test_CT12_a_rule_that_is_closed_is_in_no_charter(ward: Ward) -> None:
@@ -235,8 +235,8 @@ async def test_CT12_a_rule_that_is_closed_is_in_no_charter(ward: Ward) -> None:
 
 async def test_CT06_who_asks_at_the_same_time_gets_versions_of_their_own(ward: Ward) -> None:
     made = await asyncio.gather(*(ward.topic(f"ward/{number}", m0=BOTH) for number in range(5)))
-    assert sorted(topic.version for topic in made) == [1, 2, 3, 4, 5]
+    assert sorted(topic.version for topic in made) == [v(each) for each in (1, 2, 3, 4, 5)]
     assert all(isinstance(topic, Topic) for topic in made)
     version, _, first = await ward.office.topics.charter(TS, "", 2)
     _, _, rest = await ward.office.topics.charter(TS, first[-1].filter, 10)
-    assert (version, [rule.filter for rule in (*first, *rest)]) == (5, [f"ward/{number}" for number in range(5)])
+    assert (version, [rule.filter for rule in (*first, *rest)]) == (v(5), [f"ward/{number}" for number in range(5)])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from office import Issuer, Office
+from office import NOW, Issuer, Office
 
 from keymote.coordinator.topic_reports import Taken
 from keymote.coordinator.topics import wish
@@ -18,6 +18,11 @@ TS = b"manager1"
 OTHER = b"manager2"
 PULSE = "ward/7/pulse"
 BOTH, PUBLISH, SUBSCRIBE = 3, 1, 2
+
+
+def v(number: int) -> int:
+    """Return the version of the so many-th change, all at the office's first second."""
+    return NOW - 1 + number
 
 
 def mote(number: int) -> bytes:

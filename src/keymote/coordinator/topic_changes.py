@@ -39,8 +39,12 @@ def changed(desk: Desk, tx: Transaction, topic: Topic, taken: Iterable[tuple[byt
 
 
 def announced(desk: Desk, tx: Transaction, topic: Topic) -> Topic:
-    """Return a rule with the next version of its manager's charter, and the event that tells of it."""
-    version = tx.count(_counter(topic.nm_id))
+    """Return a rule with the next version of its manager's charter, and the event that tells of it.
+
+    A version is never below the time in seconds: what a coordinator says that was restored from a backup is newer than what it said
+    before and has lost (CT-22).
+    """
+    version = tx.count(_counter(topic.nm_id), least=desk.now)
     event = desk.announce(tx, TOPIC_CHANGED, topic.nm_id, version=version, topic=topic.tid.hex())
     return replace(topic, version=version, event=event.id)
 
@@ -52,6 +56,14 @@ def settle_sessions(tx: Transaction, nm_id: bytes) -> None:
         tid = rules.ruling(topics, session.topic)
         if tid != session.tid:
             tx.topics.put_session(replace(session, tid=tid))
+
+
+def overtake(desk: Desk, tx: Transaction, nm_id: bytes, version: int) -> None:
+    """Say all rules of a manager anew that has begun an epoch under a version which we do not know: we have lost it (CT-22)."""
+    tx.count(_counter(nm_id), least=version)
+    for topic in tx.topics.ruled_by(nm_id):
+        changed(desk, tx, topic)
+    desk.note(tx, COORDINATOR, "topic.overtake", nm_id, version=version)
 
 
 # ------------------------------------------------------------------ what happens elsewhere

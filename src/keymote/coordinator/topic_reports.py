@@ -10,6 +10,7 @@ from typing import Final, assert_never
 
 from keymote.coordinator import topics_rules as rules
 from keymote.coordinator.desk import Desk, by_manager
+from keymote.coordinator.topic_changes import overtake, version_of
 from keymote.coordinator.topic_safety import settle
 from keymote.engine.policy.topic_events import (
     Acknowledged,
@@ -29,6 +30,8 @@ from keymote.wire.topic import PUBLISH
 
 MOST_REFUSALS: Final = 1000
 """Clients of a manager of which the last refusal is kept."""
+LONGEST_LEAD_S: Final = 366 * 86400
+"""How far a version may be above the time in seconds: one for each of so many changes in a second, or a clock that was ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class TopicReports:
         """
         if any(one.seq >= other.seq for one, other in pairwise(items)):
             raise CallerFault("reports must ascend by seq", do="send the oldest first")
-        return await self._desk.ledger.write(lambda tx: _Batch(self._desk, tx, caller).take(items))
+        taken = await self._desk.ledger.write(lambda tx: _Batch(self._desk, tx, caller).take(items))
+        self._desk.news.ring()
+        return taken
 
 
 class _Batch:
@@ -127,6 +132,10 @@ class _Batch:
                 raise PeerFault(ErrorCode.E_NOSHARE, f"no rule of manager {self._caller.hex()} is for {event.topic!r}")
             self._tx.topics.forget_epochs(self._caller, event.topic)
             session = Session(self._caller, event.topic, tid)
+        if event.version > version_of(self._tx, self._caller):
+            if event.version > self._desk.now + LONGEST_LEAD_S:
+                raise PeerFault(ErrorCode.E_FORMAT, f"version {event.version} of a charter was never given out")
+            overtake(self._desk, self._tx, self._caller, event.version)
         for held in self._tx.topics.holders(self._caller, event.topic):
             if held.epoch >= event.epoch or held.parked >= event.epoch:
                 self._tx.topics.put_holder(_before(held, event.epoch))

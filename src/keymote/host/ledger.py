@@ -81,8 +81,8 @@ class Transaction(Protocol):
         """Return the value of a counter, 0 before its first step."""
         ...
 
-    def count(self, name: str) -> int:
-        """Step a counter by one and return its new value; never the same twice."""
+    def count(self, name: str, least: int = 0) -> int:
+        """Step a counter by one, or to `least` if that is more, and return its new value; never the same twice."""
         ...
 
     def add_revocation(

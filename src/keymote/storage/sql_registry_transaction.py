@@ -214,8 +214,8 @@ class SqlTransaction:
         row = self._one(_COUNTER, name=name)
         return 0 if row is None else int(row.value)
 
-    def count(self, name: str) -> int:
-        value = self.counter(name) + 1
+    def count(self, name: str, least: int = 0) -> int:
+        value = max(self.counter(name) + 1, least)
         _PUT_COUNTER.run(self._connection, {"name": name, "value": value})
         return value
 
