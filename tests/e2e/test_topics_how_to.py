@@ -82,7 +82,7 @@ async def reads(device: Device, topic: str, data: bytes) -> bytes:
 
 
 async def test_CT21_the_page_does_what_it_says(tmp_path: Path) -> None:
-    create, provision, clients, show, change, revoke, close = BLOCKS
+    create, provision, clients, show, change, revoke, close, away = BLOCKS
     with operators(tmp_path, 1) as (operator,):
         async with devices(operator, 4) as (mote, nurse, tablet, doctor):
             named = {"MOTE": mote, "NURSE": nurse, "TABLET": tablet, "DOCTOR": doctor}
@@ -135,3 +135,4 @@ async def test_CT21_the_page_does_what_it_says(tmp_path: Path) -> None:
             assert lines["revocations"][0]["topics"][0]["safe_after_ms"] == first["safe_after_ms"]
             await shell.run(close)
             assert "alarm" not in await shell.run("keymote topic list")
+            assert PULSE in await shell.run(away)
