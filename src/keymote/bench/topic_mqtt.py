@@ -100,6 +100,7 @@ class _Pair:
         """Return messages per second, and processor microseconds of both processes for each."""
         order = Slice(protected, count)
         self.subscriber.send(order)
+        _answer(self.subscriber)  # it listens, before the first message can come
         self.publisher.send(order)
         heard, sent = _answer(self.subscriber), _answer(self.publisher)
         return (count - 1) / heard.elapsed_s, (heard.cpu_s + sent.cpu_s) / count * 1e6

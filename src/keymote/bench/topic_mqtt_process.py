@@ -108,6 +108,7 @@ async def _aiomqtt_subscriber(port: int, pipe: Connection) -> None:
             await client.subscribe(TOPICS[protected], qos=1)
         for order in _orders(pipe):
             messages = clients[order.protected].messages
+            pipe.send(Spent(0.0, 0.0))
             cpu = time.process_time()
             await anext(messages)
             began = time.perf_counter()
@@ -171,4 +172,5 @@ def _paho_subscriber(port: int, pipe: Connection) -> None:
     for order in _orders(pipe):
         awaited[:] = [0, order.messages]
         cpu = time.process_time()
+        pipe.send(Spent(0.0, 0.0))
         pipe.send(spent.get())

@@ -10,21 +10,19 @@ async with ProtectedClient("broker", topics=device.topics) as client:
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from functools import partial
 from math import inf
-from typing import Any, Final, Self, cast
+from threading import get_ident
+from typing import Any, Self, cast
 
 import aiomqtt
 import aiomqtt.client
-from paho.mqtt.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, MQTTMessageInfo, PayloadType
+from paho.mqtt.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, Client, MQTTMessageInfo, PayloadType
 from paho.mqtt.properties import Properties
 
 from keymote.engine.topic.readings import NeedsKey, Reading, Rejected
 from keymote.transports.mqtt.face import Topics, check_filters, check_topic, plaintext_of
 from keymote.transports.mqtt.paho_reading import read_at_once
-
-_UNLIMITED: Final = nullcontext()
 
 
 class ReadingMessage(aiomqtt.Message):
@@ -55,6 +53,7 @@ class ProtectedClient(aiomqtt.Client):
         self._last_will = will
         self._late: deque[ReadingMessage] = deque()
         opening = _opening(queue_type or cast("type[asyncio.Queue[aiomqtt.Message]]", asyncio.Queue), self._open)
+        self._thread = get_ident()
         super().__init__(hostname, port, queue_type=opening, **options)
         read_at_once(self._client)
 
@@ -62,7 +61,11 @@ class ProtectedClient(aiomqtt.Client):
         """Connect; a will needs a key, and waits for it."""
         will = self._last_will
         if will is not None:
-            sealed = await self._sealed(will.topic, plaintext_of(will.payload))
+            plaintext = plaintext_of(will.payload)
+            try:
+                sealed = self.topics.keys.protect(will.topic, plaintext)
+            except NeedsKey:
+                sealed = await self._sealed(will.topic, plaintext)
             self._client.will_set(will.topic, sealed, will.qos, will.retain, will.properties)
         return await super().__aenter__()
 
@@ -83,9 +86,16 @@ class ProtectedClient(aiomqtt.Client):
         if data or not retain:
             if qos == 0 and self._client.socket() is None:  # would be lost, and its number with it
                 raise aiomqtt.MqttCodeError(MQTT_ERR_NO_CONN, "Could not publish message")
-            data = await self._sealed(topic, data)
+            check_topic(topic)
+            try:
+                data = self.topics.keys.protect(topic, data)
+            except NeedsKey:
+                data = await self._sealed(topic, data)
         limit = self.timeout if timeout is None else timeout
-        async with self._outgoing_calls_sem or _UNLIMITED:
+        if self._outgoing_calls_sem is None:
+            await self._acknowledged(self._client.publish(topic, data, qos, retain, properties, *args, **kwargs), limit)
+            return
+        async with self._outgoing_calls_sem:
             await self._acknowledged(self._client.publish(topic, data, qos, retain, properties, *args, **kwargs), limit)
 
     @property
@@ -103,13 +113,9 @@ class ProtectedClient(aiomqtt.Client):
         return await super().subscribe(topic, *args, **kwargs)
 
     async def _sealed(self, topic: str, plaintext: bytes) -> bytes:
-        check_topic(topic)
-        keys = self.topics.keys
-        try:
-            return keys.protect(topic, plaintext)
-        except NeedsKey:
-            await self.topics.ready_to_publish(topic)
-        return keys.protect(topic, plaintext)
+        """Return the payload of a reading for which there was no key a moment ago."""
+        await self.topics.ready_to_publish(topic)
+        return self.topics.keys.protect(topic, plaintext)
 
     async def _acknowledged(self, info: MQTTMessageInfo, timeout_s: float) -> None:
         """Wait as the library does, with its errors, but without a task and an event for each message."""
@@ -130,6 +136,14 @@ class ProtectedClient(aiomqtt.Client):
             if timer is not None:
                 timer.cancel()
             self._pending_publishes.pop(info.mid, None)
+
+    def _on_socket_register_write(self, client: Client, userdata: Any, sock: Any) -> None:
+        """Write at once what the library has to say, and register for the rest only: that costs four calls of the system."""
+        if get_ident() == self._thread and self._connected.done():
+            client.loop_write()
+            if not client.want_write():
+                return
+        super()._on_socket_register_write(client, userdata, sock)
 
     # ------------------------------------------------------------------ opening, as messages arrive
 
