@@ -460,3 +460,13 @@ def test_BA06_where_the_broker_is_comes_from_its_agent(ward: Ward) -> None:
             client.place_on_visit(visit, forged)
     with pytest.raises(PeerFault, match="E_AUTH"):
         client.place_at_home(ward.K_home, nC, bytes(16), at)
+
+
+def test_HO12_back_home_with_a_new_ticket_the_session_is_made_before_the_queue_comes(ward: Ward) -> None:
+    assert not ward["A"].accounts[CLIENT].session
+    hand_over(ward, "B", 1)
+    ward["A"].command(home_of(CLIENT), SessionMoved(1))
+    ward.connect("A", ward.ticket("A", ticket_id=b"ticket-2"))
+    assert ward["A"].accounts[CLIENT].session
+    assert ward["B"].reported(Moved) == [Moved(CLIENT, A, 1)]
+    assert ward.home().held.last_ctr == 0  # another K_home, other counts

@@ -49,6 +49,7 @@ from keymote.transports.control import ControlServer
 from keymote.transports.mqtt.broker_face import Account, BrokerFace
 from keymote.transports.mqtt.packets import Delivery
 from keymote.wire.admin import to_base64url
+from keymote.wire.handover import Between
 from keymote.wire.registry import peek
 from keymote.wire.topic import PUBLISH, SUBSCRIBE
 
@@ -246,6 +247,8 @@ class AgentProcess:
             settled([])
 
     async def _frame(self, broker_id: bytes, data: bytes) -> Sequence[Send]:
+        if peek(data)[0] != Between.mt:
+            raise PeerFault(ErrorCode.E_STATE, "another agent speaks as a client")
         return await self.host.receive(self._listed.cards[broker_id].agent, data)
 
     async def _admit(self, name: str, connauth: bytes) -> bool:

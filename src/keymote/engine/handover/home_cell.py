@@ -132,12 +132,12 @@ class _Steps:
         if held is not None and isinstance(held.place, Away):
             notices, told = self._let_go(held, held.place, self.context.desk.broker_id, request.client_id, notices)
             outputs += told
+            returns = True
         if held is not None and held.ticket_id == body.ticket_id:
             if now.wall >= held.expires:
                 raise PeerFault(ErrorCode.E_TICKET, "a ticket whose life is over")
             if request.nC in held.nCs:
                 raise PeerFault(ErrorCode.E_REPLAY, "CONNAUTH came before")
-            returns = isinstance(held.place, Away)
             held = replace(held, nCs=(*held.nCs, request.nC)[-MOST_CONNECTS:], nB=nB, place=Here())
         else:
             over = over if held is None else (*over, held.ticket_id)[-MOST_OVER:]
