@@ -50,6 +50,7 @@ async def handed_over(hospital: Hospital, mote: MqttSnMote) -> None:
     await hand_over(mote.bind, mote.gateway, hospital.K_home, CLIENT, home, there, hospital.counter)
 
 
+@pytest.mark.long
 async def test_SG29_a_mote_walks_from_broker_to_broker_with_what_waits_for_it(hospital: Hospital) -> None:
     at_home = await mote_at(hospital, "A")
     await admitted(hospital, at_home)

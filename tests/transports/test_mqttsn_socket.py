@@ -94,6 +94,19 @@ async def test_SG21_a_broker_that_restarts_costs_a_mote_nothing(broker: Embedded
     ward.close()
 
 
+async def test_SG21_a_mote_that_restarts_again_and_again_has_one_connection(
+    broker: EmbeddedBroker, gateway: MqttSnGateway
+) -> None:
+    ward = await mote("hr-7", gateway)
+    for _ in range(5):
+        await ward.connect()
+    await ward.subscribe("ward/7/to")
+    await ward.publish("ward/7/to", b"once")
+    assert [message.data for message in await heard(ward, 1)] == [b"once"]
+    assert broker.clients == {"gw", "hr-7"}
+    ward.close()
+
+
 @pytest.mark.parametrize("gateway", ["aggregating"], indirect=True)
 async def test_SG26_motes_share_a_connection_to_a_real_broker(broker: EmbeddedBroker, gateway: MqttSnGateway) -> None:
     ward, caregiver, lasting = [await mote(name, gateway) for name in ("hr-7", "nurse", "doctor")]

@@ -113,7 +113,7 @@ def answer_in_turn(gateway: Gateway, outputs: list[Any], now: Now) -> None:
             gateway.handle(Opened(output.session), now)
 
 
-@pytest.mark.parametrize("effort", [40, pytest.param(3000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("effort", [20, pytest.param(3000, marks=pytest.mark.long)])
 def test_SG14_no_packet_in_no_order_ends_the_gateway(effort: int) -> None:
     @settings(max_examples=effort)
     @given(st.lists(ITEMS, min_size=5, max_size=40))
@@ -141,7 +141,7 @@ def test_SG14_no_packet_in_no_order_ends_the_gateway(effort: int) -> None:
     run()
 
 
-@pytest.mark.parametrize("effort", [20, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("effort", [10, pytest.param(2000, marks=pytest.mark.long)])
 def test_SG14_no_packet_ends_a_mote(effort: int) -> None:
     wishes = st.sampled_from([Attach(10, True, Message("w", b"x")), Say(1, Message("a/b", b"x", 1)), Say(2, Message("hr", b"x", 2)),
         Listen(3, "a/#"), Sleep(10), Fetch()])  # fmt: skip

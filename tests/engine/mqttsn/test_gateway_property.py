@@ -111,7 +111,7 @@ class Motes(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     "effort",
     [
-        settings(max_examples=12, stateful_step_count=15),
+        settings(max_examples=6, stateful_step_count=15),
         pytest.param(
             settings(settings.get_profile("long"), max_examples=600, stateful_step_count=40),
             marks=[pytest.mark.long, pytest.mark.timeout(600)],

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,7 +55,10 @@ class Ears:
 
 
 class PahoLoop:
-    """A connection under one client id; MQTT 3.1.1, which every broker speaks, and acknowledged by hand."""
+    """A connection under one client id; MQTT 3.1.1, which every broker speaks, and acknowledged by hand.
+
+    `after`: the ends of connections before under the same client id, one of which the broker would otherwise take for the newer.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class PahoLoop:
         *,
         clean: bool,
         will: tuple[str, bytes, int, bool] | None = None,
+        after: Collection["asyncio.Task[None]"] = (),
     ) -> None:
         self._place, self._ears = place, ears
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
@@ -97,6 +101,8 @@ class PahoLoop:
         client.on_unsubscribe = lambda _client, _data, mid, _codes, _properties: ears.unsubscribed(mid)
         client.on_socket_open, client.on_socket_close = self._opened, self._closed
         client.on_socket_register_write, client.on_socket_unregister_write = self._writes, self._wrote
+        self._after = after
+        self._connecting: asyncio.Future[None] | None = None
         self._task = self._loop.create_task(self._keep(), name=f"mqtt {client_id}")
 
     def again(self) -> None:
@@ -111,19 +117,24 @@ class PahoLoop:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_S):
                     await idle.wait()
-        self.paho.disconnect()
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        if self._connecting is not None:  # a thread connects, and cannot be stopped: it must not come after who follows
+            await asyncio.wait([self._connecting])
+        self.paho.disconnect()
 
     # ------------------------------------------------------------------ staying connected
 
     async def _keep(self) -> None:
+        if self._after:
+            await asyncio.wait(self._after)
         while not self._ending:
             self._lost, self._refused = self._loop.create_future(), False
             began = self._loop.time()
             try:
-                await self._loop.run_in_executor(None, self._connect)
+                self._connecting = self._loop.run_in_executor(None, self._connect)
+                await asyncio.shield(self._connecting)
             except (OSError, ValueError):
                 self._ears.down(False)
             else:

@@ -6,7 +6,7 @@ library keeps the only copy between PUBREC and PUBCOMP, and ours is in memory (d
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -59,7 +59,7 @@ class Upstream:
     def __init__(self, place: BrokerPlace, client_id: str, accounts: Accounts | None = None) -> None:
         self._place, self._client_id, self._accounts = place, client_id, accounts
         self._links: dict[str, _Link] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], str] = {}
         self._heard: Heard = lambda _item: None
 
     async def start(self, heard: Heard) -> None:
@@ -82,8 +82,9 @@ class Upstream:
             if place is None:
                 asyncio.get_running_loop().call_soon(self._heard, Closed(session))
                 return
+            before = [task for task, client in self._closing.items() if client == session.client]
             self._links[session.client] = _Link(
-                session, place, session.client, self._closed, clean=wish.clean, will=wish.will
+                session, place, session.client, self._closed, clean=wish.clean, will=wish.will, after=before
             )
             return
         link = self._links.get(session.client)
@@ -115,8 +116,8 @@ class Upstream:
         link = self._links.pop(client, None)
         if link is not None:
             task = asyncio.get_running_loop().create_task(link.close(), name="mqtt goodbye")
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._closing[task] = client
+            task.add_done_callback(self._closing.pop)
 
 
 class SharedUpstream:
@@ -161,7 +162,15 @@ class _Link:
     """One session's connection."""
 
     def __init__(
-        self, session: Session, place: BrokerPlace, client_id: str, heard: Heard, *, clean: bool, will: Message | None
+        self,
+        session: Session,
+        place: BrokerPlace,
+        client_id: str,
+        heard: Heard,
+        *,
+        clean: bool,
+        will: Message | None,
+        after: Collection["asyncio.Task[None]"] = (),
     ) -> None:
         self.session = session
         self._heard = heard
@@ -172,7 +181,7 @@ class _Link:
         self._unsaid: list[Subscribe | Unsubscribe] = []
         self._filters: dict[str, int] = {}
         ears = Ears(self._up, self._down, self._message, self._published, self._subscribed, self._unsubscribed)
-        self._paho = PahoLoop(place, client_id, ears, clean=clean, will=will)
+        self._paho = PahoLoop(place, client_id, ears, clean=clean, will=will, after=after)
         loop = asyncio.get_running_loop()
         self._patience = None if session == OWN else loop.call_later(OPENING_S, self._give_up)
 
