@@ -15,6 +15,13 @@ def test_the_pair_is_as_the_catalogue_says(attack_id: str) -> None:
     assert verdict.ok, verdict.row()["evidence"]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("attack_id", [attack_id for attack_id in CATALOGUE.attacks if attack_id.startswith("C-")])
+def test_the_long_form_of_the_pair_is_so_too(attack_id: str) -> None:
+    verdict = judge(CATALOGUE.attacks[attack_id], Effort(full=True))
+    assert verdict.ok, verdict.row()["evidence"]
+
+
 def test_every_attempt_has_a_guard_to_take_away() -> None:
     assert set(GUARDS) == set(ATTEMPTS)
 

@@ -79,7 +79,7 @@ def _forgeries(effort: Effort) -> Outcome:
     at = len(data) - len(genuine.ciphertext)
     forged = [flipped(data, place, 1 << place % 8) for place in range(at, len(data))]
     forged += [
-        write(genuine._replace(n=n, ciphertext=entropy.draw(len(genuine.ciphertext))))
+        write(genuine._replace(n=n % WINDOW, ciphertext=entropy.draw(len(genuine.ciphertext))))
         for n in range(effort.choose(32, 4096))
     ]
     outcome: Outcome = held("nothing was forged")
