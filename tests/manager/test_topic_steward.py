@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from gatehouse import Shelf
-from topic_office import ONE, TOPIC, TWO, Cells, begun, charter, clients, rule, steward
+from topic_office import NOBODY, ONE, TOPIC, TWO, Cells, Rows, begun, charter, clients, rule, steward
 
+from keymote.crypto.entropy import SeededEntropy
 from keymote.engine.member import ACTIVE, REVOKED, SUSPENDED, Member
 from keymote.engine.policy.topic_charter import TopicCharter, TopicGone
 from keymote.engine.policy.topic_events import (
@@ -20,12 +21,15 @@ from keymote.engine.policy.topic_events import (
 )
 from keymote.engine.topic.faces import (
     SESSION,
+    EndTopic,
     ForgetClient,
     Holder,
     LayDown,
     RegisterClient,
     RotateTopic,
     SessionHeld,
+    Terms,
+    WhoMay,
     client_of,
     topic_of,
 )
@@ -33,6 +37,7 @@ from keymote.engine.topic.key_chain import KeyChain
 from keymote.errors import CallerFault, Incompatible, Unavailable
 from keymote.host.client_file import ClientFile
 from keymote.manager import topic_log
+from keymote.manager.app.topics import TopicService
 from keymote.manager.topic_log import TopicLog
 from keymote.manager.topic_rules import Mark, laid, laid_version, next_since, stated_version
 from keymote.storage.provisioning import is_provisioning, read_client, spend
@@ -187,6 +192,17 @@ async def test_TM06_a_new_enrolment_ends_what_the_former_one_held_and_marks_go_w
     assert (ours.marks, steward(cells, shelf).marks) == ({}, {})
 
 
+async def test_TM16_a_manager_from_a_backup_forgets_every_chain_and_session_once() -> None:
+    cells, shelf = Cells(), Shelf()
+    shelf.rows[topic_of(TOPIC)] = shelf.rows[client_of(ONE)] = b"sealed"
+    ours = steward(cells, shelf)
+    assert not await ours.forget_former_life(0)
+    assert await ours.forget_former_life(1)
+    assert cells.said == [(topic_of(TOPIC), EndTopic()), (client_of(ONE), ForgetClient())]
+    assert not await steward(cells, shelf).forget_former_life(1)
+    assert await steward(cells, shelf).forget_former_life(2)
+
+
 # ------------------------------------------------------------------ reports
 
 
@@ -311,3 +327,24 @@ async def test_TM06_a_removed_client_is_put_out_of_every_topic(tmp_path: Path) -
     )
     assert cells.told(ForgetClient) == [ForgetClient()]
     assert SESSION not in {key.kind for key in shelf.rows}
+
+
+async def test_TM16_no_request_is_answered_before_what_a_backup_brought_is_gone(tmp_path: Path) -> None:
+    shelf, heard = Shelf(), []
+    made = await clients(Cells(), shelf).add("bed 7", tmp_path / "1", 1)
+    service = TopicService(
+        Cells(), Rows(shelf), lambda: NOBODY, SeededEntropy(b"service"), address="", suite=1, generation=1
+    )
+    assert service.clients.named("bed 7") == made
+    assert service.answer(WhoMay(ONE, TOPIC, 1), heard.append)
+    service.start()
+    await service.do(_nothing)
+    assert service.answer(WhoMay(ONE, TOPIC, 1), heard.append)
+    await service.close()
+    assert isinstance(heard[0], Unavailable)
+    assert heard[1] == Terms(None)
+    assert list(service.clients.all()) == []
+
+
+async def _nothing() -> None:
+    return None

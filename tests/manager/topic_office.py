@@ -1,6 +1,6 @@
 """A manager's cells that only take notes, and what its topics are made of in tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gatehouse import Shelf
@@ -11,15 +11,50 @@ from keymote.engine.enrolment.registrar_cell import RegistrarCell
 from keymote.engine.faces import enrolment_of
 from keymote.engine.member import Member
 from keymote.engine.policy.topic_charter import TopicCharter, TopicGrant, TopicRule
-from keymote.engine.policy.topic_events import Cause, EpochBegun
+from keymote.engine.policy.topic_events import Cause, EpochBegun, TopicReport
 from keymote.engine.topic.faces import ForgetClient, RegisterClient, ResumeTopic, SessionHeld
 from keymote.errors import Unavailable
 from keymote.host.client_file import ClientFile
+from keymote.host.ports import Done, Write
+from keymote.host.topic_desk import Taken
 from keymote.manager.topic_clients import TopicClients
 from keymote.manager.topic_log import TopicLog
 from keymote.manager.topics import TopicSteward
 from keymote.storage.provisioning import write_new
 
+
+class Nobody:
+    """A coordinator that is away."""
+
+    async def topic_charter(self) -> TopicCharter:
+        raise Unavailable("the coordinator is away")
+
+    async def report_topics(self, items: Sequence[TopicReport]) -> Taken:
+        raise Unavailable("the coordinator is away")
+
+
+class Rows:
+    """A shelf as the database of the cells."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def of_kind(self, kind: str) -> Iterable[Write]:
+        return self._shelf.of_kind(kind)
+
+    def load(self, key: CellKey) -> bytes | None:
+        return self._shelf.load(key)
+
+    def commit(self, writes: Sequence[Write], done: Done) -> None:
+        for write in writes:
+            if write.record is None:
+                self._shelf.rows.pop(write.key, None)
+            else:
+                self._shelf.rows[write.key] = write.record
+        done(None)
+
+
+NOBODY = Nobody()
 ONE, TWO = b"\x01" * 8, b"\x02" * 8
 TOPIC = "ward/7/hr"
 

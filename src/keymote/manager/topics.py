@@ -27,6 +27,7 @@ from keymote.engine.policy.topic_events import (
 from keymote.engine.topic.faces import (
     CLIENT,
     SESSION,
+    EndTopic,
     ForgetClient,
     LayDown,
     ResumeClient,
@@ -47,6 +48,8 @@ from keymote.manager.topic_rules import Mark, laid, next_since, stated_version
 RULE: Final = "topic-rule"
 """Kind of the rows that hold the charter's rules, named by a hash of their filter."""
 CHARTER: Final = CellKey("topic-charter", b"")
+GENERATION: Final = CellKey("topic-generation", b"")
+"""How often this manager had been restored when its chains began."""
 MARK: Final = "topic-mark"
 """Kind of the rows that hold what happened to a client here, named by its id."""
 _DIGEST: Final = 16
@@ -101,6 +104,23 @@ class TopicSteward:
         for client in self._named(self.charter.rules):
             await self.check(client)
         await self._lay_down()
+
+    async def forget_former_life(self, generation: int) -> bool:
+        """Erase the chains and sessions of a backup, once for each that was put back; tell whether it was done now.
+
+        Their numbers went on without us: a request that was recorded then, answered again from an older state, would seal
+        another key under the key of the first answer (TM-16).
+        """
+        saved = self._shelf.load(GENERATION)
+        known: Any = 0 if saved is None else cbor.decode(saved)
+        if generation <= known:
+            return False
+        for row in tuple(self._shelf.of_kind(SESSION)):
+            await self._cells.command(row.key, EndTopic())
+        for row in tuple(self._shelf.of_kind(CLIENT)):
+            await self._cells.command(row.key, ForgetClient())
+        await self._shelf.keep([Write(GENERATION, cbor.encode(generation))])
+        return True
 
     async def adopt(self, charter: TopicCharter) -> None:
         """Make this so from now on; again is once."""

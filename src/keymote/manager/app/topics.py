@@ -70,6 +70,9 @@ class TopicService:
         self._cells = cells
         self._coordinator = coordinator
         self._suite = suite
+        self._generation = generation
+        self._doubtful = generation > 0
+        """Chains may still be those of a backup: no request is answered."""
         self._boxes = boxes
         self.tickets = tickets
         self._log = TopicLog(shelf, generation)
@@ -85,7 +88,7 @@ class TopicService:
 
     def start(self) -> None:
         """Go on where the manager stopped, and ask what has changed since."""
-        self._jobs.put_nowait(self.steward.resume)
+        self._jobs.put_nowait(self._resume)
         for client in self.clients.all():
             self._name_box(client.client_id)
         for work in (self._work(), self._sync()):
@@ -101,11 +104,24 @@ class TopicService:
         """How many reports the coordinator has not taken yet."""
         return len(self._log)
 
+    async def _resume(self) -> None:
+        """Go on with what is on disk; where a backup was put back, with nothing of it that was secret."""
+        if await self.steward.forget_former_life(self._generation):
+            for client in self.clients.all():
+                await self.clients.forget(client)
+            logger.warning(
+                "a backup was put back: devices must be enrolled anew for topics, and file clients made anew"
+            )
+        self._doubtful = False
+        await self.steward.resume()
+
     # ------------------------------------------------------------------ what the engine asks
 
     def answer(self, query: object, answer: Callable[[object], None]) -> bool:
         """Answer a question about topics; False for any other."""
         match query:
+            case WhoMay() | TicketFor() if self._doubtful:
+                answer(Unavailable("a backup was put back a moment ago", do="ask again"))
             case WhoMay(client, topic, _):
                 self._name_box(client)
                 answer(self.steward.terms(topic))
@@ -207,7 +223,7 @@ class TopicService:
                 ):
                     job = await self._jobs.get()
             except TimeoutError:
-                job, self._retry_at = self.steward.resume, inf
+                job, self._retry_at = self._resume, inf
             try:
                 await job()
             except Unavailable as error:
