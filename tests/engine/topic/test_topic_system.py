@@ -451,6 +451,25 @@ def test_TC24_who_is_not_registered_hears_nothing_and_is_parked(going: TopicWorl
     assert going.epochs("p", TOPIC, PUBLISH) == [1, 2]
 
 
+def test_TC27_a_repetition_by_somebody_else_changes_nothing_for_its_client(going: TopicWorld) -> None:
+    """Neither where it is, nor how long it is waited for; also when what it asked for was withdrawn meanwhile."""
+    going.cut("s")
+    del going.sim.channels["s", SYSTEM]
+    going.ask("s", TOPIC, SUBSCRIBE)
+    going.sim.run_for(0.5)
+    asked = _requests(going, "s")[-1]
+    going.cut("s")
+    for second in range(18):
+        if second == 9:
+            going.rotate(TOPIC, compromise=True)
+        going.sim.inject("somebody", SYSTEM, asked)
+        going.sim.run_for(1.0)
+    assert going.sim.hosts[SYSTEM].cells[client_of(SUB)].at == "s"
+    going.sim.run_for(10.0)
+    assert Parked(TOPIC, 2, SUB) in going.sim.heard(SYSTEM, Parked)
+    assert not any(each.target == "somebody" and peek(each.data)[0] == Kpush.mt for each in going.sim.air)
+
+
 def test_TC25_a_cell_at_rest_is_what_its_record_says(going: TopicWorld) -> None:
     """So that it may leave the memory of a manager with many."""
     host = going.sim.hosts[SYSTEM]

@@ -141,7 +141,7 @@ def _requested(cell: ClientCell, peer: Peer, data: bytes, now: Now, entropy: Ent
     found = hear(cell.end, data)
     match found:
         case Repeated(message):
-            cell = replace(cell, at=cell.at or peer, patience=Patience.first(now))  # anybody can say it again (TC-27)
+            cell = replace(cell, at=cell.at or peer, patience=_soon(cell, now))  # anybody can say it again (TC-27)
             again = (message, cell.ticket) if cell.ticket and message == cell.unheard else (message,)
             return cell, [Send(peer, each) for each in again]
         case Outdated(request):
@@ -160,11 +160,14 @@ def _requested(cell: ClientCell, peer: Peer, data: bytes, now: Now, entropy: Ent
 
 
 def _outdated(cell: ClientCell, request: Kreq, now: Now, entropy: Entropy) -> Step:
-    """Push what holds now in place of an answer that was withdrawn; to who is owed nothing any more, that it is refused."""
-    owed = Owed(topic_of(request.topic).id, request.role)
-    if owed in cell.owed:
-        return cell, [_fetch(cell, owed)]
-    return _pushed(cell, denial(ErrorCode.E_CRED), now, entropy)
+    """Push what holds now in place of an answer that was withdrawn; to who is owed nothing any more, that it is refused.
+
+    While an acknowledgement is waited for, nothing: anybody can say a request again (TC-27).
+    """
+    if Owed(topic_of(request.topic).id, request.role) in cell.owed:
+        return replace(cell, patience=_soon(cell, now)), ()
+    waits = cell.patience is not None and not cell.patience.given_up
+    return (cell, ()) if waits else _pushed(cell, denial(ErrorCode.E_CRED), now, entropy)
 
 
 def _acknowledged(cell: ClientCell, heard: Acknowledged, now: Now) -> Step:
