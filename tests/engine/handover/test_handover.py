@@ -30,7 +30,7 @@ from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
 from keymote.wire.handover import Between, HoPub
 from keymote.wire.registry import peek
-from keymote.wire.topic import Connauth, HoCtx, HoDeny, HoPull, HoReq
+from keymote.wire.topic import Connauth, HoAck, HoCtx, HoDeny, HoPull, HoReq
 
 A, B, C = b"broker-A", b"broker-B", b"broker-C"
 SIZES = sizes_of(1)
@@ -252,6 +252,18 @@ def test_HO10_readings_behind_the_request_wait_for_the_context(ward: Ward) -> No
     client.finish(state, answer)
     assert ward["B"].reported(Forward) == [Forward(CLIENT, "w/7/hr", PUB, verified=True)] * 3
     assert ward["B"].refusals() == [ErrorCode.E_TICKET]  # a topic outside its rights
+
+
+def test_HO10_a_forged_request_takes_no_room_of_the_clients_readings_and_vouches_for_none(ward: Ward) -> None:
+    _, forged = begin(ward, B, 7, K_home=Secret(bytes(32)))
+    pulls = list(ward["B"].take(Received("elsewhere", forged + reading() * MOST_BUFFERED)))
+    state, request = begin(ward, B, 1)
+    pulls += ward["B"].take(Received(MOTE, request + reading() * 2))
+    ward["B"].take(Received("third", reading()))
+    assert ward["B"].refusals() == [ErrorCode.E_STATE]
+    ward.carry("B", pulls[::-1])
+    client.finish(state, next(answer for answer in ward.heard if peek(answer)[0] == HoAck.mt))
+    assert ward["B"].reported(Forward) == [Forward(CLIENT, "w/7/hr", PUB, verified=True)] * 2
 
 
 def test_HO10_an_emergency_goes_at_once_and_is_marked_unverified(ward: Ward) -> None:

@@ -175,8 +175,11 @@ class _Steps:
         return replace(cell, asked=ref, waiting=Waiting(ref, peer)), [Ask(ref, self._account(stay))]
 
     def _readings(self, cell: VisitCell, peer: Peer, readings: tuple[HoPub, ...], now: Now) -> VisitStep:
-        """Readings before HO_CTX (HO-10, C-17): of emergency topics at once, marked; others wait, at most 8 for at most 2 s."""
-        if not cell.runs and cell.waiting is None:
+        """Readings before HO_CTX (HO-10, C-17): of emergency topics at once, marked; others wait, at most 8 for at most 2 s.
+
+        Each belongs to the request that came from where it came: a forged one takes no room of the client's own.
+        """
+        if peer not in {run.peer for run in cell.runs} | ({cell.waiting.peer} if cell.waiting is not None else set()):
             raise PeerFault(ErrorCode.E_STATE, "a reading without a request to be taken over")
         client_id = (cell.runs[0].request if cell.runs else _stay(cell).request).client_id
         outputs = list[Output]()
@@ -189,8 +192,8 @@ class _Steps:
                     outputs.append(Forward(client_id, reading.topic, reading.pub, verified=False))
                 else:
                     outputs.append(Refused(peer, ErrorCode.E_LIMIT, "too many unverified readings of emergency topics"))
-            elif len(buffered) < MOST_BUFFERED:
-                buffered = (*buffered, reading)
+            elif sum(source == peer for source, _ in buffered) < MOST_BUFFERED:
+                buffered = (*buffered, (peer, reading))
             else:
                 outputs.append(Refused(peer, ErrorCode.E_LIMIT, "too many readings wait for HO_CTX"))
         drop_at = cell.drop_at if cell.buffered else now.mono + BUFFER_S
@@ -205,7 +208,8 @@ class _Steps:
         expires = now.wall + context.life_s
         stay = Stay(run.request, run.nV, K_v, context.rights, expires, decode_origin(context.state))
         ref = cell.asked + 1
-        new = replace(cell, stay=stay, runs=(), waiting=Waiting(ref, run.peer), asked=ref)
+        own = tuple(each for each in cell.buffered if each[0] == run.peer)
+        new = replace(cell, stay=stay, runs=(), waiting=Waiting(ref, run.peer), buffered=own, asked=ref)
         return new, [Ask(ref, self._account(stay))]
 
     def _answered(self, cell: VisitCell, data: bytes) -> tuple[Run, HoContext]:
@@ -234,7 +238,7 @@ class _Steps:
         outputs: list[Output] = [Connected(client_id, stay.request.home)]
         if waiting.peer:
             outputs = [*self._acknowledged(waiting.peer, stay), *outputs]
-        for reading in cell.buffered if now.mono < cell.drop_at else ():
+        for _, reading in cell.buffered if now.mono < cell.drop_at else ():
             if allows(stay.rights, reading.topic, PUBLISH):
                 outputs.append(Forward(client_id, reading.topic, reading.pub, verified=True))
             else:
@@ -271,7 +275,9 @@ class _Steps:
         runs = tuple(each for each in cell.runs if each is not run)
         denied = Send(run.peer, deny(run.request, code))
         refused = Refused(run.peer, code, "the home broker does not hand this client over")
-        return replace(cell, runs=runs, buffered=cell.buffered if runs else ()), [denied, refused]
+        left = {each.peer for each in runs}
+        buffered = tuple(each for each in cell.buffered if each[0] in left)
+        return replace(cell, runs=runs, buffered=buffered), [denied, refused]
 
     # ------------------------------------------------------------------ the client goes on
 

@@ -49,12 +49,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class VisitCell:
-    """`stay` is durable; the rest is lost at a reboot, and the client asks again."""
+    """`stay` is durable; the rest is lost at a reboot, and the client asks again. `buffered`: readings, by where they came from."""
 
     stay: Stay | None = None
     runs: tuple[Run, ...] = ()
     waiting: Waiting | None = None
-    buffered: tuple[HoPub, ...] = ()
+    buffered: tuple[tuple[Peer, HoPub], ...] = ()
     drop_at: float = 0.0
     asked: int = 0
 
