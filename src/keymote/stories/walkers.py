@@ -3,13 +3,14 @@
     python -m keymote.stories.walkers PLAN.json
 
 Each patient is a client of a provisioning file. It logs a reading, protects it, and publishes it by QoS 1 at the broker of its
-ward; on the way it connects to nobody, and at the next ward it is handed over. Verbs at the control socket: `move` (patient,
-to, alarm), `stop` (no more readings; returns when brokers have acknowledged all), `status`.
+ward; on the way it connects to nobody, and at the next ward it is handed over. Verbs at the control socket: `begin`, `move`
+(patient, to, alarm), `stop` (no more readings; returns when brokers have acknowledged all), `status`.
 """
 
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 import time
 from collections import Counter, deque
@@ -23,7 +24,8 @@ import aiomqtt
 from keymote.bench.fleet.role import serve
 from keymote.device.broker_access import AgentDenied, BrokerAccess, connect_via_agent, hand_over
 from keymote.device.topic_client import TopicClient
-from keymote.errors import Unavailable
+from keymote.errors import PeerFault, Unavailable
+from keymote.host.logs import configure
 from keymote.storage.counter import StoredCounter
 from keymote.stories.ward_logs import Log
 from keymote.transports.coap.endpoint import CoapEndpoint
@@ -38,6 +40,8 @@ AGAIN_S: Final = 0.2
 MOST_BEHIND: Final = 8
 """Readings that may follow HO_REQ in its datagram."""
 _READY_S: Final = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,8 @@ class Patient:
                             self.changed.set()
                         self.changed.clear()
                         await self.changed.wait()
-            except aiomqtt.MqttError:
+            except (aiomqtt.MqttError, OSError) as error:
+                logger.info("the broker was away: %r", error)
                 self.counts["connected again"] += 1
                 await asyncio.sleep(AGAIN_S)
 
@@ -181,7 +186,8 @@ class Patient:
                 if to == self.home:
                     return await self._at_home()
                 return await self._handed_over(to)
-            except Unavailable as error:
+            except (Unavailable, PeerFault, OSError) as error:
+                logger.info("not let in: %r", error)
                 self.counts["denied" if isinstance(error, AgentDenied) else "not answered"] += 1
                 await asyncio.sleep(AGAIN_S)
 
@@ -215,10 +221,12 @@ class Patient:
 
 
 async def _ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and wait until it has ended, whatever it ends with: the broker's connection is given up anyway."""
     if task is not None:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
-            await task
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.info("a connection was given up: %r", error)
 
 
 async def run(plan: WalkersPlan) -> None:
@@ -231,7 +239,10 @@ async def run(plan: WalkersPlan) -> None:
             log = Log(folder / f"{name}.log")
             patient = patients[name] = Patient(name, plan, client, log, StoredCounter(folder / f"{name}.ctr"))
             stack.push_async_callback(patient.close)
-        await asyncio.gather(*(patient.begin() for patient in patients.values()))
+
+        async def begin(_request: Mapping[str, Any]) -> object:
+            await asyncio.gather(*(patient.begin() for patient in patients.values()))
+            return await status({})
 
         async def move(request: Mapping[str, Any]) -> object:
             patient = patients[request["patient"]]
@@ -246,11 +257,12 @@ async def run(plan: WalkersPlan) -> None:
             counts = sum((patient.counts for patient in patients.values()), Counter[str]())
             return {"counts": dict(counts), "waiting": sum(len(patient.outbox) for patient in patients.values())}
 
-        await serve(Path(plan.socket), {"move": move, "stop": stop, "status": status})
+        await serve(Path(plan.socket), {"begin": begin, "move": move, "stop": stop, "status": status})
 
 
 def main() -> None:
     """Read the plan that the command line names, and live by it."""
+    configure("info")
     asyncio.run(run(WalkersPlan.read(Path(sys.argv[1]))))
 
 

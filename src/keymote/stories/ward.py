@@ -211,6 +211,7 @@ class Ward:
             word=self.word,
         ).write(path)
         await self._role(f"patient-{group[0]}", "keymote.stories.walkers", path)
+        await asyncio.to_thread(_asked, socket, "begin")
         self.sockets |= dict.fromkeys(group, socket)
 
     async def _role(self, name: str, module: str, plan: Path) -> Role:
@@ -252,6 +253,20 @@ class Ward:
             for what, number in said["counts"].items():
                 counts[what] = counts.get(what, 0) + number
         return counts
+
+    async def station_does(self, verb: str) -> None:
+        """Let the station sleep, or wake."""
+        await asyncio.to_thread(_asked, self.folder / "station.sock", verb)
+
+    async def rotate(self) -> None:
+        """Ask for a new epoch of every topic, as `keymote topic rotate` does."""
+        async with self._operator() as operator:
+            for topic in (await operator.get("/topics", admin_topics.TopicPage)).items:
+                await operator.ask("POST", f"/topics/{topic.tid}/rotation", admin_topics.TopicView)
+
+    def epochs(self) -> list[int]:
+        """Return the epochs of all topics that the manager leads."""
+        return [int(each["epoch"]) for each in self._ask("topic.list")["topics"]]
 
     # ------------------------------------------------------------------ looking
 
