@@ -151,7 +151,8 @@ LIFE: list[TopicEvent] = [
 ]
 
 
-@settings(max_examples=3)
+@pytest.mark.long
+@settings(max_examples=8)
 @given(cuts=st.lists(st.tuples(st.integers(0, len(LIFE)), st.integers(0, len(LIFE))), max_size=5))
 async def test_CT14_whatever_batches_come_again_the_end_is_the_same(
     cuts: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
@@ -177,6 +178,18 @@ async def test_CT14_whatever_batches_come_again_the_end_is_the_same(
         found.append([asdict(each) for each in shown.running])
         await office.desk.ledger.close()
     assert found[0] == found[1]
+
+
+async def test_CT14_a_batch_whose_answer_was_lost_comes_again_with_more(ward: Ward) -> None:
+    topic = await ward.topic(m0=BOTH, m1=BOTH)
+    reports = [TopicReport(seq, ward.office.clock.ms, event) for seq, event in enumerate(LIFE, start=1)]
+    for upto in (3, 3, 6, len(LIFE), len(LIFE)):
+        assert (await ward.office.topic_reports.take(TS, reports[:upto])).upto == upto
+    (running,) = (await picture(ward, topic)).running
+    held = [(each.published, each.subscribed, each.parked) for each in running.holders]
+    assert (running.session.epoch, held, running.waiting) == (2, [(1, 0, 0), (0, 2, 2)], ())
+    log = await ward.office.topic_pictures.epochs(topic.tid, 0, 10)
+    assert [(each.topic, each.epoch) for each in log] == [(PULSE, 1), ("ward/7/spo2", 1), (PULSE, 2)]
 
 
 async def test_CT14_a_manager_that_was_restored_goes_on_from_where_it_was(ward: Ward) -> None:

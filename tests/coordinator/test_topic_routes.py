@@ -1,5 +1,6 @@
 """Topics through the coordinator's whole HTTP application: by an operator, by managers, by their client, and by others."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -188,8 +189,7 @@ async def test_CT17_a_topic_that_cannot_be_is_refused_with_what_to_do(house: Hou
 
 async def test_CT17_a_long_charter_is_read_page_by_page(house: House, ward: Ward) -> None:
     names = [f"ward/{number:03}" for number in range(admin_topics.MOST_RULES + 3)]
-    for name in names:
-        await ward.topic(name, m0=SUBSCRIBE)
+    await asyncio.gather(*(ward.topic(name, m0=SUBSCRIBE) for name in names))  # one commit
     caller = Caller(manager(house, ward))
     charter = await http_topics.topic_charter(caller)
     assert [rule.filter for rule in charter.rules] == names

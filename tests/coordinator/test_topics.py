@@ -9,8 +9,9 @@ from topic_world import BOTH, OTHER, PUBLISH, SUBSCRIBE, TS, Ward, mote, v
 from keymote.engine.policy.topic_charter import MOST_GRANTS, TopicGone
 from keymote.engine.policy.topic_events import ClientForgotten, ClientMade
 from keymote.errors import CallerFault, ErrorCode, PeerFault, RefusedByPolicy
+from keymote.host.ledger import Transaction
 from keymote.host.register import DeviceState, RevocationKind, Taken
-from keymote.host.topic_register import Topic, Why
+from keymote.host.topic_register import FileClient, Topic, Why
 
 PUMP = b"pump\0\0\0\4"
 
@@ -93,8 +94,12 @@ async def test_CT07_only_active_clients_of_the_manager_are_granted_anything(ward
 
 async def test_CT07_a_rule_has_room_for_as_many_as_an_epoch_has_numbers(ward: Ward) -> None:
     made = [number.to_bytes(8, "big") for number in range(1, MOST_GRANTS + 2)]
-    for at in range(0, len(made), 64):
-        await ward.report(*(ClientMade(client, "c") for client in made[at : at + 64]))
+
+    def file_clients(tx: Transaction) -> None:
+        for client in made:
+            tx.topics.put_client(FileClient(client, TS, "c", 0))
+
+    await ward.office.desk.ledger.write(file_clients)
     topic = await ward.topic()
     await ward.office.topics.grant(topic.tid, dict.fromkeys(made[:-1], SUBSCRIBE))
     with pytest.raises(RefusedByPolicy, match="at most 256"):

@@ -67,6 +67,8 @@ class _Batch:
     def __init__(self, desk: Desk, tx: Transaction, caller: bytes) -> None:
         self._desk, self._tx, self._caller = desk, tx, caller
         self._rules: Sequence[Topic] | None = None
+        self._moved: set[bytes] = set()
+        """Rules under which a topic has become safe, or ended."""
 
     def take(self, items: Sequence[TopicReport]) -> Taken:
         refused = list[tuple[int, str]]()
@@ -81,7 +83,8 @@ class _Batch:
                 refused.append((item.seq, fault.what))
                 self._note("topic.disbelieve", self._caller, seq=item.seq, why=fault.what[:200])
         self._tx.topics.put_reported(self._caller, upto)
-        settle(self._tx, self._caller)
+        if self._moved:
+            settle(self._tx, self._caller, self._moved)
         return Taken(upto, refused)
 
     def _enter(self, item: TopicReport) -> None:
@@ -98,6 +101,7 @@ class _Batch:
                 self._tx.topics.put_holder(held)
             case Safe(topic, epoch):
                 session = self._session(topic)
+                self._moved.add(session.tid)
                 self._tx.topics.safe(self._caller, topic, epoch, at_ms)
                 if epoch >= session.epoch and session.safe_ms is None:
                     self._tx.topics.put_session(replace(session, safe_ms=at_ms))
@@ -111,6 +115,7 @@ class _Batch:
                 self._tx.topics.put_refusal(refusal, MOST_REFUSALS)
             case SessionEnded(topic):
                 session = self._session(topic)
+                self._moved.add(session.tid)
                 self._tx.topics.put_session(replace(session, ended=True))
                 self._tx.topics.forget_holders(self._caller, topic)
                 self._note("topic.end", session.tid, topic=topic)

@@ -1,9 +1,10 @@
 """How far takings from clients of topics have come: in which topics they matter, since when they are safe, who is waited for."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from keymote.coordinator import topics_rules as rules
+from keymote.coordinator.topic_changes import found
 from keymote.engine.policy.topic_filters import matches
 from keymote.host.ledger import Transaction
 from keymote.host.topic_register import Session, Taking, Topic, TopicEpoch
@@ -32,8 +33,9 @@ class Reach:
 def reach_of(tx: Transaction, topic: Topic, taking: Taking) -> Reach:
     """Return how far a taking has come."""
     endings = _endings(tx, topic, taking)
-    if taking.safe_ms is not None:
-        return Reach(topic, taking, endings, taking.safe_ms, ())
+    since = _safe_ms(tx, topic, taking, endings)
+    if since is not None:
+        return Reach(topic, taking, endings, since, ())
     granted = {card.client for card in tx.topics.cards(topic.tid) if card.is_active} - {taking.client}
     late: set[bytes] = set()
     for each in endings:
@@ -41,17 +43,25 @@ def reach_of(tx: Transaction, topic: Topic, taking: Taking) -> Reach:
             wanted = max(each.session.epoch, each.held + 1)
             holders = tx.topics.holders(topic.nm_id, each.session.topic)
             late |= {holder.client for holder in holders if holder.client in granted and holder.epoch < wanted}
-    acted = tx.acknowledged_at(topic.nm_id, taking.event)
-    return Reach(topic, taking, endings, rules.safe_at(taking, acted, [each.first for each in endings]), sorted(late))
+    return Reach(topic, taking, endings, None, sorted(late))
 
 
-def settle(tx: Transaction, nm_id: bytes) -> None:
-    """Write down which takings at a manager are safe by now."""
-    topics = {topic.tid: topic for topic in tx.topics.ruled_by(nm_id)}
+def settle(tx: Transaction, nm_id: bytes, tids: Container[bytes] | None = None) -> None:
+    """Write down which takings at a manager are safe by now, of all its rules or of these alone."""
     for taking in tx.topics.open_takings(nm_id):
-        reach = reach_of(tx, topics[taking.tid], taking)
-        if reach.safe_ms is not None:
-            tx.topics.put_taking(replace(taking, safe_ms=reach.safe_ms))
+        if tids is not None and taking.tid not in tids:
+            continue
+        topic = found(tx, taking.tid)
+        since = _safe_ms(tx, topic, taking, _endings(tx, topic, taking))
+        if since is not None:
+            tx.topics.put_taking(replace(taking, safe_ms=since))
+
+
+def _safe_ms(tx: Transaction, topic: Topic, taking: Taking, endings: Sequence[Ending]) -> int | None:
+    if taking.safe_ms is not None:
+        return taking.safe_ms
+    acted = tx.acknowledged_at(topic.nm_id, taking.event)
+    return rules.safe_at(taking, acted, [each.first for each in endings])
 
 
 def _endings(tx: Transaction, topic: Topic, taking: Taking) -> Sequence[Ending]:
@@ -60,15 +70,15 @@ def _endings(tx: Transaction, topic: Topic, taking: Taking) -> Sequence[Ending]:
     Safe is an epoch that everybody acknowledged who takes part. So a safe one that the client has not acknowledged is one
     without it, whatever it began for: a manager puts a device out as soon as it hears of a revocation, before it knows the rule.
     """
-    found: dict[str, Ending] = {}
+    known: dict[str, Ending] = {}
     for holder in tx.topics.holdings(topic.nm_id, taking.client):
         session = tx.topics.session(topic.nm_id, holder.topic)
         if session is None or session.ended or not matches(topic.filter, holder.topic):
             continue
         first = tx.topics.first_safe(topic.nm_id, holder.topic, holder.epoch, taking.version)
-        found[holder.topic] = Ending(session, holder.epoch, first)
+        known[holder.topic] = Ending(session, holder.epoch, first)
     for begun in tx.topics.ended_under(topic.tid, taking.version):
         session = tx.topics.session(topic.nm_id, begun.topic)
-        if session is not None and not session.ended and begun.topic not in found:
-            found[begun.topic] = Ending(session, 0, None if begun.safe_ms is None else begun)
-    return list(found.values())
+        if session is not None and not session.ended and begun.topic not in known:
+            known[begun.topic] = Ending(session, 0, None if begun.safe_ms is None else begun)
+    return list(known.values())
