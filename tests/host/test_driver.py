@@ -248,6 +248,14 @@ def test_DR10_a_record_that_is_too_long_is_a_fault_and_changes_nothing(desk: Des
     assert "more than 2048" in str(desk.faults[0][1])
 
 
+def test_DR10_a_kind_may_say_that_its_records_are_longer(desk: Desk) -> None:
+    longer = replace(DURABLE, most_record=2 * MAX_RECORD)
+    desk.driver.become(replace(NODE, kinds={**NODE.kinds, "durable": longer}))
+    assert desk.do(D, Become(Cell(b"x" * (2 * MAX_RECORD - 64)))) == []
+    assert isinstance(desk.do(D, Become(Cell(b"x" * 2 * MAX_RECORD))), Unavailable)
+    assert "more than 4096" in str(desk.faults[0][1])
+
+
 def test_DR12_too_many_tells_are_a_fault_and_change_nothing(desk: Desk) -> None:
     def chain(length: int) -> Become:
         become = Become(Cell(loose=length))
