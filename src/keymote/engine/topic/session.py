@@ -4,34 +4,28 @@ It begins with the first client that asks for the topic's key, and has one epoch
 policy decides (`engine/policy/topics`) is carried out here; clients' cells bring it to its parties.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.kdf import HASH_SIZE
 from keymote.crypto.secret import Secret
-from keymote.engine.base import CellKey, Command, Due, Durability, Item, Kind, Now, Output, Step, Tell, Told, replace
-from keymote.engine.policy.topic_charter import TopicRule
-from keymote.engine.policy.topic_events import Acknowledged, Cause, EpochBegun, Parked, Safe, SessionEnded
+from keymote.engine.base import Command, Due, Durability, Item, Kind, Now, Output, Step, Tell, Told, replace
+from keymote.engine.policy.topic_events import Acknowledged, Cause, EpochBegun, Parked
 from keymote.engine.policy.topics import (
     PUBLISHERS_WAIT_S,
     Parties,
     Party,
     Turn,
     admission,
-    epochs_owed,
-    is_safe,
     late,
     once_more,
     parked,
     publishers_may,
-    rotated,
     sig_pk_of,
     starts_over,
-    turn_of,
-    without,
 )
-from keymote.engine.topic.between import Dropped, Fetch, Give, Held, Join, Owe, Settled, Turned, Unreachable, Withdraw
+from keymote.engine.topic.between import Dropped, Fetch, Give, Held, Join, Owe, Settled, Turned, Unreachable
 from keymote.engine.topic.faces import (
     SESSION,
     EndTopic,
@@ -41,8 +35,8 @@ from keymote.engine.topic.faces import (
     RotateTopic,
     SessionHeld,
     client_of,
-    topic_of,
 )
+from keymote.engine.topic.session_epochs import begin_epoch, changed, ended, id_of, laid_down, offered, settled
 from keymote.engine.topic.session_state import (
     MOST_RECORD,
     Epoch,
@@ -59,7 +53,6 @@ from keymote.wire.topic import MOST_PUBLISHERS, PUBLISH, SUBSCRIBE, Publisher
 
 _SESS: Final = 8
 _CHAINS: Final = 256
-_ALL: Final = 1 << 53
 
 SessionStep = tuple[SessionCell | None, Sequence[Output]]
 
@@ -107,23 +100,23 @@ def _step(cell: SessionCell | None, item: Item, now: Now, entropy: Entropy) -> S
 def _commanded(cell: SessionCell, command: Command, now: Now, entropy: Entropy) -> SessionStep:
     match command:
         case LayDown(None) | EndTopic():
-            return _ended(cell)
+            return ended(cell)
         case LayDown(rule):
             assert rule is not None
             lasting = cell.lasting
             news = rule.version > lasting.known.version or rule.filter != lasting.filter
-            return _laid_down(cell, rule, now, entropy) if news else (cell, ())
+            return laid_down(cell, rule, now, entropy) if news else (cell, ())
         case RotateTopic(cause, compromise):
             at_once = compromise or cause is Cause.COMPROMISE
-            return _rotated(cell, Turn(Cause.COMPROMISE if at_once else cause, at_once), now, entropy)
+            return begin_epoch(cell, Turn(Cause.COMPROMISE if at_once else cause, at_once), now, entropy)
         case ResumeTopic():
             if (
                 cell.lasting.begun_at > now.wall
-            ):  # the clock was set back: its life begins again, rather than never to end
-                cell = _with(cell, begun_at=now.wall)
+            ):  # the clock was set back: its life begins again, and does not last for ever
+                cell = changed(cell, begun_at=now.wall)
             waits = not publishers_may(cell.lasting.parties, cell.lasting.present.number)
             cell = replace(cell, release_at=now.mono + PUBLISHERS_WAIT_S if waits else None)
-            return cell, [_standing(cell.lasting), *_offered(cell, cell.lasting.parties.everybody())]
+            return cell, [_standing(cell.lasting), *offered(cell, cell.lasting.parties.everybody())]
     raise PeerFault(ErrorCode.E_STATE, "not for a topic's session")
 
 
@@ -138,7 +131,7 @@ def _joined(cell: SessionCell | None, wish: Join, now: Now, entropy: Entropy) ->
     if cell is not None and cell.lasting.topic != wish.topic:
         return cell, [Tell(asker, Turned(wish.ref, wish.topic, ErrorCode.E_LIMIT))]
     if cell is not None and wish.rule.version > cell.lasting.known.version:
-        cell, more = _laid_down(cell, wish.rule, now, entropy)
+        cell, more = laid_down(cell, wish.rule, now, entropy)
         outputs += more
     refusal = admission(Parties() if cell is None else cell.lasting.parties, wish.rule, wish.client, wish.role)
     if refusal is not None:
@@ -155,7 +148,7 @@ def _joined(cell: SessionCell | None, wish: Join, now: Now, entropy: Entropy) ->
     if present not in party.owed:
         party = party._replace(owed=(*party.owed, present))
     party = party._replace(sig_pk=sig_pk_of(wish.rule, wish.client) if wish.role == PUBLISH else b"")
-    cell = _with(cell, parties=lasting.parties.put(wish.role, party))
+    cell = changed(cell, parties=lasting.parties.put(wish.role, party))
     if wish.role == SUBSCRIBE:
         grant = grant_of(cell.lasting, cell.lasting.present, None)
         cell = replace(cell, told=cell.telling(wish.client, cell.lasting.present))
@@ -163,7 +156,7 @@ def _joined(cell: SessionCell | None, wish: Join, now: Now, entropy: Entropy) ->
         cell, snd, more = _numbered(cell, wish.client, now, entropy)
         outputs += more
         grant = grant_of(cell.lasting, cell.lasting.present, snd)
-    return cell, [*outputs, Tell(asker, Give(wish.ref, _id(cell), wish.role, grant))]
+    return cell, [*outputs, Tell(asker, Give(wish.ref, id_of(cell), wish.role, grant))]
 
 
 def _reachable(cell: SessionCell, client: bytes, now: Now, entropy: Entropy) -> tuple[SessionCell, Sequence[Output]]:
@@ -174,7 +167,7 @@ def _reachable(cell: SessionCell, client: bytes, now: Now, entropy: Entropy) -> 
     if party is None or not starts_over(lasting.parties, present, client, age, told_all=told_all):
         return cell, ()
     parties = lasting.parties.put(SUBSCRIBE, once_more(party, present))
-    return _rotated(_with(cell, parties=parties), Turn(Cause.GRANT), now, entropy)
+    return begin_epoch(changed(cell, parties=parties), Turn(Cause.GRANT), now, entropy)
 
 
 def _begun(wish: Join, now: Now, entropy: Entropy) -> tuple[SessionCell, list[Output]]:
@@ -192,16 +185,16 @@ def _numbered(
     outputs: Sequence[Output] = ()
     party = _publisher(cell, client)
     if not party.numbered and len(cell.lasting.present.publishers) >= MOST_PUBLISHERS:
-        cell, outputs = _rotated(cell, Turn(Cause.COUNT), now, entropy)
+        cell, outputs = begin_epoch(cell, Turn(Cause.COUNT), now, entropy)
         party = _publisher(cell, client)
     lasting = cell.lasting
     if not party.numbered:
         snd = lasting.next_snd
         present = lasting.present._replace(publishers=(*lasting.present.publishers, Publisher(snd, party.sig_pk)))
-        cell = _with(cell, next_snd=(snd + 1) % _CHAINS, epochs=(*lasting.epochs[:-1], present))
+        cell = changed(cell, next_snd=(snd + 1) % _CHAINS, epochs=(*lasting.epochs[:-1], present))
         party = party._replace(snd=snd)
     parties = cell.lasting.parties.put(PUBLISH, party._replace(given=True))
-    return _with(cell, parties=parties), party.snd, outputs
+    return changed(cell, parties=parties), party.snd, outputs
 
 
 def _publisher(cell: SessionCell, client: bytes) -> Party:
@@ -217,26 +210,26 @@ def _fetched(cell: SessionCell, client: bytes, role: int, now: Now, entropy: Ent
     party, receiver = cell.lasting.parties.find(client, role), client_of(client)
     waits = role == PUBLISH and cell.release_at is not None
     if party is None or not party.owed or waits:
-        return cell, [Tell(receiver, Settled(_id(cell), role))]
+        return cell, [Tell(receiver, Settled(id_of(cell), role))]
     if role == SUBSCRIBE:
         epoch = next(each for each in cell.lasting.epochs if each.number == party.owed[0])
         grant = grant_of(cell.lasting, epoch, None)
-        return replace(cell, told=cell.telling(client, epoch)), [Tell(receiver, Give(0, _id(cell), role, grant))]
+        return replace(cell, told=cell.telling(client, epoch)), [Tell(receiver, Give(0, id_of(cell), role, grant))]
     cell, snd, outputs = _numbered(cell, client, now, entropy)
     grant = grant_of(cell.lasting, cell.lasting.present, snd)
-    return cell, [*outputs, Tell(receiver, Give(0, _id(cell), role, grant))]
+    return cell, [*outputs, Tell(receiver, Give(0, id_of(cell), role, grant))]
 
 
 def _held(cell: SessionCell, client: bytes, role: int, epoch: int) -> SessionStep:
     lasting, receiver = cell.lasting, client_of(client)
     party = lasting.parties.find(client, role)
     if party is None:
-        return cell, [Tell(receiver, Settled(_id(cell), role))]
+        return cell, [Tell(receiver, Settled(id_of(cell), role))]
     was_owed, party = epoch in party.owed, party.has(epoch)
-    cell = _with(cell, parties=lasting.parties.put(role, party))
+    cell = changed(cell, parties=lasting.parties.put(role, party))
     outputs: list[Output] = [Acknowledged(lasting.topic, epoch, client, role)] if was_owed else []
-    following = Owe(_id(cell), client, role) if party.owed else Settled(_id(cell), role)
-    cell, more = _settled(cell)
+    following = Owe(id_of(cell), client, role) if party.owed else Settled(id_of(cell), role)
+    cell, more = settled(cell)
     return cell, [*outputs, Tell(receiver, following), *more]
 
 
@@ -245,99 +238,26 @@ def _unreachable(cell: SessionCell, client: bytes, role: int) -> SessionStep:
     party = lasting.parties.find(client, role)
     if party is None or party.parked or not party.owed:
         return cell, ()
-    cell = _with(cell, parties=parked(lasting.parties, role, client))
-    cell, more = _settled(cell)
+    cell = changed(cell, parties=parked(lasting.parties, role, client))
+    cell, more = settled(cell)
     return cell, [Parked(lasting.topic, lasting.present.number, client), *more]
 
 
-def _settled(cell: SessionCell) -> tuple[SessionCell, Sequence[Output]]:
-    """Erase keys that nobody waits for, let publishers on where no subscriber must be waited for, and tell of safety, once."""
-    lasting, outputs = cell.lasting, list[Output]()
-    parties, present = lasting.parties, lasting.present.number
-    owed = epochs_owed(parties, present)
-    if any(epoch.number not in owed for epoch in lasting.epochs):
-        kept = tuple(epoch for epoch in lasting.epochs if epoch.number in owed)
-        cell = _with(cell, epochs=kept, former=lasting.former if len(kept) > 1 else ())
-    if cell.release_at is not None and publishers_may(parties, present):
-        cell = replace(cell, release_at=None)
-        outputs += _offered(cell, ((PUBLISH, party) for party in parties.publishers))
-    if not cell.lasting.safe and is_safe(parties, present):
-        cell = _with(cell, safe=True)
-        outputs.append(Safe(lasting.topic, present))
-    return cell, outputs
-
-
-# ------------------------------------------------------------------ new epochs
-
-
-def _laid_down(cell: SessionCell, rule: TopicRule, now: Now, entropy: Entropy) -> tuple[SessionCell, Sequence[Output]]:
-    """Go on under this rule, with a new epoch where it asks for one."""
-    lasting = cell.lasting
-    new, before = known_of(rule, lasting.known.begun), lasting.parties
-    turn = turn_of(lasting.known, new, rule, before, lasting.former)
-    after = without(before, rule)
-    out = tuple(client for client in before.clients() if client not in after.clients())
-    former = tuple(dict.fromkeys((*lasting.former, *out)))
-    changes: dict[str, Any] = {"known": new, "terms": terms_of(rule), "filter": rule.filter}
-    cell = _with(cell, parties=after, former=former, **changes)
-    if turn is None:
-        return cell, ()
-    cell, outputs = _rotated(cell, turn, now, entropy)
-    withdrawn = [Tell(client_of(client), Withdraw(lasting.sess, cell.lasting.present.number)) for client in out]
-    return cell, [*withdrawn, *outputs]
-
-
-def _rotated(cell: SessionCell, turn: Turn, now: Now, entropy: Entropy) -> tuple[SessionCell, Sequence[Output]]:
-    """Begin an epoch: for compromise everybody gets it at once and nothing else any more, else subscribers get it first."""
-    lasting = cell.lasting
-    number = lasting.present.number + 1
-    parties, next_snd = rotated(lasting.parties, number, lasting.next_snd, compromise=turn.compromise)
-    chains = tuple(Publisher(party.snd, party.sig_pk) for party in parties.publishers)
-    epoch = Epoch(number, Secret(entropy.draw(HASH_SIZE)), lasting.terms, chains)
-    owed = epochs_owed(parties, number)
-    epochs = (*(each for each in lasting.epochs if each.number in owed), epoch)
-    known = lasting.known._replace(begun=lasting.known.version)
-    former = lasting.former if len(epochs) > 1 else ()
-    changes: dict[str, Any] = {"known": known, "former": former, "begun_at": now.wall, "safe": False}
-    cell = _with(cell, parties=parties, next_snd=next_snd, epochs=epochs, **changes)
-    release = turn.compromise or publishers_may(parties, number)
-    cell = replace(cell, release_at=None if release else now.mono + PUBLISHERS_WAIT_S)
-    outputs: list[Output] = [EpochBegun(lasting.topic, number, turn.cause, known.version)]
-    if turn.compromise:
-        outputs += [Tell(client_of(client), Withdraw(lasting.sess, number)) for client in parties.clients()]
-    first = parties.everybody() if release else ((SUBSCRIBE, party) for party in parties.subscribers)
-    outputs += _offered(cell, first, urgent=turn.compromise)
-    cell, more = _settled(cell)
-    return cell, [*outputs, *more]
-
-
-def _offered(cell: SessionCell, parties: Iterable[tuple[int, Party]], *, urgent: bool = False) -> list[Output]:
-    """Return what tells clients' cells that these are owed something; publishers that wait for subscribers are not told."""
-    return [
-        Tell(client_of(party.client), Owe(_id(cell), party.client, role, urgent))
-        for role, party in parties
-        if party.owed and (role == SUBSCRIBE or cell.release_at is None)
-    ]
+# ------------------------------------------------------------------ time
 
 
 def _due(cell: SessionCell, now: Now, entropy: Entropy) -> SessionStep:
     if now.wall >= cell.lasting.ends_at:
-        return _rotated(cell, Turn(Cause.EXPIRY), now, entropy)
+        return begin_epoch(cell, Turn(Cause.EXPIRY), now, entropy)
     if cell.release_at is None or now.mono < cell.release_at:
         return cell, ()
     lasting = cell.lasting
     outputs: list[Output] = []
     for party in late(lasting.parties, lasting.present.number):
-        cell = _with(cell, parties=parked(cell.lasting.parties, SUBSCRIBE, party.client))
+        cell = changed(cell, parties=parked(cell.lasting.parties, SUBSCRIBE, party.client))
         outputs.append(Parked(lasting.topic, lasting.present.number, party.client))
-    cell, more = _settled(cell)
+    cell, more = settled(cell)
     return cell, [*outputs, *more]
-
-
-def _ended(cell: SessionCell) -> SessionStep:
-    lasting = cell.lasting
-    told = [Tell(client_of(client), Withdraw(lasting.sess, _ALL)) for client in lasting.parties.clients()]
-    return None, [*told, SessionEnded(lasting.topic)]
 
 
 # ------------------------------------------------------------------ looking
@@ -347,12 +267,3 @@ def _standing(lasting: Lasting) -> SessionHeld:
     holders = tuple(Holder(party.client, role, party.held, party.parked) for role, party in lasting.parties.everybody())
     ids = (lasting.topic, lasting.filter, lasting.known.version, lasting.present.number, lasting.begun_at)
     return SessionHeld(*ids, lasting.safe, holders)
-
-
-def _id(cell: SessionCell) -> bytes:
-    key: CellKey = topic_of(cell.lasting.topic)
-    return key.id
-
-
-def _with(cell: SessionCell, **changes: Any) -> SessionCell:
-    return replace(cell, lasting=replace(cell.lasting, **changes))
