@@ -105,7 +105,7 @@ def _energy(evidence: Evidence) -> list[Verdict]:
         Verdict(
             "energy, share of CB-DTLS's",
             _percent(SHARE),
-            f"{least * 100:.2g} % to {most * 100:.2g} %",
+            f"{least * 100:.2g} % to {most * 100:.3g} %",
             Ruling.CANNOT_BE_JUDGED,
             f"the paper does not say how often CB-DTLS shakes hands nor what is spent between readings: {xor:.2g} mJ against "
             f"{each:.3g} mJ with a handshake for each reading, {daily:.2g} mJ with one a day; {_percent(SHARE)} is the ratio "
