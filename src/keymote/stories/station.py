@@ -25,7 +25,7 @@ from keymote.device.topic_client import TopicClient
 from keymote.engine.topic.in_order import InOrder
 from keymote.engine.topic.readings import NeedsKey, Reading, Rejected
 from keymote.errors import Unavailable
-from keymote.stories.walkers import AGAIN_S, Door
+from keymote.stories.walkers import AGAIN_S, Door, ended
 from keymote.stories.ward_logs import Log
 from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.wire.fields import sizes_of
@@ -92,9 +92,7 @@ class Station:
 
     async def sleep(self) -> None:
         """Connect to nobody; brokers keep what comes."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(ended, self._tasks))
 
     def _door(self, broker_id: str) -> Door:
         return next(door for door in self.plan.doors if door.broker_id == broker_id)

@@ -37,6 +37,7 @@ VITALS: Final = "vitals"
 ALARM: Final = "alarm"
 ACKNOWLEDGED_S: Final = 10.0
 AGAIN_S: Final = 0.2
+CANCELLED_S: Final = 0.5
 MOST_BEHIND: Final = 8
 """Readings that may follow HO_REQ in its datagram."""
 _READY_S: Final = 60.0
@@ -168,7 +169,7 @@ class Patient:
 
     async def move(self, to: str, *, alarm: bool) -> None:
         """Walk out of reach, and into the ward of the broker `to`."""
-        await _ended(self.publishing)
+        await ended(self.publishing)
         self.access = None
         await asyncio.sleep(self.plan.walk_s)
         if alarm:
@@ -208,25 +209,30 @@ class Patient:
 
     async def stop(self) -> None:
         """Measure no more, and return when everything was acknowledged."""
-        await _ended(self.measuring)
+        await ended(self.measuring)
         while self.outbox:
             self.changed.clear()
             await self.changed.wait()
 
     async def close(self) -> None:
         for task in (self.measuring, self.publishing):
-            await _ended(task)
+            await ended(task)
         await self.client.close()
         self.log.close()
 
 
-async def _ended(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and wait until it has ended, whatever it ends with: the broker's connection is given up anyway."""
-    if task is not None:
+async def ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task until it has ended, whatever it ends with.
+
+    Once is not enough: `asyncio.wait_for` of Python 3.11, which the client library calls, may swallow a cancellation.
+    """
+    if task is None:
+        return
+    while not task.done():
         task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.info("a connection was given up: %r", error)
+        await asyncio.wait([task], timeout=CANCELLED_S)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.info("a connection was given up: %r", error)
 
 
 async def run(plan: WalkersPlan) -> None:
