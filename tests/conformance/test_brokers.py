@@ -193,6 +193,26 @@ async def test_BA14_nobody_takes_a_session_over_but_the_agent(tmp_path: Path, pr
 
 
 @pytest.mark.peers
+async def test_BA14_a_client_of_an_agent_that_died_while_it_drained_comes_in_again(
+    tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    process, face = await mosquitto(tmp_path, program("mosquitto"))
+    try:
+        await face.open(Account(ONE, "first", (), ("w/#",), False))
+        await face._admin.run({"command": "disableClient", "username": ONE})  # noqa: SLF001  what such an agent leaves
+        with pytest.raises(CallerFault):
+            await connected(face, ONE, "first")
+        await face.open(Account(ONE, "second", (), ("w/#",), True))
+        client = await connected(face, ONE, "second")
+        assert client.present
+        await client.close()
+        await face.close()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.peers
 async def test_BA14_a_broker_that_was_restarted_is_served_on(tmp_path: Path, program: Callable[[str], str]) -> None:
     """Mosquitto alone: sessions and queues are on its disk."""
     process, face = await mosquitto(tmp_path, program("mosquitto"))

@@ -10,7 +10,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ MEDIA: Final = "application/cbor"
 MOST_FRAME: Final = 1280
 MOST_QUEUE: Final = 1 << 20
 """Bytes of one batch of messages."""
+_OVERHEAD: Final = 16
+"""More than CBOR adds to a message, and to all of them."""
 _QUEUE: Final = re.compile(r"/queue/([0-9a-f]{16})")
 _DONE, _CONTENT, _REFUSED, _NOT_HERE, _BUSY, _UNKNOWN = 204, 200, 403, 409, 503, 404
 
@@ -135,7 +137,8 @@ class AgentCallers:
 
     async def bring(self, peer: Peer, client_id: bytes, messages: Sequence[Delivery]) -> None:
         """Return when the broker there has taken these messages; Unavailable, CallerFault when it has not."""
-        await self._caller(peer).request("POST", f"/queue/{client_id.hex()}", body=write_queue(messages), media=MEDIA)
+        for batch in batches(messages):
+            await self._caller(peer).request("POST", f"/queue/{client_id.hex()}", body=write_queue(batch), media=MEDIA)
 
     @property
     def busy(self) -> bool:
@@ -171,6 +174,27 @@ class AgentCallers:
         if peer not in self._callers:
             self._callers[peer] = HttpCaller(peer, tls_pinned.client_context(*self._identity, certificate))
         return self._callers[peer]
+
+
+def batches(messages: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    """Yield messages in order, as many at once as one request takes.
+
+    One that alone is too large is left out, with a word in the log: no reading of ours is, and a queue must not stop for it.
+    """
+    batch: list[Delivery] = []
+    size = 0
+    for each in messages:
+        takes = len(each.payload) + len(each.topic.encode()) + _OVERHEAD
+        if takes > MOST_QUEUE - _OVERHEAD:
+            logger.warning("a message of %d bytes stays behind its client", len(each.payload))
+            continue
+        if size + takes > MOST_QUEUE - _OVERHEAD:
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += takes
+    if batch:
+        yield batch
 
 
 def write_queue(messages: Sequence[Delivery]) -> bytes:

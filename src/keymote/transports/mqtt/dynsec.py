@@ -142,10 +142,12 @@ class MosquittoFace:
         )
         if "error" in made[2]:
             made = await self._admin.run(
-                {"command": "setClientPassword", "username": name, "password": account.password}
+                {"command": "setClientPassword", "username": name, "password": account.password},
+                {"command": "enableClient", "username": name},  # an agent that died in `drain` left it disabled
             )
-        if "error" in made[-1]:
-            raise Unavailable(f"the broker opens no account: {made[-1]['error']}", do="see its log")
+        refused = [answer["error"] for answer in made[-2:] if "error" in answer and answer["command"] != "modifyRole"]
+        if refused:
+            raise Unavailable(f"the broker opens no account: {refused[0]}", do="see its log")
         if account.session and account.subscribe:
             session = await self._as_mover(name, clean=False)
             try:
