@@ -27,10 +27,10 @@ from keymote.errors import Unavailable
 
 GOALS: Final = {"aiomqtt": 0.90, "paho": 0.75}
 PREFIX: Final = {"aiomqtt": "", "paho": "paho_"}
-PAIRS: Final = 8
+PAIRS: Final = 4
 """Slices of each kind in a round."""
-COUNT: Final = {"aiomqtt": 400, "paho": 800}
-"""Messages of a slice, some tenths of a second."""
+COUNT: Final = {"aiomqtt": 2000, "paho": 4000}
+"""Messages of a slice: some tenths of a second on a quiet machine."""
 _PATIENCE_S: Final = 60.0
 _BELOW_PATH: Final = "/usr/sbin/mosquitto"
 """Where distributions put it, which the path of users often lacks."""

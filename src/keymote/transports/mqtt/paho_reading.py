@@ -4,6 +4,7 @@ The library asks the system three times for each packet (its first byte, its len
 packets. What that costs is about what opening a reading costs, so that a protected subscriber keeps up with a bare one.
 """
 
+import socket
 from typing import Any, Final
 
 from paho.mqtt.client import Client
@@ -21,9 +22,13 @@ class BufferedClient(Client):
     _may_read = False
 
     def reconnect(self) -> MQTTErrorCode:
-        """As paho's; what was in hand belonged to the connection before."""
+        """As paho's; what was in hand belonged to the connection before. Small packets do not wait for each other."""
         self._held, self._at = b"", 0
-        return super().reconnect()
+        code = super().reconnect()
+        sock = self.socket()
+        if isinstance(sock, socket.socket) and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return code
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """As paho's, with one read of the socket, until nothing is in hand any more, for `select` does not see it."""
