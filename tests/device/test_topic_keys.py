@@ -175,6 +175,13 @@ def test_TQ04_a_bad_payload_is_refused_counted_explained_and_changes_nothing() -
     assert all(reject.why for reject in rejects)
 
 
+def test_TQ04_nothing_waits_for_a_topic_that_can_have_no_key() -> None:
+    receiver, (data,) = subscriber(), payloads(publisher(), 1)
+    for topic in ("", "w" * 256):
+        assert refusal(receiver, data, topic) is ErrorCode.E_FORMAT
+    assert receiver.waits() == {}
+
+
 def test_TQ04_the_last_256_refusals_are_kept() -> None:
     receiver = subscriber()
     for number in range(300):

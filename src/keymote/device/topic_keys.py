@@ -21,7 +21,7 @@ from keymote.engine.topic.ratchet import Opened, Receiving, Sending
 from keymote.engine.topic.readings import NeedsKey, Reading, Reject, Rejected, Standing
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire import pub
-from keymote.wire.topic import PUBLISH, SUBSCRIBE, KeyGrant
+from keymote.wire.topic import MOST_TOPIC, PUBLISH, SUBSCRIBE, KeyGrant
 
 __all__ = ["Late", "NeedsKey", "Reading", "Reject", "Rejected", "Standing", "TopicKeys"]
 
@@ -254,6 +254,8 @@ class TopicKeys:
 
     def _wait(self, topic: str, data: bytes, late: Late | None) -> NeedsKey | Rejected:
         """Keep a payload whose sender has no chain here, unless it is none, or too much waits (TQ-05)."""
+        if not topic or len(topic.encode()) > MOST_TOPIC:  # an alias hides the topic, and longer ones have no key
+            return self._refuse(topic, data, ErrorCode.E_FORMAT, "a topic that can have no key")
         try:
             pub.read(data)
         except PeerFault as fault:
