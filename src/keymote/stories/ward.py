@@ -39,6 +39,8 @@ ALARMS: Final = "ward/+/alarm"
 CS: Final = 2
 """AES-CCM: Ascon runs uncompiled in a demonstration's processes."""
 SETTLED_S: Final = 20.0
+MET_S: Final = 90.0
+VITAL: Final = "vitals"
 _BROKER: Final = "broker-"
 
 
@@ -264,11 +266,32 @@ class Ward:
             for topic in (await operator.get("/topics", admin_topics.TopicPage)).items:
                 await operator.ask("POST", f"/topics/{topic.tid}/rotation", admin_topics.TopicView)
 
-    def epochs(self) -> list[int]:
-        """Return the epochs of all topics that the manager leads."""
-        return [int(each["epoch"]) for each in self._ask("topic.list")["topics"]]
-
     # ------------------------------------------------------------------ looking
+
+    async def met(self, more: int = 0) -> None:
+        """Wait until the station has opened something of every topic that anybody has used, and `more` of each since now."""
+        before = {topic: len(texts) for topic, texts in self._opened().items() if more and topic.endswith(f"/{VITAL}")}
+        deadline = time.monotonic() + MET_S
+        while time.monotonic() < deadline:
+            said, opened = logged(sorted((self.folder / "logs").glob("*.log"))), self._opened()
+            grown = all(len(opened.get(topic, ())) >= count + more for topic, count in before.items())
+            if grown and said.keys() <= opened.keys():
+                return
+            await asyncio.sleep(0.1)
+        raise Unavailable("the station has not got the keys of all topics")
+
+    async def rotated(self, epoch: int) -> None:
+        """Wait until everybody who takes part has the key of this epoch of every topic, or a later one."""
+        deadline = time.monotonic() + MET_S
+        while time.monotonic() < deadline:
+            topics = (await asyncio.to_thread(self._ask, "topic.list"))["topics"]
+            if all(each["safe"] and each["epoch"] >= epoch for each in topics):
+                return
+            await asyncio.sleep(0.2)
+        raise Unavailable(f"not everybody has got epoch {epoch}")
+
+    def _opened(self) -> dict[str, list[str]]:
+        return logged([self.folder / "station.log"])
 
     async def tally(self) -> Tally:
         """Compare the logs, and again until nothing is missing or it does not come."""
