@@ -5,14 +5,14 @@ by name, in the order in which they came.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Suite
 from keymote.crypto.suites import suite_by_id
-from keymote.engine.base import Report
+from keymote.engine.base import CellKey, Command, Report
 from keymote.engine.policy.topic_charter import TopicGone, TopicGrant, TopicRule
 from keymote.engine.policy.topic_filters import most_specific
 from keymote.engine.topic.faces import (
@@ -109,7 +109,7 @@ class TopicWorld:
         self.sim = Simulator(seed, channel=channel, answer=self._answer, recording=recording)
         self.sim.hear = self._hear
         self._suites = lambda number: suite(suite_by_id(number), self.sim.witness)
-        self.sim.add(SYSTEM, lambda: system_node(self._suites))
+        self.sim.add(SYSTEM, lambda: system_node(self._suites)).at_boot = _Resumed(self.sim)
 
     def add(self, name: str, client_id: bytes, *, at_boot: Iterable[AskForKey] = ()) -> None:
         """Add a client with a PSS of its own, registered at the trusted system. `at_boot`: what it asks for at each start."""
@@ -155,15 +155,7 @@ class TopicWorld:
 
     def reboot_system(self, down_s: float = 0.0) -> None:
         """Cut the trusted system's power; when it is back, its host says Resume to all that it knows, as a manager does."""
-        self.resume_at_boot()
         self.sim.reboot(SYSTEM, down_s)
-
-    def resume_at_boot(self) -> None:
-        """Let the host of the trusted system say Resume after the next start to all that is on disk now."""
-        host = self.sim.hosts[SYSTEM]
-        cells = sorted(key for key in host.disk)
-        resumed = [(key, ResumeTopic()) for key in cells if key.kind == SESSION]
-        host.at_boot = (*resumed, *((key, ResumeClient()) for key in cells if key.kind == CLIENT))
 
     # ------------------------------------------------------------------ looking
 
@@ -190,3 +182,15 @@ class TopicWorld:
     def _hear(self, name: str, report: Report) -> None:
         if isinstance(report, KeyTaken):
             self.taken[name].append(report)
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """What the host of the trusted system says after each start, whatever cut the power: Resume to all that is on disk then."""
+
+    sim: Simulator
+
+    def __iter__(self) -> Iterator[tuple[CellKey, Command]]:
+        cells = sorted(self.sim.hosts[SYSTEM].disk)
+        yield from ((key, ResumeTopic()) for key in cells if key.kind == SESSION)
+        yield from ((key, ResumeClient()) for key in cells if key.kind == CLIENT)

@@ -118,7 +118,6 @@ class Topics(RuleBasedStateMachine):
     @rule(left=st.integers(1, 4), after=st.booleans())
     def blow_fuse(self, left: int, after: bool) -> None:
         """The trusted system loses its power at one of the next commits."""
-        self.world.resume_at_boot()
         self.sim.hosts[SYSTEM].fuse = Fuse(left, after)
 
     @rule(back=st.integers(1, 30), then=THEN)

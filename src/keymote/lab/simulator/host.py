@@ -5,7 +5,7 @@ not on disk; a fuse cuts the power at a chosen commit, just before or just after
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ class Host:
         self.boots = 0
         self.commits = 0
         self.fuse: Fuse | None = None
-        self.at_boot: tuple[tuple[CellKey, Command], ...] = ()
+        self.at_boot: Iterable[tuple[CellKey, Command]] = ()
         self.cells: dict[CellKey, Any] = {}
         self.disk: dict[CellKey, Row] = {}
         self.recording = True
