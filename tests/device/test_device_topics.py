@@ -164,6 +164,17 @@ async def test_TM05_who_is_revoked_gets_no_further_key_and_the_others_get_theirs
         await evicted.topics.ready_to_publish(TOPIC, 1)
 
 
+async def test_TC28_readings_under_the_last_key_of_a_revoked_publisher_count_no_more(ward: Trusted) -> None:
+    stolen, nurse = await patient_and_nurse(ward)
+    assert await read(nurse, stolen.topics.keys.protect(TOPIC, b"while it was ours")) == b"while it was ours"
+    forged = stolen.topics.keys.protect(TOPIC, b"from the thief")
+    await ward.revoke(1)
+    await ward.event(Safe, lambda said: said.epoch == 2)
+    await until(lambda: nurse.topics.keys.standings() == [] or nurse.topics.keys.standings()[0].epoch == 2)
+    with pytest.raises(NeedsKey):  # its chain is gone, and no key that is granted opens it
+        nurse.topics.unprotect(TOPIC, forged)
+
+
 async def test_TM05_a_suspended_device_is_out_until_it_is_taken_back(ward: Trusted) -> None:
     patient, nurse = await patient_and_nurse(ward)
     await ward.order(dev(2).hex(), SuspendDevice())

@@ -102,12 +102,12 @@ def test_TC01_a_grant_names_the_publishers_to_who_subscribes() -> None:
 def test_TC01_the_longest_grant_fits_a_datagram() -> None:
     most = 2**32 - 1
     full = tuple(topic.Publisher(255 - place, bytes(33)) for place in range(topic.MOST_PUBLISHERS))
-    sealed = topic.KeyGrant(ID, most, 255, 255, bytes(32), most, most, most, full).encode() + MAC
+    sealed = topic.KeyGrant(ID, most, 255, 255, bytes(32), most, most, most, full, most).encode() + MAC
     pushed = topic.Kpush(most, N, sealed)
     assert topic.Kpush.decode(pushed.encode(), SIZES) == pushed
-    assert len(pushed.encode()) == 713
+    assert len(pushed.encode()) == 718
     with pytest.raises(PeerFault, match="E_FORMAT"):
-        topic.Kpush.decode(topic.Kpush(most, N, sealed + bytes(3)).encode(), SIZES)
+        topic.Kpush.decode(topic.Kpush(most, N, sealed + bytes(7)).encode(), SIZES)
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,8 @@ class Topics:
         signing = self._signing if topic in self._signed else None
         asking = self._of(_Wish(topic, role))
         try:
-            readings = self.keys.take(topic, role, taken.grant, taken.publishers, signing)
+            oldest = taken.grant.oldest or 0
+            readings = self.keys.take(topic, role, taken.grant, taken.publishers, signing, oldest=oldest)
         except PeerFault as fault:
             asking.denied = fault.code
             asking.wake()

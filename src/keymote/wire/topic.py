@@ -31,7 +31,7 @@ TAG8: Final = Octets(8)
 _LEAST_GRANT: Final = 50
 MOST_PUBLISHERS: Final = 16
 """Publishers that one grant names."""
-_MOST_GRANT: Final = 70 + 1 + MOST_PUBLISHERS * 38
+_MOST_GRANT: Final = 70 + 1 + MOST_PUBLISHERS * 38 + 9
 GRANT: Final = Octets(_LEAST_GRANT + TAG, _MOST_GRANT + TAG)
 """A sealed `KeyGrant`."""
 _LEAST_TICKET: Final = 71
@@ -147,7 +147,8 @@ class KeyGrant(Body):
 
     `cs` is the cipher (4.5), `snd` the number of a publisher's chain, `seq0` its first index, `life_s` seconds. Who
     subscribes, and nobody else, is told the `publishers` of this epoch; `snd` is then the first one's, 0 if there is none
-    yet. Every epoch of a session has the same `sess`.
+    yet. Every epoch of a session has the same `sess`. A subscriber is also told the `oldest` epoch whose readings count: none
+    before a rotation for compromise does.
     """
 
     sess: Annotated[bytes, ID]
@@ -159,6 +160,7 @@ class KeyGrant(Body):
     max_msgs: Annotated[int, Uint()]
     life_s: Annotated[int, Uint()]
     publishers: Annotated[tuple[Publisher, ...], Publishers()] | None = None
+    oldest: Annotated[int, Uint()] | None = None
 
 
 # ------------------------------------------------------------------ readings

@@ -13,7 +13,7 @@ from keymote.engine.policy.topic_events import Acknowledged, Cause, EpochBegun, 
 from keymote.engine.policy.topics import MOST_OWED, Parties, Party
 from keymote.engine.topic.denial import denial, denied
 from keymote.engine.topic.exchange import ClientEnd, SystemEnd, Wanted, answer, hear, push, request
-from keymote.engine.topic.faces import ForgetClient, Holder, KeyDenied, SessionHeld, client_of
+from keymote.engine.topic.faces import ForgetClient, Holder, KeyDenied, KeyTaken, SessionHeld, client_of
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.engine.topic.repeating import LONGEST_S
 from keymote.engine.topic.session_state import MOST_RECORD, Epoch, SessionCell, Terms
@@ -219,6 +219,19 @@ def test_TC12_for_compromise_publishers_do_not_wait(going: TopicWorld) -> None:
     going.mend("s")
     going.sim.run_for(60.0)
     assert going.epochs("s", TOPIC, SUBSCRIBE) == [1, 3], "the epoch before is given to nobody any more"
+
+
+def test_TC28_a_subscriber_is_told_that_nothing_of_before_a_compromise_counts(going: TopicWorld) -> None:
+    """Who was put out still has the key of the epoch before, and could go on publishing under it."""
+    going.rotate(TOPIC)
+    going.sim.run_for(10.0)
+    going.rotate(TOPIC, compromise=True)
+    going.reboot_system()
+    going.rotate(TOPIC)
+    going.sim.run_for(30.0)
+    taken = [each.grant for each in going.sim.heard("s", KeyTaken)]
+    assert [(grant.epoch, grant.oldest) for grant in taken] == [(1, 0), (2, 0), (3, 3), (4, 3)]
+    assert {each.grant.oldest for each in going.sim.heard("p", KeyTaken)} == {None}
 
 
 def test_TC12_the_cached_answer_of_a_lost_key_is_not_sent_again(going: TopicWorld) -> None:

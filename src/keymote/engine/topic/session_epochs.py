@@ -58,6 +58,8 @@ def begin_epoch(cell: SessionCell, turn: Turn, now: Now, entropy: Entropy) -> tu
     known = lasting.known._replace(begun=lasting.known.version)
     former = lasting.former if len(epochs) > 1 else ()
     changes: dict[str, Any] = {"known": known, "former": former, "begun_at": now.wall, "safe": False}
+    if turn.compromise:  # TC-28: who was put out still holds the key that readings of before are sealed with
+        changes["oldest"] = number
     cell = changed(cell, parties=parties, next_snd=next_snd, epochs=epochs, **changes)
     release = turn.compromise or publishers_may(parties, number)
     cell = replace(cell, release_at=None if release else now.mono + PUBLISHERS_WAIT_S)

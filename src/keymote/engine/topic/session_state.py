@@ -38,7 +38,8 @@ class Epoch(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Lasting:
     """The durable part. `epochs` oldest first, the present one last; `former`: who was put out while others are owed epochs
-    that they hold; `safe`: everybody was seen to hold the present epoch since it began at `begun_at` (UTC seconds).
+    that they hold; `safe`: everybody was seen to hold the present epoch since it began at `begun_at` (UTC seconds);
+    `oldest`: readings of an epoch before it count no more (TC-28).
     """
 
     topic: str
@@ -52,6 +53,7 @@ class Lasting:
     parties: Parties
     former: tuple[bytes, ...] = ()
     safe: bool = False
+    oldest: int = 0
 
     @property
     def present(self) -> Epoch:
@@ -106,8 +108,11 @@ def grant_of(lasting: Lasting, epoch: Epoch, snd: int | None) -> KeyGrant:
     """Return the grant of an epoch: to the publisher whose chain is `snd`, or with None to a subscriber."""
     terms, publishers = epoch.terms, None if snd is not None else epoch.publishers
     number = snd if snd is not None else (publishers[0].snd if publishers else 0)
+    oldest = None if publishers is None else lasting.oldest
     key = epoch.SK.expose()
-    return KeyGrant(lasting.sess, epoch.number, number, terms.cs, key, 0, terms.max_msgs, terms.life_s, publishers)
+    return KeyGrant(
+        lasting.sess, epoch.number, number, terms.cs, key, 0, terms.max_msgs, terms.life_s, publishers, oldest
+    )
 
 
 # ------------------------------------------------------------------ the record
@@ -132,6 +137,7 @@ def record(cell: SessionCell) -> bytes:
             list(map(_subscriber, it.parties.subscribers)),
             list(map(_publisher, it.parties.publishers)),
             list(it.former),
+            it.oldest,
         ]
     )
 
@@ -139,7 +145,22 @@ def record(cell: SessionCell) -> bytes:
 def load(_id: bytes, data: bytes) -> SessionCell:
     items: Any = cbor.decode(data, max_size=MOST_RECORD)
     match items:
-        case [1, topic, filter_, sess, known, terms, next_snd, begun_at, safe, epochs, subscribers, publishers, former]:
+        case [
+            1,
+            topic,
+            filter_,
+            sess,
+            known,
+            terms,
+            next_snd,
+            begun_at,
+            safe,
+            epochs,
+            subscribers,
+            publishers,
+            former,
+            oldest,
+        ]:
             kept = tuple(_epoch(*each) for each in epochs)
             subs = tuple(Party(client, held, tuple(owed), parked) for client, held, owed, parked in subscribers)
             pubs = tuple(
@@ -147,7 +168,7 @@ def load(_id: bytes, data: bytes) -> SessionCell:
                 for client, held, owed, parked, sig_pk, snd, given in publishers
             )
             ids = (topic, filter_, sess, Known(*known), Terms(*terms), next_snd)
-            return SessionCell(Lasting(*ids, kept, begun_at, Parties(subs, pubs), tuple(former), safe))
+            return SessionCell(Lasting(*ids, kept, begun_at, Parties(subs, pubs), tuple(former), safe, oldest))
     raise PeerFault(ErrorCode.E_FORMAT, "not the record of a topic's session")
 
 
