@@ -27,9 +27,15 @@ coverage: $(STAMPS)/dev  ## the same tests, and which lines they ran
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
 
 lint: $(STAMPS)/dev  ## ruff, mypy --strict, import contracts
+	@$(MAKE) --no-print-directory -j $(WORKERS) types style
+
+.PHONY: types style
+types:
+	$(BIN)/mypy
+
+style:
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMPS)/dev  ## bring the code into its one form

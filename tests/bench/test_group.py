@@ -19,6 +19,7 @@ from keymote.wire.group import EDGE, RELAY
 both_suites = pytest.mark.parametrize("suite", [1, 17], ids=["suite 1", "suite 17"])
 
 
+@pytest.mark.long
 def test_the_bench_prints_the_metrics_with_goal_and_spread() -> None:
     tiny = ["--rounds", "1", "--suite", "1", "--largest", "4", "--street", "3", "--part", "member", "--part", "coap"]
     command = ["bench", "group", *tiny, "-o", "json"]

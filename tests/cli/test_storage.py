@@ -24,7 +24,9 @@ def rotate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ROLES)
+@pytest.mark.parametrize(
+    "name", [role if role == "device" else pytest.param(role, marks=pytest.mark.long) for role in ROLES]
+)
 def test_KT08_one_command_changes_the_key_of_every_role(name: str, tmp_path: Path) -> None:
     role = ROLES[name]
     role.make(tmp_path, "")

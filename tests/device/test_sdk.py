@@ -161,6 +161,7 @@ async def test_a_handed_over_key_is_not_used_by_us_again(pair) -> None:
     await ours.close()
 
 
+@pytest.mark.long
 async def test_a_device_that_cannot_be_reached_fetches_what_waits_for_it(street) -> None:
     a = await street.device(1)
     router = await Router.between(street.endpoint.address)

@@ -35,6 +35,7 @@ def group(north: Coordinator, *args: str, table: bool = False) -> object:
     return ran.stdout if table else [json.loads(line) for line in ran.stdout.splitlines()]
 
 
+@pytest.mark.long
 async def test_a_group_from_the_command_line_to_the_gateway_and_back(north: Coordinator, tmp_path: Path) -> None:
     manager = await Manager(north, north.label("gw-7"), tmp_path / "manager").ready()
     cards = [manager.vouch(os.urandom(7) + bytes([number])) for number in range(4)]

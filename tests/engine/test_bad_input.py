@@ -244,7 +244,7 @@ class Play:
             assert_members_agree(twin)
 
 
-@pytest.fixture(params=[1, 17])
+@pytest.fixture(params=[1, pytest.param(17, marks=pytest.mark.long)])
 def play(request: pytest.FixtureRequest) -> Play:
     return Play(two_operators(suite=request.param, policy=UNGUARDED, enrolled=False))
 
