@@ -237,7 +237,7 @@ async def test_BA17_only_listed_agents_speak_as_agents(hospital: Hospital) -> No
     certificate = tls.certificate_der((hospital.folder / "B" / "tls.pem").read_text())
     await callers.knows({str(url): certificate})
     with pytest.raises(Unavailable):
-        await callers.bring(str(url), CLIENT, [])
+        await callers.bring(str(url), CLIENT, [Delivery("w/9/hr", b"forged", 1, False, 0)])
     await callers.close()
     access = await hospital.connect("A")
     moved = await hospital.move("A", "B")
