@@ -15,6 +15,7 @@ from sqlalchemy import URL, create_engine, text
 
 ACCOUNT = "postgres"
 """Who runs the server when the tests run as root, which initdb refuses."""
+TRIES = 3
 
 
 class Cluster:
@@ -30,19 +31,31 @@ class Cluster:
             self._as = ("runuser", "-u", ACCOUNT, "--")
         self.password = secrets.token_urlsafe(16)
         self._schemas = 0
-        with socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = 0
         word = self._folder / "word"
         word.touch(0o644)
         word.write_text(self.password)
         options = ("--username=keymote", "--auth=scram-sha-256", f"--pwfile={word}", "--no-sync", "--encoding=UTF8")
         self._run("initdb", "--pgdata", str(self._data), *options)
-        self.start()
+        self._start_somewhere()
 
     @property
     def _data(self) -> Path:
         return self._folder / "data"
+
+    def _start_somewhere(self) -> None:
+        """Start on a free port: somebody else may have taken it when the server asks for it."""
+        for left in reversed(range(TRIES)):
+            with socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = int(probe.getsockname()[1])
+            try:
+                self.start()
+            except AssertionError:
+                if not left:
+                    raise
+            else:
+                return
 
     def start(self) -> None:
         settings = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self._folder}"
