@@ -93,6 +93,16 @@ async def test_TM08_a_charter_reaches_every_session_that_it_concerns_and_twice_i
     assert [command.rule and command.rule.filter for command in cells.told(LayDown)[1:]] == ["ward/#", None]
 
 
+async def test_TM17_a_rule_has_only_so_many_topics(monkeypatch) -> None:
+    monkeypatch.setattr("keymote.manager.topics.MOST_TOPICS", 2)
+    ours = steward(Cells(), Shelf())
+    await ours.adopt(charter(rule(1), rule(2, "home/#")))
+    for topic in ("ward/1", "ward/2"):
+        assert not ours.terms(topic).full
+        await begun(ours, topic)
+    assert [ours.terms(topic).full for topic in ("ward/3", "ward/2", "home/1")] == [True, False, False]
+
+
 async def test_TM08_the_last_charter_holds_over_a_restart_and_sessions_are_resumed() -> None:
     cells, shelf = Cells(), Shelf()
     ours = steward(cells, shelf)

@@ -101,6 +101,8 @@ class TopicWorld:
     ) -> None:
         self.book = Rulebook()
         self.tickets: dict[bytes, TicketTerms] = {}
+        self.full: set[str] = set()
+        """Topics that find no room any more."""
         """Client id -> what its ticket says; nobody else gets one."""
         self.taken: dict[str, list[KeyTaken]] = defaultdict(list)
         """Name of a client -> the keys that it was given, in order; a restart empties its own memory, not this."""
@@ -174,7 +176,7 @@ class TopicWorld:
         match query:
             case WhoMay(_, topic, _):
                 self.topics.add(topic)
-                return Terms(self.book.rule_of(topic))
+                return Terms(self.book.rule_of(topic), full=topic in self.full)
             case TicketFor(client):
                 return self.tickets.get(client, Terms(None))
         return None

@@ -52,6 +52,8 @@ GENERATION: Final = CellKey("topic-generation", b"")
 """How often this manager had been restored when its chains began."""
 MARK: Final = "topic-mark"
 """Kind of the rows that hold what happened to a client here, named by its id."""
+MOST_TOPICS: Final = 4096
+"""Topics of one rule that have a session."""
 _DIGEST: Final = 16
 _MOST_ROW: Final = 1 << 16
 
@@ -89,7 +91,13 @@ class TopicSteward:
     def terms(self, topic: str) -> Terms:
         """Return which rule covers a topic here and now."""
         rule = self.charter.rule_of(topic)
-        return Terms(None if rule is None else laid(rule, self.marks))
+        if rule is None:
+            return Terms(None)
+        return Terms(laid(rule, self.marks), full=topic not in self.sessions and self._has_all(rule))
+
+    def _has_all(self, rule: TopicRule) -> bool:
+        """Tell whether no further topic of a rule is kept: who may publish to `ward/#` may name any (TM-17)."""
+        return sum(known.filter == rule.filter for known in self.sessions.values()) >= MOST_TOPICS
 
     # ------------------------------------------------------------------ what the coordinator states
 

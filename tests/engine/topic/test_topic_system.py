@@ -82,6 +82,17 @@ def test_TC07_a_client_without_the_right_is_told_so_at_once(world: TopicWorld) -
     assert world.session(TOPIC) is None
 
 
+def test_TM17_a_topic_without_room_is_refused_with_its_reason_and_others_go_on(world: TopicWorld) -> None:
+    world.grant(FILTER, "p", PUBLISH)
+    world.full.add("w/8/hr")
+    world.ask("p", "w/8/hr", PUBLISH)
+    world.sim.run_for(5.0)
+    world.ask("p", TOPIC, PUBLISH)
+    world.sim.run_for(5.0)
+    assert world.sim.heard("p", KeyDenied) == [KeyDenied("w/8/hr", PUBLISH, ErrorCode.E_LIMIT)]
+    assert world.epochs("p", TOPIC, PUBLISH) == [1]
+
+
 def test_TC07_a_refusal_opens_nothing() -> None:
     assert denied(denial(ErrorCode.E_LIMIT)) is ErrorCode.E_LIMIT
     assert not any(denial(ErrorCode.E_CRED).SK)

@@ -198,10 +198,11 @@ class WhoMay:
 class Terms:
     """The answer to `WhoMay`: the rule of the most specific filter that covers the topic; None if there is none.
 
-    Whether the client may is read from the rule.
+    Whether the client may is read from the rule. `full`: the rule has as many topics as the host keeps, and this is none of them.
     """
 
     rule: TopicRule | None
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,9 @@ def _answered(cell: ClientCell, ref: int, result: object, now: Now, entropy: Ent
     said = [] if wanted.confirmed is None else list(_confirmed(cell, wanted.confirmed))
     request = wanted.request
     match result:
+        case Terms(full=True):
+            cell, outputs = _refused(cell, pending, wanted, ErrorCode.E_LIMIT, now)
+            return cell, [*said, *outputs]
         case Terms(rule) if rule is not None:
             join = Join(ref, cell.client_id, request.topic, request.role, rule)
             return cell, [*said, Tell(topic_of(request.topic), join)]
