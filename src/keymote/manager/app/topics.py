@@ -255,21 +255,34 @@ class TopicService:
                 logger.error("topics were not exchanged with the coordinator: %s", fault)
 
     async def _exchange(self, *, fetch: bool) -> None:
-        """Hand in reports, and only then fetch the charter: it covers what was handed in."""
+        """Hand in reports, and only then fetch the charter: it covers what was handed in.
+
+        What begins by it is handed in before the change is acknowledged: an acknowledgement with nothing behind it says that
+        nothing had to be rotated.
+        """
         async with self._syncing:
-            while batch := self._log.oldest():
-                upto, refused = await _admitted(self._coordinator().report_topics(batch))
-                for item in refused:
-                    logger.warning("a report on topics is not believed", extra={"seq": item.seq, "what": item.why})
-                if upto > batch[-1].seq:
-                    await self.do(partial(self._log.go_on_above, upto))
-                else:
-                    await self.do(partial(self._log.settle, upto))
-                if upto < batch[-1].seq:
-                    raise Unavailable("the coordinator took no reports on topics", do="hand them in again")
+            await self._hand_in()
             if fetch:
                 charter = await _admitted(self._coordinator().topic_charter())
                 await self.do(partial(self.steward.adopt, charter))
+                await self.do(_heard)
+                await self._hand_in()
+
+    async def _hand_in(self) -> None:
+        while batch := self._log.oldest():
+            upto, refused = await _admitted(self._coordinator().report_topics(batch))
+            for item in refused:
+                logger.warning("a report on topics is not believed", extra={"seq": item.seq, "what": item.why})
+            if upto > batch[-1].seq:
+                await self.do(partial(self._log.go_on_above, upto))
+            else:
+                await self.do(partial(self._log.settle, upto))
+            if upto < batch[-1].seq:
+                raise Unavailable("the coordinator took no reports on topics", do="hand them in again")
+
+
+async def _heard() -> None:
+    """Do nothing: by its turn every report that came before was heard."""
 
 
 async def _admitted(call: Awaitable[T]) -> T:
