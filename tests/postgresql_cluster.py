@@ -33,8 +33,8 @@ class Cluster:
         self._schemas = 0
         self.port = 0
         word = self._folder / "word"
-        word.touch(0o644)
         word.write_text(self.password)
+        word.chmod(0o644)  # whatever the umask is: programs of ours narrow it
         options = ("--username=keymote", "--auth=scram-sha-256", f"--pwfile={word}", "--no-sync", "--encoding=UTF8")
         self._run("initdb", "--pgdata", str(self._data), *options)
         self._start_somewhere()

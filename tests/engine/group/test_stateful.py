@@ -187,12 +187,24 @@ class Rings(RuleBasedStateMachine):
         for host in self.sim.hosts.values():
             host.fuse = None
         self.sim.run_for(25.0)  # who is down comes back
+        self.invite_again()
         if not self.made.plan.multicast:
             self.made.ring(Locate(self.made.peers()))
         self.sim.run_for(HEALS_S)
         self.sim.channel = Channel()
         assert self.sim.run_until(lambda: self.everybody(self.leaving()), AGREES_S), self.state()
         self.GR50_no_epoch_has_two_keys()
+
+    def invite_again(self) -> None:
+        """Do what managers do until INVITED comes (GS-04, decision 0185): say who leads to whoever follows another gateway.
+
+        A member whose power fails as it hears of a new gateway may go back to the former one, which knows nothing of it.
+        """
+        led_from = self.sim.hosts[self.made.leader].address
+        for name in NAMES:
+            cell = self.made.cell(name)
+            if cell is not None and name not in self.leaving() and cell.lasting.place.gateway != led_from:
+                self.made.provision(name)
 
     def leaving(self) -> set[str]:
         """Return who wants to leave, or has left: it stands by, though its gateway may still take it for absent."""
@@ -225,6 +237,19 @@ class Rings(RuleBasedStateMachine):
                 if (c := self.made.cell(name))
             ],
         ]  # fmt: skip
+
+
+def test_GR51_a_member_that_lost_its_new_gateway_to_a_power_cut_comes_back_by_an_invitation() -> None:
+    """Found by the longer property below."""
+    state = Rings()
+    state.build(suite=1, mode=RELAY, multicast=False, compact=False, seed=bytes(4))
+    state.hand_over(then=0.003)
+    state.time_passes(seconds=0.005)
+    state.cut_power_at_a_commit(after=False, left=1, name="m0")
+    old = state.sim.air[0]
+    state.sim.inject(old.source, "m0", old.data)
+    state.sim.run_for(0.12)
+    state.teardown()
 
 
 SHORT = settings(max_examples=15, stateful_step_count=25, suppress_health_check=list(HealthCheck))
