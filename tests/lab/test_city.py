@@ -3,7 +3,7 @@
 import pytest
 
 from keymote.lab import city_costs
-from keymote.lab.city import run_city
+from keymote.lab.city_acts import run_city
 from keymote.lab.city_costs import Plan
 from keymote.wire.group import Root, Round1, Wrap
 

@@ -7,7 +7,7 @@ from typing import Final
 from keymote.bench.group import Progress, Size
 from keymote.bench.report import Metric, metric
 from keymote.lab import city_costs
-from keymote.lab.city import run_city
+from keymote.lab.city_acts import run_city
 from keymote.lab.city_costs import Plan
 from keymote.wire.group import FEWEST, MOST
 

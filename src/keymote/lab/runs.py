@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from keymote.lab import exchange, microgrid
-from keymote.lab.city import names_of, run_city
+from keymote.lab.city_acts import names_of, run_city
 from keymote.lab.experiment import Experiment, Outcome, Progress
 from keymote.lab.ward import run as ward
 
