@@ -12,7 +12,7 @@ from keymote.coordinator.authority import Root
 from keymote.crypto.entropy import SystemEntropy
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.transports import tls
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 
 NOW = int(time.time())
 HOSTS = ["localhost", "127.0.0.1"]
@@ -24,10 +24,10 @@ def authority() -> Root:
 
 
 def certify(folder: Path, root: Root, *, now: int = NOW, days: int = 730) -> None:
-    request = admin.read_file((folder / "nc.req").read_bytes(), admin.RequestFile, "nc.req")
+    request = admin_files.read_file((folder / "nc.req").read_bytes(), admin_files.RequestFile, "nc.req")
     credential = root.certify(admin.from_base64url(request.request), now, b"serial-1", days=days)
-    carried = admin.CredentialFile(admin.to_base64url(credential.raw), pin_file(root))
-    (folder / "nc.cred").write_bytes(admin.write_file(carried))
+    carried = admin_files.CredentialFile(admin.to_base64url(credential.raw), pin_file(root))
+    (folder / "nc.cred").write_bytes(admin_files.write_file(carried))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from keymote.coordinator.api.gate import OPEN
-from keymote.wire import admin
+from keymote.wire import admin_files
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
 SOURCES = Path(__file__).parents[2] / "src" / "keymote" / "coordinator"
@@ -14,7 +14,7 @@ def test_every_file_format_is_described() -> None:
     text = (DOCS / "files.md").read_text()
     formats = {
         kind.__struct_config__.tag
-        for kind in vars(admin).values()
+        for kind in vars(admin_files).values()
         if hasattr(kind, "__struct_config__") and kind.__struct_config__.tag
     }
     assert len(formats) >= 7

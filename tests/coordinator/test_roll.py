@@ -32,7 +32,7 @@ from keymote.errors import CallerFault, ErrorCode, PeerFault, Unavailable
 from keymote.storage.seal import DataKey
 from keymote.storage.sql_audit import read_audit
 from keymote.storage.sql_ledger import open_ledger
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import Credential, Role, SignedCredential, kid_of
 
 NOW = int(time.time())
@@ -43,10 +43,10 @@ ENTROPY = SeededEntropy(b"rolls")
 
 
 def certify(folder: Path, root: Root, request: str, answer: str) -> None:
-    wanted = admin.read_file((folder / request).read_bytes(), admin.RequestFile, request)
+    wanted = admin_files.read_file((folder / request).read_bytes(), admin_files.RequestFile, request)
     credential = root.certify(admin.from_base64url(wanted.request), NOW, ENTROPY.draw(8))
-    carried = admin.CredentialFile(admin.to_base64url(credential.raw), pin_file(root))
-    (folder / answer).write_bytes(admin.write_file(carried))
+    carried = admin_files.CredentialFile(admin.to_base64url(credential.raw), pin_file(root))
+    (folder / answer).write_bytes(admin_files.write_file(carried))
 
 
 @pytest.fixture

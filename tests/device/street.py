@@ -25,7 +25,7 @@ from keymote.storage.memory import MemoryStore
 from keymote.transports.coap.endpoint import CoapEndpoint, address_of, peer_of
 from keymote.transports.coap.message import CoapMessage
 from keymote.transports.coap.requests import Timing
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 
 DEADLINE_S = 10.0
 R = TypeVar("R", bound=Report)
@@ -80,8 +80,8 @@ class Street:
     def _pin(self) -> None:
         """Write the file by which devices know the authority."""
         pin = self.context.trust.pins[0]
-        root = admin.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))
-        (self.folder / "root.pin").write_bytes(admin.write_file(root))
+        root = admin_files.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))
+        (self.folder / "root.pin").write_bytes(admin_files.write_file(root))
 
     def heard(self, report: Report) -> None:
         self.reports.append(report)

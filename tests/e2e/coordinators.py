@@ -28,7 +28,7 @@ from keymote.host.driver import Driver
 from keymote.storage.memory import MemoryStore
 from keymote.transports import tls
 from keymote.transports.http_client import CoordinatorClient, introduce
-from keymote.wire import admin, signed
+from keymote.wire import admin, admin_files, signed
 from keymote.wire.credential import Claims, Credential, Role, SignedCredential, issue, kid_of
 
 DEADLINE_S = 20.0
@@ -67,11 +67,11 @@ class Authority:
         return cls(Root.create(1, SystemEntropy()))
 
     def certify(self, folder: Path, asked: str = "nc.req", answer: str = "nc.cred") -> None:
-        request = admin.read_file((folder / asked).read_bytes(), admin.RequestFile, asked)
+        request = admin_files.read_file((folder / asked).read_bytes(), admin_files.RequestFile, asked)
         now = int(time.time())
         credential = self.root.certify(admin.from_base64url(request.request), now, SystemEntropy().draw(8))
-        carried = admin.CredentialFile(admin.to_base64url(credential.raw), pin_file(self.root))
-        (folder / answer).write_bytes(admin.write_file(carried))
+        carried = admin_files.CredentialFile(admin.to_base64url(credential.raw), pin_file(self.root))
+        (folder / answer).write_bytes(admin_files.write_file(carried))
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Coordinator:
 
     @property
     def root(self) -> Pin:
-        carried = admin.read_file((self.folder / "nc.cred").read_bytes(), admin.CredentialFile, "nc.cred")
+        carried = admin_files.read_file((self.folder / "nc.cred").read_bytes(), admin_files.CredentialFile, "nc.cred")
         root = carried.root
         return Pin(admin.id_of(root.id), root.suite, admin.from_base64url(root.sig_pk), Role.AUTHORITY)
 
@@ -157,13 +157,13 @@ class Coordinator:
         status, answer = self.curl(path, "-X", method, "-H", "Content-Type: application/json", "-d", json.dumps(body))
         return status, json.loads(answer)
 
-    def label(self, name: str) -> admin.ManagerLabel:
-        carried = admin.read_file((self.folder / "nc.cred").read_bytes(), admin.CredentialFile, "nc.cred")
+    def label(self, name: str) -> admin_files.ManagerLabel:
+        carried = admin_files.read_file((self.folder / "nc.cred").read_bytes(), admin_files.CredentialFile, "nc.cred")
         nc_id = SignedCredential.decode(admin.from_base64url(carried.credential)).claims.sub.hex()
         nm_id, code = os.urandom(8).hex(), admin.to_base64url(os.urandom(16))
         status, _ = self.post("/api/v1/managers", {"nm_id": nm_id, "name": name, "code": code})
         assert status == 201
-        return admin.ManagerLabel(nm_id, name, code, nc_id, [self.url], carried.root)
+        return admin_files.ManagerLabel(nm_id, name, code, nc_id, [self.url], carried.root)
 
 
 class Replies:
@@ -196,7 +196,7 @@ class Manager:
     """A manager with everything that it needs to talk to its coordinator."""
 
     coordinator: Coordinator
-    label: admin.ManagerLabel
+    label: admin_files.ManagerLabel
     folder: Path
     client: CoordinatorClient = field(init=False)
     credential: bytes = b""

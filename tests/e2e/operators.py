@@ -14,7 +14,7 @@ import coordinators
 from coordinators import DEADLINE_S, ENVIRONMENT, Authority, Coordinator, free_port, keymote
 
 from keymote.cli.authority import pin_file
-from keymote.wire import admin
+from keymote.wire import admin_files
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Operator:
         own = ("--suite", str(suite), "--key-uri", key_uri)
         keymote("manager", "init", "--label", str(label), "--data", str(folder / "nm"), *own)
         keymote("manager", "enrol", "--data", str(folder / "nm"))
-        (folder / "root.pin").write_bytes(admin.write_file(pin_file(authority.root)))
+        (folder / "root.pin").write_bytes(admin_files.write_file(pin_file(authority.root)))
         arguments = (
             "manager", "run", "--data", str(folder / "nm"), "--group", f"224.0.1.187:{group_port}", "--log-level", "debug",
         )  # fmt: skip

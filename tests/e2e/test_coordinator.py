@@ -13,7 +13,7 @@ from keymote.engine.faces import EnrolmentFailed
 from keymote.engine.queries import FindDevice, RegisterCredential, ReportRevocation
 from keymote.errors import ErrorCode, PeerFault, Unavailable
 from keymote.transports.http_client import CoordinatorClient, introduce
-from keymote.wire import admin, signed
+from keymote.wire import admin, admin_files, signed
 from keymote.wire.cose import sign1
 from keymote.wire.credential import SignedCredential, kid_of
 from keymote.wire.pairwise import Revnote, RevnoteClaims
@@ -149,7 +149,7 @@ def test_a_code_stands_in_no_answer_no_log_and_no_database(north: Coordinator) -
     keymote("coordinator", "manager", "add", "silent", "--data", str(north.folder), "--url", north.url)
     path = north.folder / "silent.label"
     assert path.stat().st_mode & 0o777 == 0o600
-    label = admin.read_file(path.read_bytes(), admin.ManagerLabel, path.name)
+    label = admin_files.read_file(path.read_bytes(), admin_files.ManagerLabel, path.name)
     raw = admin.from_base64url(label.code)
     answers = north.curl("/api/v1/managers?limit=500")[1] + north.curl("/api/v1/audit?limit=500")[1]
     assert label.code not in answers

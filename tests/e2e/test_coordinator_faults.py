@@ -17,7 +17,7 @@ from keymote.crypto.suites import SUITES
 from keymote.engine.chain import Trust
 from keymote.engine.queries import FindDevice, RegisterCredential
 from keymote.errors import ErrorCode, PeerFault, Unavailable
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import Role
 
 pytestmark = pytest.mark.long
@@ -244,7 +244,9 @@ def test_an_export_verifies_elsewhere_and_a_kept_head_betrays_a_rewritten_one(
     export, head = stopped.folder.parent / "export.json", stopped.folder.parent / "head.json"
     pin = stopped.root
     root = tmp_path / "root.pin"
-    root.write_bytes(admin.write_file(admin.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))))
+    root.write_bytes(
+        admin_files.write_file(admin_files.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk)))
+    )
     assert verify("--file", str(export), "--head", str(head), "--root", str(root))[0] == 0
     document = json.loads(export.read_text())
     document["entries"] = document["entries"][:2]
@@ -255,7 +257,7 @@ def test_an_export_verifies_elsewhere_and_a_kept_head_betrays_a_rewritten_one(
     code, verdict = verify("--file", str(shortened), "--head", str(head))
     assert (code, verdict["first_bad"]) == (1, 3)
     other = Authority.make().root.pin
-    root.write_bytes(admin.write_file(admin.RootPin(1, other.id.hex(), admin.to_base64url(other.sig_pk))))
+    root.write_bytes(admin_files.write_file(admin_files.RootPin(1, other.id.hex(), admin.to_base64url(other.sig_pk))))
     assert verify("--file", str(export), "--root", str(root))[0] == 1
 
 

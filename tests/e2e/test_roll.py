@@ -7,7 +7,7 @@ import pytest
 from coordinators import Authority, Coordinator, keymote
 from operators import Operator, free_udp_port, until
 
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import SignedCredential
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
@@ -21,7 +21,9 @@ def managers(coordinator: Coordinator) -> dict[str, bytes]:
 
 
 def key_of(coordinator: Coordinator) -> bytes:
-    carried = admin.read_file((coordinator.folder / "nc.cred").read_bytes(), admin.CredentialFile, "nc.cred")
+    carried = admin_files.read_file(
+        (coordinator.folder / "nc.cred").read_bytes(), admin_files.CredentialFile, "nc.cred"
+    )
     return SignedCredential.decode(admin.from_base64url(carried.credential)).claims.sig_pk
 
 

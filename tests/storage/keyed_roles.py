@@ -21,7 +21,7 @@ from keymote.storage.rotation import Place, refuse_unfinished
 from keymote.storage.seal import open_key
 from keymote.storage.sql import open_database
 from keymote.storage.sql_store import SqlStore
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 
 ENTROPY = SystemEntropy()
 ROW = CellKey("link", b"12345678")
@@ -51,8 +51,8 @@ def cells_of(folder: Path, kek: object) -> SqlStore:
 
 
 def make_manager(folder: Path, key_uri: str) -> None:
-    root = admin.RootPin(1, "11" * 8, admin.to_base64url(bytes(32)))
-    label = admin.ManagerLabel("22" * 8, "nm", "code", "33" * 8, ["https://localhost:1"], root)
+    root = admin_files.RootPin(1, "11" * 8, admin.to_base64url(bytes(32)))
+    label = admin_files.ManagerLabel("22" * 8, "nm", "code", "33" * 8, ["https://localhost:1"], root)
     made = manager.Directory.create(folder, label, 1, key_uri, ENTROPY)
     with closing(OwnStore(folder / "own.cells", made.kek, ENTROPY)) as own:
         own.advance(7)
@@ -91,8 +91,8 @@ def make_authority(folder: Path, key_uri: str) -> None:
 
 def use_authority(folder: Path) -> object:
     root = authority.load_root(folder)
-    return authority.pin_file(root).id == admin.read_file(
-        (folder / "root.pin").read_bytes(), admin.RootPin, "root.pin"
+    return authority.pin_file(root).id == admin_files.read_file(
+        (folder / "root.pin").read_bytes(), admin_files.RootPin, "root.pin"
     ).id  # fmt: skip
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 
 CODE = admin.to_base64url(b"a code of sixteen+"[:16])
-ROOT = admin.RootPin(1, "00" * 8, admin.to_base64url(bytes(32)))
-LABEL = admin.ManagerLabel("11" * 8, "north", CODE, "22" * 8, ["https://127.0.0.1:8443"], ROOT)
+ROOT = admin_files.RootPin(1, "00" * 8, admin.to_base64url(bytes(32)))
+LABEL = admin_files.ManagerLabel("11" * 8, "north", CODE, "22" * 8, ["https://127.0.0.1:8443"], ROOT)
 
 
 @pytest.mark.parametrize("raw", [b"", b"a", b"ab", b"abc", bytes(range(256))])
@@ -52,9 +52,9 @@ def test_a_code_stands_in_no_repr_and_no_error() -> None:
 
 
 def test_a_file_says_of_which_kind_it_is() -> None:
-    written = admin.write_file(LABEL)
-    assert admin.read_file(written, admin.ManagerLabel, "north.label") == LABEL
+    written = admin_files.write_file(LABEL)
+    assert admin_files.read_file(written, admin_files.ManagerLabel, "north.label") == LABEL
     with pytest.raises(CallerFault, match=r"north\.label is not a RootPin file"):
-        admin.read_file(written, admin.RootPin, "north.label")
+        admin_files.read_file(written, admin_files.RootPin, "north.label")
     with pytest.raises(CallerFault, match=r"x is not a RootPin file"):
-        admin.read_file(b"\xff\xfe", admin.RootPin, "x")
+        admin_files.read_file(b"\xff\xfe", admin_files.RootPin, "x")

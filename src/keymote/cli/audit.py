@@ -15,7 +15,7 @@ from keymote.engine.chain import Pin
 from keymote.errors import PeerFault
 from keymote.storage.private_files import read_file, write_private
 from keymote.storage.sql_audit import read_audit
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import Role
 
 app = typer.Typer(help="Re-compute the chain of the audit log.")
@@ -40,23 +40,25 @@ def verify(
       keymote audit verify --file export.json --head head.json --root root.pin
     """
     if file is not None:
-        export = admin.read_file(read_file(file, "export"), admin.AuditExport, str(file))
+        export = admin_files.read_file(read_file(file, "export"), admin_files.AuditExport, str(file))
         links = [Link(v.seq, admin.from_base64url(v.entry), _hash(v.h)) for v in export.entries]
         heads = [admin.from_base64url(view.signed) for view in export.heads]
         raw, pin = admin.from_base64url(export.credential), None
         former = [admin.from_base64url(each) for each in export.former]
     else:
         folder = state_directory("coordinator", data)
-        carried = admin.read_file(read_file(folder / "nc.cred", "credential"), admin.CredentialFile, "nc.cred")
+        carried = admin_files.read_file(
+            read_file(folder / "nc.cred", "credential"), admin_files.CredentialFile, "nc.cred"
+        )
         rows, kept = read_audit(folder / "registry.db")
         links, heads = list(rows), [one.signed for one in kept]
         raw, pin = admin.from_base64url(carried.credential), _pin(carried.root)
         former = former_credentials(folder)
     for path in head or []:
-        view = admin.read_file(read_file(path, "head"), admin.HeadView, str(path))
+        view = admin_files.read_file(read_file(path, "head"), admin.HeadView, str(path))
         heads.append(admin.from_base64url(view.signed))
     if root is not None:
-        pin = _pin(admin.read_file(read_file(root, "root pin"), admin.RootPin, str(root)))
+        pin = _pin(admin_files.read_file(read_file(root, "root pin"), admin_files.RootPin, str(root)))
     try:
         coordinator = coordinator_of(raw, pin)
         verdict = judge(links, heads, coordinator, [coordinator_of(each, pin) for each in former])
@@ -90,7 +92,9 @@ def export(
     from keymote.cli.coordinator import call
 
     folder = state_directory("coordinator", data)
-    write_private(out, admin.write_file(call(folder, url, lambda c: c.get("/audit/export", admin.AuditExport))))
+    write_private(
+        out, admin_files.write_file(call(folder, url, lambda c: c.get("/audit/export", admin_files.AuditExport)))
+    )
 
 
 @app.command("head")
@@ -121,5 +125,5 @@ def _hash(text: str) -> bytes:
         return b""
 
 
-def _pin(root: admin.RootPin) -> Pin:
+def _pin(root: admin_files.RootPin) -> Pin:
     return Pin(admin.id_of(root.id), root.suite, admin.from_base64url(root.sig_pk), Role.AUTHORITY)

@@ -17,7 +17,7 @@ from keymote.host.hardening import harden
 from keymote.storage import private_files as files
 from keymote.storage.rotation import Place, Rewrap, refuse_unfinished
 from keymote.storage.seal import DataKey, located, open_key
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 
 app = typer.Typer(help="Keep the offline root and certify coordinators.")
 
@@ -50,9 +50,9 @@ def init(
     root = Root.create(suite, entropy)
     pin = pin_file(root)
     wrapped, sealed = data_key.wrapped_by(kek), data_key.seal(root.key.seed.expose(), _SEED)
-    held = admin.AuthorityFile(pin, key_uri, admin.to_base64url(wrapped), admin.to_base64url(sealed))
-    files.write_private(own, admin.write_file(held))
-    files.write_private(folder / "root.pin", admin.write_file(pin), mode=0o644)
+    held = admin_files.AuthorityFile(pin, key_uri, admin.to_base64url(wrapped), admin.to_base64url(sealed))
+    files.write_private(own, admin_files.write_file(held))
+    files.write_private(folder / "root.pin", admin_files.write_file(pin), mode=0o644)
     note("Keep this directory off line, and a copy of its key file elsewhere.")
     show({"id": pin.id, "suite": suite, "root_pin": str(folder / "root.pin")}, output)
 
@@ -74,15 +74,15 @@ def certify(
     harden()
     folder = state_directory("authority", data)
     root = load_root(folder)
-    wanted = admin.read_file(files.read_file(request, "request"), admin.RequestFile, str(request))
+    wanted = admin_files.read_file(files.read_file(request, "request"), admin_files.RequestFile, str(request))
     raw = admin.from_base64url(wanted.request)
     now, serial = int(time.time()), SystemEntropy().draw(8)
     credential = root.certify(raw, now, serial, days=days)
     issued = {"ts": now, "nc_id": credential.claims.sub.hex(), "serial": serial.hex(), "kid": credential.kid.hex()}
     with (folder / "issued.jsonl").open("a") as register:
         register.write(json.dumps({**issued, "exp": credential.claims.exp, "name": wanted.name}) + "\n")
-    carried = admin.CredentialFile(admin.to_base64url(credential.raw), pin_file(root))
-    files.write_private(out, admin.write_file(carried), mode=0o644)
+    carried = admin_files.CredentialFile(admin.to_base64url(credential.raw), pin_file(root))
+    files.write_private(out, admin_files.write_file(carried), mode=0o644)
     show({**issued, "name": wanted.name, "days": days, "credential": str(out)}, output)
 
 
@@ -94,19 +94,19 @@ def show_authority(
 ) -> None:
     """Show the root's public part, or what a request asks for before you certify it."""
     if request is not None:
-        wanted = admin.read_file(files.read_file(request, "request"), admin.RequestFile, str(request))
+        wanted = admin_files.read_file(files.read_file(request, "request"), admin_files.RequestFile, str(request))
         claims = verified_request(admin.from_base64url(wanted.request))
         show({"name": wanted.name, "nc_id": claims.nc_id.hex(), "suite": claims.suite, "made": claims.ts}, output)
         return
     folder = state_directory("authority", data)
-    pin = admin.read_file(files.read_file(folder / "root.pin", "root pin"), admin.RootPin, "root.pin")
+    pin = admin_files.read_file(files.read_file(folder / "root.pin", "root pin"), admin_files.RootPin, "root.pin")
     show({"id": pin.id, "suite": pin.suite, "sig_pk": pin.sig_pk}, output)
 
 
-def pin_file(root: Root) -> admin.RootPin:
+def pin_file(root: Root) -> admin_files.RootPin:
     """Return the pin of a root as it is carried about."""
     pin = root.pin
-    return admin.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))
+    return admin_files.RootPin(pin.suite, pin.id.hex(), admin.to_base64url(pin.sig_pk))
 
 
 def load_root(folder: Path) -> Root:
@@ -124,12 +124,12 @@ def place(folder: Path) -> Place:
     def point(uri: str, rewrap: Rewrap) -> None:
         held = _held(folder)
         wrapped = rewrap(admin.from_base64url(held.wrapped_key), str(folder / _FILE))
-        files.write_private(folder / _FILE, admin.write_file(held.under(uri, wrapped)))
+        files.write_private(folder / _FILE, admin_files.write_file(held.under(uri, wrapped)))
 
     return Place(folder, _held(folder).key_uri, (), point)
 
 
-def _held(folder: Path) -> admin.AuthorityFile:
+def _held(folder: Path) -> admin_files.AuthorityFile:
     path = folder / _FILE
     data = files.read_private(path, "authority", do="make one with `keymote authority init`")
-    return admin.read_file(data, admin.AuthorityFile, str(path))
+    return admin_files.read_file(data, admin_files.AuthorityFile, str(path))

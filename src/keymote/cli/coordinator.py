@@ -13,7 +13,7 @@ from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.crypto.entropy import SystemEntropy
 from keymote.transports.http_operator import OperatorClient
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 
 app = typer.Typer(help="Run the registry, the revocation list and the REST API.")
 manager_app = typer.Typer(help="Managers of this coordinator.")
@@ -164,14 +164,16 @@ def _label(nm_id: str, name: str, out: Path | None, url: str, folder: Path, outp
     from keymote.storage.private_files import read_file, write_private
 
     path = out or folder / f"{name}.label"
-    carried = admin.read_file(read_file(folder / "nc.cred", "credential"), admin.CredentialFile, "nc.cred")
-    held = admin.read_file(
-        read_file(folder / "coordinator.json", "coordinator"), admin.CoordinatorFile, "coordinator.json"
+    carried = admin_files.read_file(read_file(folder / "nc.cred", "credential"), admin_files.CredentialFile, "nc.cred")
+    held = admin_files.read_file(
+        read_file(folder / "coordinator.json", "coordinator"), admin_files.CoordinatorFile, "coordinator.json"
     )
     code = admin.to_base64url(SystemEntropy().draw(CODE_SIZE))
     body = admin.AddManager(nm_id, name, code)
     view = call(folder, url, lambda client: client.send("POST", "/managers", body, admin.ManagerView))
-    write_private(path, admin.write_file(admin.ManagerLabel(nm_id, name, code, held.nc_id, [url], carried.root)))
+    write_private(
+        path, admin_files.write_file(admin_files.ManagerLabel(nm_id, name, code, held.nc_id, [url], carried.root))
+    )
     show({"nm_id": view.nm_id, "name": name, "state": view.state, "label": str(path)}, output)
 
 

@@ -84,11 +84,11 @@ def _role(folder: Path) -> Iterator[Finding]:
 
 
 def _own_credential(path: Path) -> Iterator[Finding]:
-    from keymote.wire import admin
+    from keymote.wire import admin, admin_files
     from keymote.wire.credential import SignedCredential
 
     if path.exists():
-        carried = admin.read_file(_read(path), admin.CredentialFile, str(path))
+        carried = admin_files.read_file(_read(path), admin_files.CredentialFile, str(path))
         claims = SignedCredential.decode(admin.from_base64url(carried.credential)).claims
         yield checks.credential_dates(str(path), claims, int(time.time()))
 

@@ -58,7 +58,7 @@ from keymote.storage.sealed_file import SealedFile
 from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.transports.coap.multicast import Group
 from keymote.transports.control import ControlServer
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import Role
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ def root_pin(path: Path) -> Pin:
         data = path.read_bytes()
     except OSError as error:
         raise CallerFault(f"cannot read root {path}: {error.strerror}", do="copy the authority's root.pin") from error
-    root = admin.read_file(data, admin.RootPin, str(path))
+    root = admin_files.read_file(data, admin_files.RootPin, str(path))
     try:
         return Pin(admin.id_of(root.id), root.suite, admin.from_base64url(root.sig_pk), Role.AUTHORITY)
     except PeerFault as fault:

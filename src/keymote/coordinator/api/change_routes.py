@@ -18,7 +18,6 @@ from keymote.errors import CallerFault, PeerFault
 from keymote.host.register import Revocation, RevocationKind
 from keymote.wire.admin import (
     Acknowledge,
-    AuditExport,
     AuditPage,
     EventPage,
     HeadView,
@@ -29,6 +28,7 @@ from keymote.wire.admin import (
     id_of,
     to_base64url,
 )
+from keymote.wire.admin_files import AuditExport
 
 HEARTBEAT_S: Final = 15.0
 """A comment in an idle event stream, so that both sides and what lies between know that it lives."""

@@ -25,7 +25,7 @@ from keymote.storage.seal import DataKey, KeyEncryptionKey, located, open_key
 from keymote.storage.sql import open_database
 from keymote.storage.sql_key import SqlKey
 from keymote.transports import tls
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import Role
 
 OWN_FILE: Final = "coordinator.json"
@@ -44,7 +44,7 @@ class Directory:
     """An initialised coordinator; `kek` opens what is sealed, `password` its PEM keys."""
 
     folder: Path
-    held: admin.CoordinatorFile
+    held: admin_files.CoordinatorFile
     key: SigningKey
     kek: KeyEncryptionKey
     password: Secret
@@ -76,7 +76,7 @@ class Directory:
         data_key = DataKey.fresh(entropy)
         password = Secret(entropy.draw(SECRET_SIZE))
         nc_id = entropy.draw(8)
-        held = admin.CoordinatorFile(
+        held = admin_files.CoordinatorFile(
             nc_id.hex(),
             name,
             suite,
@@ -93,9 +93,9 @@ class Directory:
         files.write_private(folder / "ca.key", authority.key_pem(password))
         made._issue(authority, now)
         files.write_private(folder / "token", admin.to_base64url(entropy.draw(SECRET_SIZE)).encode() + b"\n")
-        request = admin.RequestFile(name, admin.to_base64url(new_request(key, nc_id, now)))
-        files.write_private(folder / REQUEST, admin.write_file(request), mode=0o644)
-        files.write_private(own, admin.write_file(held))
+        request = admin_files.RequestFile(name, admin.to_base64url(new_request(key, nc_id, now)))
+        files.write_private(folder / REQUEST, admin_files.write_file(request), mode=0o644)
+        files.write_private(own, admin_files.write_file(held))
         return made
 
     @classmethod
@@ -125,7 +125,9 @@ class Directory:
         path = self.folder / name
         request = Path(name).with_suffix(".req")
         do = f"take {request} to the authority: `keymote authority certify --request {request} --out {name}`"
-        carried = admin.read_file(files.read_file(path, "credential", do=do), admin.CredentialFile, str(path))
+        carried = admin_files.read_file(
+            files.read_file(path, "credential", do=do), admin_files.CredentialFile, str(path)
+        )
         former = tuple(
             FormerKey(admin.from_base64url(each.credential), admin.from_base64url(each.handover))
             for each in self.held.former
@@ -147,15 +149,15 @@ class Directory:
 
     def rolled(self, key: SigningKey, former: FormerKey) -> Self:
         """Return the coordinator with its next `key` in force, once that is on disk and the old one no more (CR-12)."""
-        kept = admin.FormerKey(*map(admin.to_base64url, former))
+        kept = admin_files.FormerKey(*map(admin.to_base64url, former))
         return replace(self._replaced(self.held.rolled(key.public, kept)), key=key)
 
     def _data_key(self, entropy: Entropy) -> DataKey:
         wrapped = admin.from_base64url(self.held.wrapped_key)
         return DataKey.unwrapped(wrapped, self.kek, entropy, where=str(self.folder / OWN_FILE))
 
-    def _replaced(self, held: admin.CoordinatorFile) -> Self:
-        files.write_private(self.folder / OWN_FILE, admin.write_file(held))
+    def _replaced(self, held: admin_files.CoordinatorFile) -> Self:
+        files.write_private(self.folder / OWN_FILE, admin_files.write_file(held))
         return replace(self, held=held)
 
     def authority(self) -> tls.Authority:
@@ -189,17 +191,17 @@ def place(folder: Path) -> Place:
         path = folder / OWN_FILE
         held = _held(folder)
         wrapped = rewrap(admin.from_base64url(held.wrapped_key), str(path))
-        files.write_private(path, admin.write_file(held.under(uri, wrapped)))
+        files.write_private(path, admin_files.write_file(held.under(uri, wrapped)))
 
     database = folder / DATABASE
     stores = [lambda: SqlKey(open_database(database, history="cells"))] if database.exists() else []
     return Place(folder, _held(folder).key_uri, stores, point)
 
 
-def _held(folder: Path) -> admin.CoordinatorFile:
+def _held(folder: Path) -> admin_files.CoordinatorFile:
     path = folder / OWN_FILE
     do = "make one with `keymote coordinator init`"
-    return admin.read_file(files.read_private(path, "coordinator", do=do), admin.CoordinatorFile, str(path))
+    return admin_files.read_file(files.read_private(path, "coordinator", do=do), admin_files.CoordinatorFile, str(path))
 
 
 def former_credentials(folder: Path) -> list[bytes]:
@@ -212,6 +214,6 @@ def token_in(path: Path) -> Secret:
     return Secret(files.read_private(path, "token file").strip())
 
 
-def pin_of(root: admin.RootPin) -> Pin:
+def pin_of(root: admin_files.RootPin) -> Pin:
     """Return what a root file pins."""
     return Pin(admin.id_of(root.id), root.suite, admin.from_base64url(root.sig_pk), Role.AUTHORITY)

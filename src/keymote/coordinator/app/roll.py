@@ -21,7 +21,7 @@ from keymote.errors import CallerFault
 from keymote.host.ledger import Transaction
 from keymote.storage import private_files as files
 from keymote.storage.sql_ledger import open_ledger
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import kid_of
 
 NEXT_REQUEST: Final = "nc.next.req"
@@ -83,8 +83,8 @@ def _requested(directory: Directory, entropy: Entropy, now: int) -> None:
         key = suite_by_id(held.suite).generate_signing_key(entropy)
         directory.with_next_key(key, entropy)
     for name, asking in ((REQUEST, directory.key), (NEXT_REQUEST, key)):
-        request = admin.RequestFile(held.name, admin.to_base64url(new_request(asking, directory.nc_id, now)))
-        files.write_private(directory.folder / name, admin.write_file(request), mode=0o644)
+        request = admin_files.RequestFile(held.name, admin.to_base64url(new_request(asking, directory.nc_id, now)))
+        files.write_private(directory.folder / name, admin_files.write_file(request), mode=0o644)
 
 
 def _switched(directory: Directory, entropy: Entropy, now: int) -> Directory:

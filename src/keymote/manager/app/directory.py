@@ -24,7 +24,7 @@ from keymote.storage.seal import KeyEncryptionKey, located, open_key
 from keymote.storage.sealed_file import SealedFile
 from keymote.storage.sql import open_database
 from keymote.storage.sql_key import SqlKey
-from keymote.wire import admin
+from keymote.wire import admin, admin_files
 from keymote.wire.credential import Role
 
 FORMAT: Final = "keymote-manager/1"
@@ -85,7 +85,7 @@ class Directory:
     kek: KeyEncryptionKey
 
     @classmethod
-    def create(cls, folder: Path, label: admin.ManagerLabel, suite: int, key_uri: str, entropy: Entropy) -> Self:
+    def create(cls, folder: Path, label: admin_files.ManagerLabel, suite: int, key_uri: str, entropy: Entropy) -> Self:
         """Lay down a manager of this label in `folder`, which exists.
 
         Raises:
@@ -110,7 +110,7 @@ class Directory:
             key_uri,
         )
         kek = open_key(identity.key_place(folder), entropy, create=True)
-        write_private(folder / "label", admin.write_file(label))
+        write_private(folder / "label", admin_files.write_file(label))
         write_private(path, identity.encode())
         return cls(folder, identity, kek)
 
@@ -147,10 +147,10 @@ class Directory:
     def control(self) -> Path:
         return self.folder / "control.sock"
 
-    def label(self) -> admin.ManagerLabel:
+    def label(self) -> admin_files.ManagerLabel:
         """Return the label, which is kept until the enrolment is done."""
         path = self.folder / "label"
-        return admin.read_file(read_private(path, "label"), admin.ManagerLabel, str(path))
+        return admin_files.read_file(read_private(path, "label"), admin_files.ManagerLabel, str(path))
 
     def forget_label(self) -> None:
         """Remove the label: its code is used."""
@@ -177,6 +177,6 @@ def _identity(folder: Path) -> Identity:
     return Identity.decode(data, str(path))
 
 
-def read_label(path: Path) -> admin.ManagerLabel:
+def read_label(path: Path) -> admin_files.ManagerLabel:
     """Return the label in a file; CallerFault when others can read it or it is none."""
-    return admin.read_file(read_private(path, "label"), admin.ManagerLabel, str(path))
+    return admin_files.read_file(read_private(path, "label"), admin_files.ManagerLabel, str(path))
