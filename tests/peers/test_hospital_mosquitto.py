@@ -108,7 +108,7 @@ async def test_WD09_three_hundred_moves_over_mosquitto_lose_nothing_and_show_not
         brokers.save()
         await asyncio.sleep(0.5)  # nobody tells when a broker has written its file
         held = await asyncio.to_thread(story.saw, [process.pid for process in brokers.running.values()])
-        sizes = [(broker.folder / "mosquitto.db").stat().st_size for broker in story.brokers]
+        queued = [(broker.folder / "mosquitto.db").read_bytes().count(b"ward/p") for broker in story.brokers]
         await story.station_does("wake")
         counts = await story.stop()
         tally = await story.tally()
@@ -122,6 +122,6 @@ async def test_WD09_three_hundred_moves_over_mosquitto_lose_nothing_and_show_not
     for searched in (held, story.saw(pids)):
         assert (searched["memory"], searched["files"], searched["logs"]) == (False, [], [])
         assert searched["traffic"] is False and searched["finds"] is True
-    assert min(sizes) > 10_000, "the station's queues were on the brokers' disks when those were searched"
+    assert min(queued) >= 10, "the station's queues were on the brokers' disks when those were searched"
     assert story.word.encode() not in capture.read_bytes()
     assert capture.stat().st_size > 100 * tally.due

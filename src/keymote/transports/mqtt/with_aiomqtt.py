@@ -138,12 +138,21 @@ class ProtectedClient(aiomqtt.Client):
             self._pending_publishes.pop(info.mid, None)
 
     def _on_socket_register_write(self, client: Client, userdata: Any, sock: Any) -> None:
-        """Write at once what the library has to say, and register for the rest only: that costs four calls of the system."""
+        """Write when all that can go on now has said what it has to say: waiting for the socket costs four calls of the system."""
         if get_ident() == self._thread and self._connected.done():
+            self._loop.call_soon(self._write, client, userdata, sock)
+        else:
+            super()._on_socket_register_write(client, userdata, sock)
+
+    def _write(self, client: Client, userdata: Any, sock: Any) -> None:
+        try:
             client.loop_write()
-            if not client.want_write():
-                return
-        super()._on_socket_register_write(client, userdata, sock)
+        except Exception as error:  # noqa: BLE001  as the library: whoever waits for a message or for the end hears of it
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+            return
+        if client.want_write() and client.socket() is sock:
+            super()._on_socket_register_write(client, userdata, sock)
 
     # ------------------------------------------------------------------ opening, as messages arrive
 
