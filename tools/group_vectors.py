@@ -9,6 +9,7 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, SigningKey, Suite
 from keymote.engine.group import ring
 from keymote.wire import group as wire
+from keymote.wire import group_signed
 from keymote.wire.group_fields import Cause, Entry
 
 RUNS: Final = {2: wire.RELAY, 4: wire.EDGE}
@@ -48,17 +49,17 @@ def _run(suite: Suite, entropy: Entropy, n: int, mode: int) -> dict[str, object]
     return {
         "x": _hexes(x),
         "X": _hexes(X),
-        "R1": _hexes([wire.write(key, said, sid) for key, said in zip(keys, said1, strict=True)]),
+        "R1": _hexes([group_signed.write(key, said, sid) for key, said in zip(keys, said1, strict=True)]),
         "sid": sid.hex(),
-        "R2": _hexes([wire.write(key, said, th1) for key, said in zip(keys, said2, strict=True)]),
+        "R2": _hexes([group_signed.write(key, said, th1) for key, said in zip(keys, said2, strict=True)]),
         "Y": [None if said.Y is None else said.Y.hex() for said in said2],
         "th1": th1.hex(),
         "gid": gid.hex(),
         "member_kid": _hexes(kids),
-        "START": wire.write(gw, claims, kid=_kid(gw)).hex(),
+        "START": group_signed.write(gw, claims, kid=_kid(gw)).hex(),
         "th2": th2.hex(),
         "R3": _hexes([wire.Round3(sid8, idx, tag).encode() for idx, tag in enumerate(tags)]),
-        "COMMIT": wire.write(gw, wire.CommitClaims(sid8, th2, ring.xor(tags)), sid, kid=_kid(gw)).hex(),
+        "COMMIT": group_signed.write(gw, wire.CommitClaims(sid8, th2, ring.xor(tags)), sid, kid=_kid(gw)).hex(),
         "gw_pub": gw.public.hex(),
         "member_pub": _hexes([key.public for key in keys]),
         "edges": _hexes(edges),

@@ -40,20 +40,8 @@ from keymote.lab.city import COMPROMISED, City, city
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
 from keymote.lab.simulator import Datagram, Simulator
 from keymote.lab.street import GW, Street, street
-from keymote.wire.group import (
-    EDGE,
-    RELAY,
-    Commit,
-    CommitClaims,
-    Need,
-    Round1,
-    Round2,
-    Round2Claims,
-    Round3,
-    Wrap,
-    read,
-    write,
-)
+from keymote.wire.group import EDGE, RELAY, Commit, CommitClaims, Need, Round1, Round2, Round2Claims, Round3, Wrap
+from keymote.wire.group_signed import read, write
 from keymote.wire.pairwise import Link
 from keymote.wire.registry import BY_TYPE, peek
 

@@ -35,7 +35,7 @@ from keymote.engine.group.root_faces import RatchetRoot, root_gateway_of
 from keymote.engine.group.timing import Asking
 from keymote.lab.attacks import ring_hierarchy
 from keymote.lab.city import City
-from keymote.wire.group import Claimed
+from keymote.wire.group_signed import Claimed
 from keymote.wire.gsec import binding, external_aad
 
 

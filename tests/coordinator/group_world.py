@@ -15,8 +15,9 @@ from keymote.wire.admin import from_base64url, to_base64url
 from keymote.wire.admin_groups import CharterView, EpochReport, GroupReport, RosterReport
 from keymote.wire.credential import Credential
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import RosterClaims, read_roster, write
+from keymote.wire.group import RosterClaims
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import read_roster, write
 
 RELAY = Settings(
     mode="relay",

@@ -15,8 +15,9 @@ from keymote.lab.scenes import Operator
 from keymote.lab.simulator import EPOCH
 from keymote.transports.coap.multicast import Group as MulticastGroup
 from keymote.wire.credential import SignedCredential, kid_of
-from keymote.wire.group import RELAY, DelegationClaims, RosterClaims, write
+from keymote.wire.group import RELAY, DelegationClaims, RosterClaims
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import write
 from keymote.wire.invitation import MULTICAST, Invite
 
 GID = b"\x67\xa0" + bytes(6)

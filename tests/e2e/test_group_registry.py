@@ -114,6 +114,7 @@ def _retire(north: Coordinator, device: str) -> dict[str, str]:
 
 def _signer(message: str) -> str:
     from keymote.wire.fields import SIZES
-    from keymote.wire.group import DelegationClaims, read
+    from keymote.wire.group import DelegationClaims
+    from keymote.wire.group_signed import read
 
     return read(admin.from_base64url(message), DelegationClaims, SIZES[1]).kid.hex()

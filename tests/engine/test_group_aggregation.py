@@ -30,7 +30,8 @@ from keymote.engine.group.mask_ring import FEWEST_PRESENT, MaskRing
 from keymote.engine.group.masks import MODULUS, MOST_READING, Masks
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import MaskKeyClaims, bitmap, read, write
+from keymote.wire.group import MaskKeyClaims, bitmap
+from keymote.wire.group_signed import read, write
 from keymote.wire.masking import MaskAgreeClaims, MaskPresentClaims, MaskReportClaims, MaskRevealClaims
 
 SID, TH1, GW_KID = bytes(range(16)), bytes(range(32)), b"gateway!"

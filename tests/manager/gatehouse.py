@@ -26,8 +26,9 @@ from keymote.manager.groups import GroupSteward
 from keymote.wire.admin import to_base64url
 from keymote.wire.admin_groups import CharterView, GoneEntry, GroupPolicy, GroupReport, MemberEntry
 from keymote.wire.credential import kid_of
-from keymote.wire.group import DelegationClaims, RosterClaims, write
+from keymote.wire.group import DelegationClaims, RosterClaims
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import write
 
 GID = b"\x67" * 8
 NAMES = ("d1", "d2", "d3", "d4")

@@ -29,7 +29,8 @@ from keymote.wire.admin_groups import (
 )
 from keymote.wire.credential import SignedCredential, issue, kid_of
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import JOIN, JoinClaims, read_roster, write
+from keymote.wire.group import JOIN, JoinClaims
+from keymote.wire.group_signed import read_roster, write
 
 
 @pytest.mark.parametrize("suite", [1, 17])

@@ -39,8 +39,9 @@ from keymote.lab.simulator import EPOCH
 from keymote.wire import invitation as wire
 from keymote.wire.cose import Signer
 from keymote.wire.credential import SignedCredential, issue, kid_of
-from keymote.wire.group import RELAY, DelegationClaims, RosterClaims, write
+from keymote.wire.group import RELAY, DelegationClaims, RosterClaims
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import write
 from keymote.wire.invitation import COMPACT, MULTICAST, STANDBY, Invite
 
 GID = b"\x67" * 8

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keymote.crypto.entropy import SeededEntropy
 from keymote.crypto.suites import SUITES
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import group, group_record, gsec, masking
+from keymote.wire import group, group_record, group_signed, gsec, masking
 from keymote.wire.cose import PROTECTED, InlineSign1, Sign1
 from keymote.wire.fields import FieldType, Number, Octets, OneOf, Sized, Sizes, Text, Uint, sizes_of
 from keymote.wire.group_fields import Cause, Datagrams, Entry, Kids, OrNull, Reason, RosterEntries, Which
@@ -63,7 +63,7 @@ def values(kind: type[Message], form: FieldType, suite: int) -> st.SearchStrateg
             inner = st.sampled_from(plain).flatmap(lambda each: messages(each, suite)).map(lambda m: m.encode())
             return st.lists(inner | st.binary(min_size=1, max_size=20), max_size=4).map(tuple)
         case InlineSign1(named):
-            claims = [each for each, travels in group.FORMS.items() if travels.message is kind]
+            claims = [each for each, travels in group_signed.FORMS.items() if travels.message is kind]
             payload = st.sampled_from(claims).flatmap(lambda each: bodies(kind, each, suite)).map(lambda b: b.encode())
             signer, signature = eight if named else st.none(), st.binary(min_size=64, max_size=64)
             return st.builds(Sign1, st.just(PROTECTED[suite]), signer, payload, signature)
@@ -135,7 +135,7 @@ def signed_start(sizes: Sizes) -> dict[str, Any]:
     claims = group.StartClaims(
         bytes(8), 1, 0, 0, 3, bytes(32), bytes(16), 7, 60, Cause(2, b"hedge id"),
     )  # fmt: skip
-    started: dict[str, Any] = json.loads(to_json(group.write(key, claims, kid=bytes(8)), sizes))
+    started: dict[str, Any] = json.loads(to_json(group_signed.write(key, claims, kid=bytes(8)), sizes))
     return started
 
 
@@ -164,7 +164,7 @@ def test_GF06_a_name_that_is_missing_or_unknown_is_refused_wherever_it_stands() 
     sizes = sizes_of(1)
     roster = group.RosterClaims(bytes(8), 1, (Entry(bytes(8), bytes(32)), Entry(b"\1" * 8, bytes(32))), None, 0)
     key = SUITES[1].generate_signing_key(SeededEntropy(b"ra"))
-    inner = group.write(key, roster, kid=bytes(8))
+    inner = group_signed.write(key, roster, kid=bytes(8))
     record = gsec.Gsec(Encrypt0(b"\1", 5, 1, None, bytes(16))).encode()
     bundle = json.loads(to_json(group.Bundle(bytes(8), (inner, record, b"no message")).encode(), sizes))
     for whole in (signed_start(sizes), bundle):

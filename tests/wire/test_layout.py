@@ -11,7 +11,7 @@ from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.cose import PROTECTED, Sign1
 from keymote.wire.fields import SIZES, Sizes
-from keymote.wire.group import FORMS, read
+from keymote.wire.group_signed import FORMS, read
 from keymote.wire.layout import Exactly, octets, reader, uint
 from keymote.wire.message import Body, Message
 from keymote.wire.registry import MESSAGES

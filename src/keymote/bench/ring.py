@@ -36,8 +36,9 @@ from keymote.host.ports import Link
 from keymote.storage.memory import MemoryStore
 from keymote.transports.memory import MemoryNetwork
 from keymote.wire.credential import Claims, Credential, Role, issue
-from keymote.wire.group import EDGE, RosterClaims, write
+from keymote.wire.group import EDGE, RosterClaims
 from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.group_signed import write
 
 GW: Final[Peer] = "gw"
 GID: Final = b"a street"

@@ -15,7 +15,8 @@ from keymote.host.ledger import Transaction
 from keymote.host.register import DeviceState, ManagerState
 from keymote.wire.credential import SignedCredential, kid_of
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import FEWEST, MOST, DelegationClaims, RosterClaims, read
+from keymote.wire.group import FEWEST, MOST, DelegationClaims, RosterClaims
+from keymote.wire.group_signed import read
 
 
 def found(tx: Transaction, gid: bytes) -> Group:

@@ -32,7 +32,8 @@ from keymote.wire.admin_groups import (
     RosterReport,
 )
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import Claimed, RosterClaims, RosterDelta, read_roster
+from keymote.wire.group import RosterClaims, RosterDelta
+from keymote.wire.group_signed import Claimed, read_roster
 
 
 @dataclass(frozen=True, slots=True)

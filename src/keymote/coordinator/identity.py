@@ -12,7 +12,8 @@ from keymote.engine.chain import CLOCK_SKEW_S, Pin, Trust
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire import signed
 from keymote.wire.credential import Credential, Role, SignedCredential, issue, kid_of
-from keymote.wire.group import DelegationClaims, RosterClaims, write
+from keymote.wire.group import DelegationClaims, RosterClaims
+from keymote.wire.group_signed import write
 
 
 class FormerKey(NamedTuple):

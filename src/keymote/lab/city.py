@@ -53,8 +53,9 @@ from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node
 from keymote.lab.simulator import EPOCH, Channel, Simulator
 from keymote.lab.simulator.world import Harvest
 from keymote.lab.sweep import spread
-from keymote.wire.group import EDGE, MOST, RELAY, DelegationClaims, RosterClaims, write
+from keymote.wire.group import EDGE, MOST, RELAY, DelegationClaims, RosterClaims
 from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.group_signed import write
 
 LEFT: Final = 3
 COMPROMISED: Final = 4

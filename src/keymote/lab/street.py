@@ -31,7 +31,8 @@ from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node
 from keymote.lab.simulator import EPOCH, Channel, Simulator
 from keymote.lab.simulator.witness import Witness, WitnessedSuite
 from keymote.wire.credential import Role
-from keymote.wire.group import EDGE, RELAY, DelegationClaims, RosterClaims, write
+from keymote.wire.group import EDGE, RELAY, DelegationClaims, RosterClaims
+from keymote.wire.group_signed import write
 
 GW: Final = "gw"
 HANDED_OVER: Final = 1000

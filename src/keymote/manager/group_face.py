@@ -28,9 +28,9 @@ from keymote.wire.group import (
     Round2,
     Round2Claims,
     Round3,
-    read,
 )
 from keymote.wire.group_record import GroupRecord
+from keymote.wire.group_signed import read
 from keymote.wire.registry import peek
 
 MOST_SAID: Final = 2 * MOST

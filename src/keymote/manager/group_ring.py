@@ -38,8 +38,9 @@ from keymote.manager.group_invitations import Cells
 from keymote.wire import admin
 from keymote.wire.admin_groups import CharterView
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import EDGE, CommitClaims, read
+from keymote.wire.group import EDGE, CommitClaims
 from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.group_signed import read
 
 JOIN: Final = 2
 _PERIODIC: Final = 1

@@ -62,7 +62,8 @@ from keymote.manager.group_records import passed
 from keymote.manager.group_ring import RingAtHand, RingRefused
 from keymote.wire.admin_groups import CharterView
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import JoinClaims, read
+from keymote.wire.group import JoinClaims
+from keymote.wire.group_signed import read
 from keymote.wire.invitation import STANDBY, Invite
 
 READY_S: Final = 10

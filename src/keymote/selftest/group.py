@@ -13,6 +13,7 @@ from keymote.selftest.checks import Checks
 from keymote.selftest.document import Document, listing, octets, section
 from keymote.selftest.enrolment import suite_of
 from keymote.wire import group as wire
+from keymote.wire import group_signed
 from keymote.wire.fields import Sizes
 from keymote.wire.group_fields import Entry, ascend
 
@@ -82,7 +83,7 @@ def _started(run: _Run, checks: Checks) -> wire.StartClaims:
     for idx, (kid, key) in enumerate(run.entries):
         checks.equal(f"member_kid[{idx}]", sha256(key)[:_KID], kid)
     checks.holds("the members do not stand in the order of their kids", ascend(kids))
-    start = wire.read(run.v["START"], wire.StartClaims, run.sizes)
+    start = group_signed.read(run.v["START"], wire.StartClaims, run.sizes)
     claims = start.claims
     with checks.accepted("signature of START"):
         start.verified_by(run.suite.verify_key(run.v["gw_pub"]))
@@ -99,8 +100,8 @@ def _rounds(run: _Run, checks: Checks) -> tuple[Sequence[Point], Sequence[Point 
     suite, v = run.suite, run.v
     sid8 = v["sid"][: ring.SID8]
     keys = [suite.verify_key(key) for key in run.each["member_pub"]]
-    round1 = [wire.read(data, wire.Round1Claims, run.sizes) for data in run.each["R1"]]
-    round2 = [wire.read(data, wire.Round2Claims, run.sizes) for data in run.each["R2"]]
+    round1 = [group_signed.read(data, wire.Round1Claims, run.sizes) for data in run.each["R1"]]
+    round2 = [group_signed.read(data, wire.Round2Claims, run.sizes) for data in run.each["R2"]]
     checks.equal("th1", ring.th1_of(v["sid"], [said.payload for said in round1]), v["th1"])
     checks.equal("th2", ring.th2_of(v["th1"], [said.payload for said in round2]), v["th2"])
     X = [suite.check(point) for point in run.each["X"]]
@@ -153,7 +154,7 @@ def _confirmed(run: _Run, checks: Checks, mk: Secret, claims: wire.StartClaims) 
     tags = ring.tags(mk, v["sid"], v["th2"], run.each["member_kid"])
     for idx, tag in enumerate(tags):
         checks.equal(f"R3[{idx}]", wire.Round3(sid8, idx, tag).encode(), run.each["R3"][idx])
-    commit = wire.read(v["COMMIT"], wire.CommitClaims, run.sizes)
+    commit = group_signed.read(v["COMMIT"], wire.CommitClaims, run.sizes)
     with checks.accepted("signature of COMMIT"):
         commit.verified_by(run.suite.verify_key(v["gw_pub"]), v["sid"])
     checks.equal("kid of COMMIT", commit.kid, sha256(v["gw_pub"])[:_KID])

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from keymote import cbor
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import group, group_record, gsec, masking
+from keymote.wire import group, group_record, group_signed, gsec, masking
 from keymote.wire.admin import from_base64url, to_base64url
 from keymote.wire.cose import PROTECTED, InlineSign1, Sign1
 from keymote.wire.fields import FieldType, Number, Octets, OneOf, Sized, Sizes, Text, Uint
@@ -49,7 +49,9 @@ MOST_JSON: Final = 4 * cbor.MAX_SIZE_BUNDLE
 """Bytes of the JSON form of the longest message: base64 takes 4 for 3, names and signatures the rest."""
 
 _BY_NAME: Final = {name_of(kind): kind for kind in KINDS}
-_CLAIMS: Final = {kind: tuple(claims for claims, form in group.FORMS.items() if form.message is kind) for kind in KINDS}
+_CLAIMS: Final = {
+    kind: tuple(claims for claims, form in group_signed.FORMS.items() if form.message is kind) for kind in KINDS
+}
 """What a signed message may claim; its JSON tells by its names, its CBOR by the number of elements."""
 _ALG: Final[Mapping[bytes, int]] = {
     protected: alg

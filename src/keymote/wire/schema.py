@@ -5,7 +5,7 @@ from typing import Final
 
 from keymote import cbor
 from keymote.errors import ErrorCode
-from keymote.wire import enrolment, group, pairwise, topic
+from keymote.wire import enrolment, group_signed, pairwise, topic
 from keymote.wire.cose import PROTECTED, InlineSign1
 from keymote.wire.fields import CODE, FieldType, Number, Octets, OneOf, Sized, Sizes, Text, Uint, UintList, sizes_of
 from keymote.wire.group_fields import MOST_CAUSES, Datagrams, Kids, OrNull, Reason, RosterEntries, Which
@@ -22,7 +22,7 @@ BODIES: Final[tuple[tuple[type[Body], str], ...]] = (
     (enrolment.CredBody, "plaintext of CRED"),
     (pairwise.ShareClaims, "payload of ShareObj"),
     (pairwise.RevnoteClaims, "payload of REVNOTE"),
-    *((claims, f"payload of {form.message.__name__}") for claims, form in group.FORMS.items()),
+    *((claims, f"payload of {form.message.__name__}") for claims, form in group_signed.FORMS.items()),
     (topic.KeyGrant, "plaintext of KRESP and KPUSH"),
     (topic.TicketBody, "plaintext of TICKET"),
     (topic.HoPullClaims, "payload of HoPull"),

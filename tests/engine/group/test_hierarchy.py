@@ -49,19 +49,9 @@ from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.lab.city import CONTROL, City, Cluster, city
 from keymote.lab.simulator import Channel, Datagram
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import (
-    FRESH,
-    RATCHET,
-    RELAY,
-    RootClaims,
-    RosterClaims,
-    Round3,
-    Round3Claims,
-    WrapClaims,
-    read,
-    write,
-)
+from keymote.wire.group import FRESH, RATCHET, RELAY, RootClaims, RosterClaims, Round3, Round3Claims, WrapClaims
 from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.group_signed import read, write
 from keymote.wire.registry import peek
 
 ROOT, WRAP, NEED, R3 = 41, 42, 43, 36

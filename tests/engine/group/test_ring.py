@@ -16,7 +16,7 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suites import SUITES
 from keymote.engine.group import ring
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire import group
+from keymote.wire import group, group_signed
 from keymote.wire.fields import sizes_of
 from keymote.wire.group_fields import Entry
 
@@ -46,11 +46,11 @@ class Given:
             hexes(part[name]) for name in ("member_kid", "member_pub", "x", "X", "Y", "edges")
         )
         self.gw_key = self.suite.verify_key(bytes.fromhex(part["gw_pub"]))
-        self.start = group.read(bytes.fromhex(part["START"]), group.StartClaims, self.sizes)
-        self.r1 = [group.read(data, group.Round1Claims, self.sizes) for data in hexes(part["R1"])]
-        self.r2 = [group.read(data, group.Round2Claims, self.sizes) for data in hexes(part["R2"])]
+        self.start = group_signed.read(bytes.fromhex(part["START"]), group.StartClaims, self.sizes)
+        self.r1 = [group_signed.read(data, group.Round1Claims, self.sizes) for data in hexes(part["R1"])]
+        self.r2 = [group_signed.read(data, group.Round2Claims, self.sizes) for data in hexes(part["R2"])]
         self.r3 = [group.Round3.decode(data, self.sizes) for data in hexes(part["R3"])]
-        self.commit = group.read(bytes.fromhex(part["COMMIT"]), group.CommitClaims, self.sizes)
+        self.commit = group_signed.read(bytes.fromhex(part["COMMIT"]), group.CommitClaims, self.sizes)
 
 
 @both_suites

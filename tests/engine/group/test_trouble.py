@@ -51,10 +51,9 @@ from keymote.wire.group import (
     StartClaims,
     What,
     bitmap,
-    read,
-    write,
 )
 from keymote.wire.group_fields import Cause
+from keymote.wire.group_signed import read, write
 from keymote.wire.registry import peek
 
 START, R1, R1C, R2, R3, COMMIT, BLAME, ROSTER, JOINREQ, NEED, BUNDLE = 32, 33, 34, 35, 36, 37, 38, 39, 40, 43, 46

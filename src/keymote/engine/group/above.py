@@ -16,8 +16,9 @@ from keymote.engine.group.root_faces import (
 from keymote.engine.group.root_key import kcv_of, root_key
 from keymote.engine.group.rounds import Run
 from keymote.engine.group.states import MembershipCell
-from keymote.wire.group import Need, Round3, Round3Claims, What, write
+from keymote.wire.group import Need, Round3, Round3Claims, What
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import write
 
 
 def provisioned(cell: MembershipCell) -> list[Output]:

@@ -15,8 +15,9 @@ from keymote.engine.group.starting import LEFT, renewed, wanted
 from keymote.engine.group.timing import is_fresh
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import LEAVE, JoinClaims, Need, What, read
+from keymote.wire.group import LEAVE, JoinClaims, Need, What
 from keymote.wire.group_fields import Cause
+from keymote.wire.group_signed import read
 
 JOINED: Final = 2
 JOIN_REPORT_S: Final = 10.0

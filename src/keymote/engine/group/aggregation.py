@@ -17,7 +17,8 @@ from keymote.engine.group.mask_ring import MaskRing
 from keymote.engine.group.masks import Masks, MaskScalar
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import MaskKeyClaims, read, write
+from keymote.wire.group import MaskKeyClaims
+from keymote.wire.group_signed import read, write
 from keymote.wire.masking import (
     MASK_SIZE,
     MaskAgreeClaims,

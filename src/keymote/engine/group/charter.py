@@ -9,18 +9,9 @@ from keymote.engine.base import replace
 from keymote.engine.group.ring import roster_hash
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import (
-    EDGE,
-    FEWEST,
-    MOST,
-    Claimed,
-    DelegationClaims,
-    RosterClaims,
-    RosterDelta,
-    read,
-    read_roster,
-)
+from keymote.wire.group import EDGE, FEWEST, MOST, DelegationClaims, RosterClaims, RosterDelta
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import Claimed, read, read_roster
 from keymote.wire.message import Body
 
 Keys = Callable[[int, bytes], VerifyKey]

@@ -12,7 +12,8 @@ from keymote.engine.group.mask_ring import MaskRing
 from keymote.engine.group.masks import sign, unmasked
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import bitmap, read, write
+from keymote.wire.group import bitmap
+from keymote.wire.group_signed import read, write
 from keymote.wire.masking import MASK_SIZE, MaskPresentClaims, MaskReportClaims, MaskRevealClaims
 
 

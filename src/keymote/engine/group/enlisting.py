@@ -10,8 +10,9 @@ from keymote.engine.group.party import Party
 from keymote.engine.group.ring_states import Issued, RingCell, most_absent
 from keymote.errors import PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import EDGE, FEWEST, Roster, RosterDelta, write
+from keymote.wire.group import EDGE, FEWEST, Roster, RosterDelta
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import write
 
 RingStep = tuple[RingCell, Sequence[Output]]
 

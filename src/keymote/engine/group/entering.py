@@ -16,7 +16,8 @@ from keymote.engine.group.states import AwaitR1, MembershipCell, Part, Phase, Wi
 from keymote.engine.group.timing import Asking, Pursuit, is_fresh, member_patience_s
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import RELAY, Claimed, Round1Claims, Round1Compact, StartClaims, read, write_payload
+from keymote.wire.group import RELAY, Round1Claims, Round1Compact, StartClaims
+from keymote.wire.group_signed import Claimed, read, write_payload
 
 _SCRUTINY: Final = {
     Level.V0: Scrutiny(round1=False, round2=False, proofs=False, compact=True),

@@ -40,8 +40,9 @@ from keymote.engine.group.rounds import (
 from keymote.engine.group.starting import COMPROMISED
 from keymote.engine.group.timing import START_EVERY_S, Asking, gateway_patience_s
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.group import BlameClaims, CommitClaims, Round3, Round3Claims, SignedRound3, read, write
+from keymote.wire.group import BlameClaims, CommitClaims, Round3, Round3Claims, SignedRound3
 from keymote.wire.group_fields import Cause
+from keymote.wire.group_signed import read, write
 from keymote.wire.registry import peek
 
 SCRUTINY: Final = Scrutiny(round1=True, round2=True, proofs=True, compact=True)

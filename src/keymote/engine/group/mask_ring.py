@@ -6,7 +6,8 @@ from typing import Final
 from keymote.crypto.suite import Point, Suite, VerifyKey
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import MaskKeyClaims, read
+from keymote.wire.group import MaskKeyClaims
+from keymote.wire.group_signed import read
 
 FEWEST_PRESENT: Final = 3
 """With two, each of them learns the other's reading from the sum."""

@@ -88,9 +88,9 @@ from keymote.wire.group import (
     Round2,
     Start,
     Wrap,
-    read,
 )
 from keymote.wire.group_record import GroupRecord
+from keymote.wire.group_signed import read
 from keymote.wire.registry import peek
 
 

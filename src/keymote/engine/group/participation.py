@@ -30,7 +30,8 @@ from keymote.engine.group.rounds import (
 from keymote.engine.group.states import AwaitCommit, AwaitR1, AwaitR2, Epoch, MembershipCell, Wish
 from keymote.engine.group.timing import ASK_EVERY_S, Asking, Pursuit, member_patience_s
 from keymote.errors import ErrorCode, PeerFault
-from keymote.wire.group import Claimed, CommitClaims, Need, Round2Claims, What, bitmap, write_payload
+from keymote.wire.group import CommitClaims, Need, Round2Claims, What, bitmap
+from keymote.wire.group_signed import Claimed, write_payload
 
 COMPROMISE: Final = 4
 """The reason for a run after which the old epoch is not received for a moment longer."""

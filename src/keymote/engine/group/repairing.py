@@ -10,7 +10,8 @@ from keymote.engine.group.party import Party
 from keymote.engine.group.rounds import missing1, missing2
 from keymote.engine.group.states import AwaitCommit, AwaitR1, AwaitR2, MembershipCell, Phase, Wish
 from keymote.engine.group.timing import ANSWER_EVERY_S
-from keymote.wire.group import JoinClaims, Need, What, write
+from keymote.wire.group import JoinClaims, Need, What
+from keymote.wire.group_signed import write
 
 _ROUNDS: Final[dict[int, int]] = {What.R1: 0, What.R2: 1, What.R3: 2}
 

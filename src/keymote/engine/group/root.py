@@ -64,7 +64,8 @@ from keymote.engine.group.timing import ANSWER_EVERY_S, MOST_SKEW_S
 from keymote.engine.group.wrapping import DEPUTY_ANSWERS_S, DEPUTY_WAITS_S, holds, is_due, lacks, opened, seal
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire.fields import Sizes, sizes_of
-from keymote.wire.group import FRESH, Need, Root, RootClaims, Round3Claims, What, Wrap, read, write
+from keymote.wire.group import FRESH, Need, Root, RootClaims, Round3Claims, What, Wrap
+from keymote.wire.group_signed import read, write
 from keymote.wire.registry import peek
 
 MOST_STEPS: Final = 32

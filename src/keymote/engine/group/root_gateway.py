@@ -26,7 +26,8 @@ from keymote.engine.group.root_faces import (
 from keymote.engine.group.timing import Asking
 from keymote.errors import CallerFault, ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import FRESH, RATCHET, Need, RootClaims, What, bitmap, read, write
+from keymote.wire.group import FRESH, RATCHET, Need, RootClaims, What, bitmap
+from keymote.wire.group_signed import read, write
 
 REPORTERS: Final = 2
 """Members of the top ring whose word is asked for a ratchet step (Triad-1 3.7)."""

@@ -14,7 +14,8 @@ from keymote.engine.group.charter import Held, Keys
 from keymote.engine.group.timing import is_fresh
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import Sizes, sizes_of
-from keymote.wire.group import FEWEST, Claimed, Round1, Round1Claims, Round1Compact, Round2Claims, StartClaims, read
+from keymote.wire.group import FEWEST, Round1, Round1Claims, Round1Compact, Round2Claims, StartClaims
+from keymote.wire.group_signed import Claimed, read
 
 
 @dataclass(frozen=True, slots=True)

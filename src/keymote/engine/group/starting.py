@@ -25,8 +25,9 @@ from keymote.engine.group.ring_states import (
 )
 from keymote.engine.group.rounds import Heard1, Run
 from keymote.engine.group.timing import BEACON_S, START_EVERY_S, Asking, gateway_patience_s, timeout_s
-from keymote.wire.group import StartClaims, write
+from keymote.wire.group import StartClaims
 from keymote.wire.group_fields import Cause
+from keymote.wire.group_signed import write
 
 LEFT: Final = 3
 COMPROMISED: Final = 4

@@ -13,8 +13,9 @@ from keymote.engine.group.root_key import kcv_of, unwrapped, wrapped
 from keymote.engine.group.root_states import RootCell, RootLasting, Seat
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import FRESH, WrapClaims, read, write
+from keymote.wire.group import FRESH, WrapClaims
 from keymote.wire.group_fields import Entry
+from keymote.wire.group_signed import read, write
 
 DEPUTY_WAITS_S: Final = 30.0
 """From ROOT until the deputy wraps in the delegate's place, and until a missing WRAP is reported (Triad-1 3.7)."""

@@ -29,17 +29,9 @@ from keymote.lab.attacks.ring_stage import (
 from keymote.lab.published.group import Sender, hashed, meters, opened
 from keymote.lab.simulator import EPOCH, Datagram
 from keymote.lab.street import GW, Street
-from keymote.wire.group import (
-    RELAY,
-    Bundle,
-    RosterClaims,
-    Round1Claims,
-    Round3,
-    StartClaims,
-    read,
-    write,
-)
+from keymote.wire.group import RELAY, Bundle, RosterClaims, Round1Claims, Round3, StartClaims
 from keymote.wire.group_fields import Cause
+from keymote.wire.group_signed import read, write
 from keymote.wire.registry import peek
 
 NOW: Final = 1_000_000

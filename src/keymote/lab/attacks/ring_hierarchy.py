@@ -18,7 +18,8 @@ from keymote.lab.attacks.ring_stage import SIZES, type_of
 from keymote.lab.city import CONTROL, City, city
 from keymote.lab.published.group import Sender, meters, opened
 from keymote.lab.simulator import Datagram
-from keymote.wire.group import Start, StartClaims, Wrap, WrapClaims, read, write
+from keymote.wire.group import Start, StartClaims, Wrap, WrapClaims
+from keymote.wire.group_signed import read, write
 from keymote.wire.gsec import read as read_record
 
 NOW: Final = 1_000_000

@@ -39,7 +39,8 @@ from keymote.lab.published.group import G, hashed, meters
 from keymote.lab.published.weierstrass import ORDER, P256
 from keymote.lab.simulator import Datagram
 from keymote.lab.street import GW, Street
-from keymote.wire.group import CommitClaims, Round1Claims, Round2Claims, Round3, read, write
+from keymote.wire.group import CommitClaims, Round1Claims, Round2Claims, Round3
+from keymote.wire.group_signed import read, write
 
 NOW: Final = 1_000_000
 

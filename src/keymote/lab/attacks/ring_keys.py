@@ -24,7 +24,8 @@ from keymote.lab.published.group import formula, hashed, meters
 from keymote.lab.simulator import Datagram
 from keymote.lab.street import GW, Street, street
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import Round1Claims, Round2Claims, read, write
+from keymote.wire.group import Round1Claims, Round2Claims
+from keymote.wire.group_signed import read, write
 
 NOW: Final = 1_000_000
 

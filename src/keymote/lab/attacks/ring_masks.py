@@ -19,7 +19,8 @@ from keymote.lab.attacks.ring_stage import SIZES, in_ring_order, settled
 from keymote.lab.published.group import MaskedMeter, Sender, meters, opened
 from keymote.lab.published.weierstrass import P256
 from keymote.lab.street import GW, Street
-from keymote.wire.group import bitmap, read, write
+from keymote.wire.group import bitmap
+from keymote.wire.group_signed import read, write
 from keymote.wire.masking import MASK_SIZE, MaskPresentClaims, MaskReportClaims, MaskReveal, MaskRevealClaims
 from keymote.wire.registry import peek
 

@@ -32,7 +32,8 @@ from keymote.lab.published.group import Meter, hashed, meters
 from keymote.lab.simulator import Datagram
 from keymote.lab.street import Street
 from keymote.wire.cose import Sign1
-from keymote.wire.group import Round1, Round1Claims, Round1Compact, Round2, Round2Claims, read
+from keymote.wire.group import Round1, Round1Claims, Round1Compact, Round2, Round2Claims
+from keymote.wire.group_signed import read
 from keymote.wire.message import Body
 
 NOW: Final = 1_000_000

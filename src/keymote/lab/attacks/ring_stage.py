@@ -30,9 +30,8 @@ from keymote.wire.group import (
     Round3,
     Start,
     StartClaims,
-    read,
-    write,
 )
+from keymote.wire.group_signed import read, write
 from keymote.wire.message import Body
 from keymote.wire.registry import peek
 

@@ -57,8 +57,9 @@ from keymote.lab.street import GW, Street
 from keymote.lab.village.office import JoinedHere, SealedRecord
 from keymote.lab.village.uplink import Uplink
 from keymote.wire.fields import sizes_of
-from keymote.wire.group import JoinClaims, RosterClaims, read, read_roster
+from keymote.wire.group import JoinClaims, RosterClaims
 from keymote.wire.group_fields import Cause, Entry
+from keymote.wire.group_signed import read, read_roster
 
 
 class Decided(NamedTuple):
