@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from keymote.device.mqttsn import MqttSnMote
-from keymote.engine.mqttsn.client import Link
 from keymote.engine.mqttsn.faces import Message, Settings
+from keymote.engine.mqttsn.mote_faces import Link
 from keymote.engine.mqttsn.states import State
 from keymote.errors import CallerFault, ErrorCode, PeerFault, Unavailable
 from keymote.transports.broker_amqtt import EmbeddedBroker

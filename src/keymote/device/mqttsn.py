@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final, Protocol, Self
 
 from keymote.engine.base import Now, Peer
-from keymote.engine.mqttsn.client import (
+from keymote.engine.mqttsn.faces import Message, Tick
+from keymote.engine.mqttsn.mote import Mote
+from keymote.engine.mqttsn.mote_faces import (
     Answered,
     Asleep,
     Attach,
@@ -28,14 +30,12 @@ from keymote.engine.mqttsn.client import (
     Link,
     Listen,
     Listening,
-    Mote,
     MoteInput,
     Said,
     Say,
     Sleep,
     Transmit,
 )
-from keymote.engine.mqttsn.faces import Message, Tick
 from keymote.errors import Unavailable
 from keymote.wire.mqttsn_fields import ReturnCode
 

@@ -8,7 +8,6 @@ from random import Random
 
 from keymote.engine.base import Now, Received, Send
 from keymote.engine.mqttsn.aggregating import Aggregator
-from keymote.engine.mqttsn.client import Hear, Incoming, Mote, MoteInput, MoteOutput, Transmit
 from keymote.engine.mqttsn.faces import (
     Acknowledge,
     Announce,
@@ -34,6 +33,8 @@ from keymote.engine.mqttsn.faces import (
     Unsubscribed,
 )
 from keymote.engine.mqttsn.gateway import Gateway
+from keymote.engine.mqttsn.mote import Mote
+from keymote.engine.mqttsn.mote_faces import Hear, Incoming, MoteInput, MoteOutput, Transmit
 from keymote.engine.mqttsn.topics import covers
 from keymote.wire import mqttsn
 from keymote.wire.mqttsn import Packet

@@ -3,8 +3,8 @@
 import pytest
 from sn_world import World
 
-from keymote.engine.mqttsn.client import Attach, Attached, Detach, Listen, Listening, Said, Say, Sleep
 from keymote.engine.mqttsn.faces import OWN, Closed, Message, Open, Opened, Session, Settings, Subscribe, Unsubscribe
+from keymote.engine.mqttsn.mote_faces import Attach, Attached, Detach, Listen, Listening, Said, Say, Sleep
 from keymote.engine.mqttsn.states import State
 from keymote.wire.mqttsn_fields import ReturnCode
 

@@ -3,7 +3,8 @@
 import pytest
 from sn_world import GATEWAY, World
 
-from keymote.engine.mqttsn.client import (
+from keymote.engine.mqttsn.faces import Acknowledge, Address, Close, Closed, Message, Open, Published, Reply, Settings
+from keymote.engine.mqttsn.mote_faces import (
     Answered,
     Asleep,
     Attach,
@@ -19,7 +20,6 @@ from keymote.engine.mqttsn.client import (
     Say,
     Sleep,
 )
-from keymote.engine.mqttsn.faces import Acknowledge, Address, Close, Closed, Message, Open, Published, Reply, Settings
 from keymote.engine.mqttsn.states import State
 from keymote.wire import mqttsn
 from keymote.wire.mqttsn import (

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keymote.engine.base import Now, Received
-from keymote.engine.mqttsn.client import Attach, Fetch, Hear, Listen, Mote, Say, Sleep
 from keymote.engine.mqttsn.faces import (
     Address,
     Arrived,
@@ -23,6 +22,8 @@ from keymote.engine.mqttsn.faces import (
     Unsubscribed,
 )
 from keymote.engine.mqttsn.gateway import Gateway
+from keymote.engine.mqttsn.mote import Mote
+from keymote.engine.mqttsn.mote_faces import Attach, Fetch, Hear, Listen, Say, Sleep
 from keymote.errors import CallerFault, PeerFault
 from keymote.wire import mqttsn
 from keymote.wire.mqttsn import Packet

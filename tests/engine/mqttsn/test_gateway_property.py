@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sn_world import GATEWAY, Air, World
 
-from keymote.engine.mqttsn.client import Attach, Fetch, Link, Listen, Said, Say, Sleep
 from keymote.engine.mqttsn.faces import Message, Settings
+from keymote.engine.mqttsn.mote_faces import Attach, Fetch, Link, Listen, Said, Say, Sleep
 from keymote.engine.mqttsn.states import State
 from keymote.wire.mqttsn_fields import ReturnCode
 
