@@ -33,7 +33,7 @@ from keymote.engine.mqttsn.mote_faces import (
     Transmit,
     Wish,
 )
-from keymote.engine.mqttsn.topics import has_wildcard
+from keymote.engine.mqttsn.mote_topics import KnownTopics, number_of
 from keymote.errors import CallerFault, PeerFault
 from keymote.wire import mqttsn
 from keymote.wire.mqttsn import (
@@ -60,7 +60,6 @@ from keymote.wire.mqttsn_fields import Predefined, ReturnCode, ShortTopic, Topic
 MOST_WAITING: Final = 32
 """Wishes that a mote keeps until their turn comes."""
 _MOST_ID: Final = 0xFFFF
-_SHORT: Final = 2
 
 
 class Question(NamedTuple):
@@ -78,8 +77,7 @@ class MoteState:
     keep_alive_s: int = 60
     spoke_at: float = 0.0
     will: Message | None = None
-    numbers: Mapping[str, int] = field(default_factory=dict)
-    names: Mapping[int, str] = field(default_factory=dict)
+    topics: KnownTopics = field(default_factory=KnownTopics)
     received: frozenset[int] = frozenset()
     question: Question | None = None
     wishes: tuple[Wish, ...] = ()
@@ -159,11 +157,11 @@ class Mote:
         match wish:
             case Attach(keep_alive_s, clean, will):
                 if clean:
-                    self._become(numbers={}, names={}, received=frozenset())
+                    self._become(topics=KnownTopics(), received=frozenset())
                 self._become(keep_alive_s=keep_alive_s, will=will)
                 return self._ask(Connect(self._id, keep_alive_s, clean, will is not None), wish, now)
             case Say(ref, message, predefined):
-                way = self._way(message.topic, predefined)
+                way = Predefined(predefined) if predefined else self._state.topics.way_to(message.topic)
                 if way is None:
                     return self._ask(Register(0, self._msg_id(), message.topic), wish, now)
                 if message.qos:
@@ -172,7 +170,7 @@ class Mote:
                 sent = self._say(mqttsn.Publish(way, message.data, 0, retain=message.retain), now)
                 return [sent, Said(ref, ReturnCode.ACCEPTED)]
             case Listen(_, pattern, qos, predefined):
-                topic = Predefined(predefined) if predefined else self._way(pattern, 0)
+                topic = Predefined(predefined) if predefined else self._state.topics.way_to(pattern)
                 topic = TopicName(pattern) if topic is None or isinstance(topic, TopicId) else topic
                 return self._ask(mqttsn.Subscribe(topic, self._msg_id(), qos), wish, now)
             case Sleep(duration_s):
@@ -181,14 +179,6 @@ class Mote:
                 return self._ask(Pingreq(self._id), wish, now)
             case Detach():
                 return self._ask(Disconnect(), wish, now)
-
-    def _way(self, name: str, predefined: int) -> Topic | None:
-        if predefined:
-            return Predefined(predefined)
-        if len(name.encode()) == _SHORT and not has_wildcard(name):
-            return ShortTopic(name)
-        number = self._state.numbers.get(name)
-        return None if number is None else TopicId(number)
 
     def _ask(self, packet: Packet, wish: Wish, now: Now) -> list[MoteOutput]:
         self._become(question=Question(packet, wish, now.mono + self._retry_s, self._retries))
@@ -233,7 +223,7 @@ class Mote:
             return []
         match packet:
             case Register(topic_id, msg_id, name):
-                self._number(name, topic_id)
+                self._become(topics=self._state.topics.told(name, topic_id))
                 return [self._say(Regack(topic_id, msg_id, ReturnCode.ACCEPTED), now)]
             case mqttsn.Publish():
                 return self._taken(packet, now)
@@ -248,28 +238,16 @@ class Mote:
             return []
         return answer
 
-    def _number(self, name: str, number: int) -> None:
-        state = self._state
-        self._become(numbers={**state.numbers, name: number}, names={**state.names, number: name})
-
     def _taken(self, packet: mqttsn.Publish, now: Now) -> list[MoteOutput]:
         """Hand a message on and acknowledge it; one of QoS 2 that was heard before is acknowledged only."""
         if packet.topic == Predefined(KEYMOTE_TOPIC):
             return [Answered(packet.data)]
-        name, number = None, 0
-        match packet.topic:
-            case Predefined(number):
-                name = self._predefined.get(number)
-            case TopicId(number):
-                name = self._state.names.get(number)
-            case ShortTopic(known) | TopicName(known):
-                name = known
+        name = self._state.topics.name_of(packet.topic, self._predefined)
         if name is None:
-            return [self._say(Puback(number, packet.msg_id, ReturnCode.INVALID_TOPIC_ID), now)]
+            return [self._say(Puback(number_of(packet.topic), packet.msg_id, ReturnCode.INVALID_TOPIC_ID), now)]
         incoming = Incoming(Message(name, packet.data, packet.qos, packet.retain))
         if packet.qos == 1:
-            short = int.from_bytes(name.encode(), "big") if isinstance(packet.topic, ShortTopic) else number
-            return [incoming, self._say(Puback(short, packet.msg_id, ReturnCode.ACCEPTED), now)]
+            return [incoming, self._say(Puback(number_of(packet.topic), packet.msg_id, ReturnCode.ACCEPTED), now)]
         if packet.qos == 2:
             known_before = packet.msg_id in self._state.received
             self._become(received=self._state.received | {packet.msg_id})
@@ -296,7 +274,7 @@ class Mote:
                 self._become(question=None)
                 if code is not ReturnCode.ACCEPTED:
                     return [Said(ref, code)]
-                self._number(name, number)
+                self._become(topics=self._state.topics.told(name, number))
                 return self._turn_to(wish, now)
             case mqttsn.Publish(qos=qos, msg_id=asked), Puback(_, msg_id, code), Say(ref) if asked == msg_id:
                 if qos > 1 and code is ReturnCode.ACCEPTED:
@@ -313,7 +291,7 @@ class Mote:
             case mqttsn.Subscribe(msg_id=asked), Suback(_, number, msg_id, code), Listen(ref, name) if asked == msg_id:
                 self._become(question=None)
                 if code is ReturnCode.ACCEPTED and number and isinstance(question.packet.topic, TopicName):
-                    self._number(name, number)
+                    self._become(topics=self._state.topics.told(name, number))
                 return [Listening(ref, code)]
             case Pingreq(named), Pingresp(), _:
                 self._become(question=None)
@@ -324,8 +302,7 @@ class Mote:
     def _unknown(self, wish: Wish, now: Now) -> list[MoteOutput]:
         """Register again a topic whose number the gateway has forgotten."""
         assert isinstance(wish, Say)
-        numbers = {name: number for name, number in self._state.numbers.items() if name != wish.message.topic}
-        self._become(numbers=numbers)
+        self._become(topics=self._state.topics.disowned(wish.message.topic))
         return self._turn_to(wish, now)
 
     def _parted(self, question: Question | None) -> list[MoteOutput]:
