@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from keymote.agent.app import directory as agent
 from keymote.cli import authority
 from keymote.cli.output import Output
 from keymote.coordinator.app import directory as coordinator
@@ -96,6 +97,18 @@ def use_authority(folder: Path) -> object:
     ).id  # fmt: skip
 
 
+def make_agent(folder: Path, key_uri: str) -> None:
+    at = "127.0.0.1:1"
+    made = agent.Directory.create(folder, agent.Identity("ward", "", at, at, at, key_uri=key_uri), ENTROPY, 1)
+    with closing(made), closing(cells_of(folder, made.kek)) as cells:
+        put(cells)
+
+
+def use_agent(folder: Path) -> object:
+    with closing(agent.Directory(folder, ENTROPY)) as opened, closing(cells_of(folder, opened.kek)) as cells:
+        return opened.desk().sealing.public, opened.tls[2].expose(), cells.load(ROW)
+
+
 def make_device(folder: Path, key_uri: str) -> None:
     line = f'key_uri = "{key_uri}"\n' if key_uri else ""
     (folder / "d.toml").write_text(f'# a meter\nid = "{"44" * 8}"\nroot = "root.pin"\n{line}\n[serve]\na = "b" # c\n')
@@ -117,5 +130,6 @@ ROLES = {
     "manager": Role(make_manager, use_manager, manager.place, "key", 2),
     "coordinator": Role(make_coordinator, use_coordinator, coordinator.place, "key", 2),
     "authority": Role(make_authority, use_authority, authority.place, "key", 1),
+    "agent": Role(make_agent, use_agent, agent.place, "key", 2),
     "device": Role(make_device, use_device, lambda folder: device.place(folder / "d.toml"), "d.state/kek", 1),
 }

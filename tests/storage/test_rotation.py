@@ -23,7 +23,7 @@ TOKEN = "pkcs11:token=km;object=%s?module-path=/usr/lib/m.so"
 PASSPHRASE = Secret(b"correct horse battery")
 
 
-@pytest.fixture(params=ROLES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.long) if name == "agent" else name for name in ROLES])
 def role(request: pytest.FixtureRequest) -> Role:
     return ROLES[request.param]
 

@@ -22,7 +22,7 @@ def _storage() -> None:
 @app.command()
 def rotate(
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory of an authority, coordinator or manager.")
+        Path | None, typer.Option(metavar="DIR", help="Directory of an authority, coordinator, manager or agent.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A device's TOML file; its key_uri follows.")
@@ -84,6 +84,10 @@ def _place(data: Path | None, config: Path | None) -> "Place":
         from keymote.coordinator.app.directory import place as coordinator_place
 
         return coordinator_place(folder)
+    if (folder / "agent.json").exists():
+        from keymote.agent.app.directory import place as agent_place
+
+        return agent_place(folder)
     if (folder / "authority.json").exists():
         from keymote.cli.authority import place as authority_place
 

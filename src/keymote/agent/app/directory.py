@@ -7,7 +7,7 @@ system; `cells.db` (rows sealed) its clients; `tls.pem` and `tls.key` are for ot
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,7 +25,11 @@ from keymote.host.ports import Write
 from keymote.storage.broker_files import GivenFile, ListFile
 from keymote.storage.file import FileStore
 from keymote.storage.private_files import read_file, write_private
+from keymote.storage.rotation import Place, Rewrap, StoreKey, refuse_unfinished
 from keymote.storage.seal import KeyEncryptionKey, located, open_key
+from keymote.storage.sealed_file import SealedFile
+from keymote.storage.sql import open_database
+from keymote.storage.sql_key import SqlKey
 from keymote.transports import tls_pinned
 from keymote.wire import signed
 from keymote.wire.federation import BrokerCard
@@ -92,9 +96,9 @@ class Directory:
 
     def __init__(self, folder: Path, entropy: Entropy) -> None:
         """Open what is there; CallerFault that names what is missing or unfit, or held by another process."""
-        path = folder / OWN_FILE
         self.folder: Final = folder
-        self.identity = Identity.decode(read_file(path, "agent", do="make one with `keymote agent init`"), str(path))
+        self.identity = _identity(folder)
+        refuse_unfinished(folder)
         self.kek: Final[KeyEncryptionKey] = open_key(located(self.identity.key_uri, folder), entropy)
         self._own = FileStore(folder / OWN_CELLS, self.kek, entropy)
 
@@ -228,6 +232,25 @@ class Directory:
         if saved is None:
             raise CallerFault("the agent belongs to no trusted system yet", do="keymote agent enrol FILE")
         return Secret(saved)
+
+
+def place(folder: Path) -> Place:
+    """Return what hangs on the key-encryption key of the agent of `folder`."""
+
+    def point(uri: str, _rewrap: Rewrap) -> None:
+        write_private(folder / OWN_FILE, replace(_identity(folder), key_uri=uri).encode())
+
+    known: dict[str, Callable[[], StoreKey]] = {
+        OWN_CELLS: lambda: SealedFile(folder / OWN_CELLS),
+        DATABASE: lambda: SqlKey(open_database(folder / DATABASE, history="cells")),
+    }
+    stores = [open_store for name, open_store in known.items() if (folder / name).exists()]
+    return Place(folder, _identity(folder).key_uri, stores, point)
+
+
+def _identity(folder: Path) -> Identity:
+    path = folder / OWN_FILE
+    return Identity.decode(read_file(path, "agent", do="make one with `keymote agent init`"), str(path))
 
 
 def _listed(identity: Identity, file: ListFile, suite: Suite, *, after: int = -1) -> Listed:
