@@ -106,6 +106,28 @@ async def test_TQ41_readings_go_from_command_to_command_and_what_is_refused_is_e
         await asyncio.wait_for(tail.wait(), DEADLINE_S)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_TQ43_a_command_that_has_shown_what_it_was_to_show_ends_without_another_word(
+    ward: Trusted, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    mote, *nurses = [written(await ward.label(number), tmp_path) for number in (1, 2, 3)]
+    await ward.grants((dev(1), PUBLISH), (dev(2), SUBSCRIBE), (dev(3), SUBSCRIBE))
+    at = ("--broker", f"mqtt://127.0.0.1:{broker.port}")
+    looks = [
+        await command(word, TOPIC, "--count", 2, "--config", nurse, *at)
+        for word, nurse in zip(("subscribe", "tail"), nurses, strict=True)
+    ]
+    for look in looks:
+        await until_it_says(look, b"subscribed")
+    sent = await command("publish", TOPIC, "--stdin", "--config", mote, *at, stdin=b"72\n73\n")
+    assert await asyncio.wait_for(sent.wait(), 60) == 0
+    for look in looks:
+        said, complained = await asyncio.wait_for(look.communicate(), DEADLINE_S)
+        assert [line.split()[-1] for line in said.splitlines()] == [b"72", b"73"]
+        assert (look.returncode, complained) == (0, b"")
+
+
 def test_TQ42_the_commands_say_what_is_missing_and_take_no_password() -> None:
     run = CliRunner().invoke
     at = ["--broker", "mqtt://127.0.0.1:1"]

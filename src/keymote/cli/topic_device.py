@@ -111,9 +111,10 @@ def subscribe(
     at = broker_at(broker, user, password_file, ca, mqtt_version)
 
     async def work() -> None:
-        async for seen in _seen(at, config, client, filters, qos, wait, timeout):
-            if seen.reading is not None and seen.say(output) and seen.number == count:
-                return
+        async with aclosing(_seen(at, config, client, filters, qos, wait, timeout)) as arrivals:
+            async for seen in arrivals:
+                if seen.reading is not None and seen.say(output) and seen.number == count:
+                    return
 
     _run(work())
 
@@ -149,16 +150,18 @@ def tail(
 
     async def work() -> None:
         counted = 0
-        with Board(live=output is Output.TABLE and not rejects and sys.stdout.isatty()) as board:
-            async for seen in _seen(at, config, client, filters, qos, wait, timeout):
-                board.show(seen)
-                if seen.reading is None and not rejects:
-                    continue
-                if not board.live:
-                    seen.say(output)
-                counted += 1
-                if counted == count:
-                    return
+        live = output is Output.TABLE and not rejects and sys.stdout.isatty()
+        with Board(live=live) as board:
+            async with aclosing(_seen(at, config, client, filters, qos, wait, timeout)) as arrivals:
+                async for seen in arrivals:
+                    board.show(seen)
+                    if seen.reading is None and not rejects:
+                        continue
+                    if not live:
+                        seen.say(output)
+                    counted += 1
+                    if counted == count:
+                        return
 
     _run(work())
 
