@@ -41,7 +41,7 @@ def test_WD03_at_loss_with_brokers_down_and_topics_rotated_every_reading_is_open
 
 def test_WD04_a_hand_over_takes_one_datagram_each_way_and_the_trusted_system_hears_nothing() -> None:
     quiet = walked(replace(SMALL, down_every_s=0.0, rotate_every_s=0.0, hasty=0.0), 0.0, "1")
-    handed = [arrival for arrival in quiet.arrivals if arrival.by == "hand-over"]
+    handed = [arrival for arrival in quiet.arrivals.over if arrival.by == "hand-over"]
     assert len(handed) > 5 and {arrival.datagrams for arrival in handed} == {1}
     asked = [sent for (name, mt), sent in quiet.sim.messages.items() if name in quiet.patients and mt == 48]
     assert set(asked) == {3}, "two topics and one ticket at the beginning, and nothing since"
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_course_and_another_another() -> None:
     tiny = replace(SMALL, patients=2, moves=6)
     first, again, other = (walked(tiny, 0.05, seed) for seed in ("1", "1", "2"))
     assert counted(first, 0.05) == counted(again, 0.05) != counted(other, 0.05)
-    assert first.arrivals == again.arrivals
+    assert first.arrivals.over == again.arrivals.over
 
 
 def test_people_walk_next_door_and_home_again() -> None:

@@ -6,7 +6,6 @@ radio and people are models. Virtual time; one seed, one course of events.
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -57,6 +56,7 @@ from keymote.lab.people import id_of
 from keymote.lab.simulator import Channel, Datagram, Simulator
 from keymote.lab.simulator.network import Dice
 from keymote.lab.village.agenda import Agenda
+from keymote.lab.ward.arrivals import Arrivals
 from keymote.lab.ward.broker import Broker, Message, joined
 from keymote.lab.ward.caregiver import Caregiver
 from keymote.lab.ward.floor import Floor, Walk, next_walk
@@ -80,28 +80,6 @@ _LIFE_S: Final = 30 * 86400
 _SUITE: Final = SUITES[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """How one arrival went: `by` hand-over, at `home`, or the `full` way; seconds from the first datagram of the mote until
-    it was served, and until a caregiver had opened the reading that waited.
-    """
-
-    by: str
-    served_s: float
-    datagrams: int
-    opened_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Underway:
-    """An arrival that is not over. `first`: the payload of the oldest reading that waited."""
-
-    since: float
-    first: bytes
-    full: bool = False
-    served: tuple[str, float, int] | None = None
-
-
 class Hospital:
     """The world. `moves` counts arrivals in another ward; nobody sets out any more when `plan.moves` were begun."""
 
@@ -117,12 +95,10 @@ class Hospital:
         self.sim.adversary = self._in_reach
         self.inbox: deque[tuple[str, Report]] = deque()
         self.moves = self.set_out = 0
-        self.arrivals: list[Arrival] = []
+        self.arrivals = Arrivals(self.clock)
         self.refused: Counter[str] = Counter()
         self.rotations = 0
         self.unverified = 0
-        self._underway: dict[str, _Underway] = {}
-        self._first: dict[bytes, str] = {}
         self._spoken: Counter[str] = Counter()
         self.patients: dict[str, Patient] = {}
         self.caregivers: dict[str, Caregiver] = {}
@@ -213,8 +189,8 @@ class Hospital:
 
     def _open(self, name: str, topic: str, data: bytes) -> Reading | None:
         reading = self.opens[name].open(topic, data)
-        if reading is not None and (patient := self._first.pop(data, None)) is not None:
-            self._seen(patient, data)
+        if reading is not None:
+            self.arrivals.opened(data)
         return reading
 
     # ------------------------------------------------------------------ services around the engines
@@ -334,7 +310,7 @@ class Hospital:
         self.after(way.stay_s, lambda: self._leave(patient, way))
 
     def _leave(self, patient: Patient, way: Walk) -> None:
-        self._gave_up(patient.name)
+        self.arrivals.gave_up(patient.name)
         patient.leave()
         self.sim.command(patient.name, MOTE, Detach())
         if self.dice.uniform() < self.plan.alarms:
@@ -352,16 +328,14 @@ class Hospital:
         if patient.ward is None or patient.served:
             return
         if patient.outbox:
-            under = self._underway.setdefault(patient.name, _Underway(self.sim.now, patient.outbox[0].data))
-            self._first[under.first] = patient.name
+            self.arrivals.begun(patient.name, patient.outbox[0].data)
         behind = [message for message in patient.outbox if message.topic.endswith(ALARM)][:MOST_BEHIND]
         data = b"".join(HoPub(patient.client_id, message.topic, message.data).encode() for message in behind)
         self.sim.command(patient.name, MOTE, Attach(broker_id(patient.ward), agent(patient.ward), data))
 
     def _way_is_full(self, patient: Patient, at: bytes) -> None:
         if patient.ward is not None and broker_id(patient.ward) == at:
-            if patient.name in self._underway:
-                self._underway[patient.name].full = True
+            self.arrivals.sent_the_full_way(patient.name)
             self._ask(patient.name, "", CONNECT)
 
     def _attached(self, patient: Patient, report: Attached) -> None:
@@ -369,29 +343,8 @@ class Hospital:
             return
         if not report.handed_over:
             patient.home = patient.ward
-        under = self._underway.get(patient.name)
-        if under is not None and under.served is None:
-            by = "full" if under.full else "hand-over" if report.handed_over else "home"
-            under.served = by, self.sim.now - under.since, report.datagrams
-            if under.first not in self._first:
-                self._seen(patient.name, under.first)
+        self.arrivals.served(patient.name, report.datagrams, handed_over=report.handed_over)
         patient.admitted()
-
-    def _seen(self, name: str, data: bytes) -> None:
-        """A caregiver has opened the reading that waited; the arrival is over once the patient is served, too."""
-        under = self._underway.get(name)
-        if under is None or under.first != data or under.served is None:
-            return
-        del self._underway[name]
-        self.arrivals.append(Arrival(*under.served, self.sim.now - under.since))
-
-    def _gave_up(self, name: str) -> None:
-        """Who walks on before a reading was opened is counted without that time."""
-        under = self._underway.pop(name, None)
-        if under is not None:
-            self._first.pop(under.first, None)
-            if under.served is not None:
-                self.arrivals.append(Arrival(*under.served))
 
     # ------------------------------------------------------------------ faults
 

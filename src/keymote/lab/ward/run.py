@@ -110,12 +110,14 @@ def _rotate(world: Hospital) -> None:
 def counted(world: Hospital, loss: float) -> dict[str, object]:
     """Return one row: readings, arrivals and what they cost."""
     found = count(list(world.patients.values()), list(world.caregivers.values()))
-    by = Counter(arrival.by for arrival in world.arrivals)
+    by = Counter(arrival.by for arrival in world.arrivals.over)
     dropped = sum((caregiver.dropped for caregiver in world.caregivers.values()), Counter[ErrorCode]())
     patients, caregivers = list(world.patients.values()), list(world.caregivers.values())
     opened = {
         way: sorted(
-            1000 * arrival.opened_s for arrival in world.arrivals if arrival.by == way and arrival.opened_s is not None
+            1000 * arrival.opened_s
+            for arrival in world.arrivals.over
+            if arrival.by == way and arrival.opened_s is not None
         )
         for way in ("hand-over", "home", "full")
     }
@@ -145,7 +147,7 @@ def counted(world: Hospital, loss: float) -> dict[str, object]:
         "home_to_opened_ms": _quantiles(opened["home"]),
         "full_way_to_opened_ms": _quantiles(opened["full"]),
         "alarm_to_opened_ms": _quantiles(alarms),
-        "datagrams_by_mote": _mean([arrival.datagrams for arrival in world.arrivals if arrival.by == "hand-over"]),
+        "datagrams_by_mote": _mean([arrival.datagrams for arrival in world.arrivals.over if arrival.by == "hand-over"]),
     }
 
 
@@ -166,7 +168,7 @@ def held(world: Hospital, row: Mapping[str, object]) -> Mapping[str, bool]:
 def histogram(world: Hospital) -> Sequence[Row]:
     """Return how many arrivals took how long until a caregiver had opened the reading that waited, by the way in."""
     counts: Counter[tuple[int, str]] = Counter()
-    for arrival in world.arrivals:
+    for arrival in world.arrivals.over:
         if arrival.opened_s is not None:
             bound = next((bound for bound in BINS_MS if 1000 * arrival.opened_s <= bound), BINS_MS[-1])
             counts[bound, arrival.by] += 1
