@@ -10,13 +10,11 @@ from functools import partial
 from typing import Final
 
 from keymote.crypto.entropy import SeededEntropy
-from keymote.crypto.hpke import SealingKey
 from keymote.crypto.secret import Secret
-from keymote.crypto.suites import SUITES, suite_by_id
-from keymote.engine.base import Node, Report
+from keymote.crypto.suites import suite_by_id
+from keymote.engine.base import Report
 from keymote.engine.handover.faces import (
     AccountOpen,
-    AgentContext,
     CloseAccount,
     Forward,
     Moved,
@@ -26,11 +24,6 @@ from keymote.engine.handover.faces import (
     visit_of,
 )
 from keymote.engine.handover.faces import Resume as ResumeAgent
-from keymote.engine.handover.federation import Broker as Listed
-from keymote.engine.handover.federation import Federation
-from keymote.engine.handover.home import Desk
-from keymote.engine.handover.node import agent_node
-from keymote.engine.policy.topic_charter import TopicGrant, TopicRule
 from keymote.engine.policy.topic_filters import most_specific
 from keymote.engine.topic.faces import (
     OWN_CHAIN,
@@ -59,6 +52,7 @@ from keymote.lab.village.agenda import Agenda
 from keymote.lab.ward.arrivals import Arrivals
 from keymote.lab.ward.broker import Broker, Message, joined
 from keymote.lab.ward.caregiver import Caregiver
+from keymote.lab.ward.equipment import LIFE_S, SUITE, agent, broker_id, rules_for, start_agents, ward_of
 from keymote.lab.ward.floor import Floor, Walk, next_walk
 from keymote.lab.ward.keys import Opens, Seals
 from keymote.lab.ward.mote import MOTE, Attach, Attached, Detach, Hold, TicketNeeded, with_mote
@@ -69,15 +63,11 @@ from keymote.wire.handover import HoPub
 from keymote.wire.topic import CONNECT, PUBLISH, SUBSCRIBE, Right, Ticket
 
 TS: Final = "ts"
-AES_CCM: Final = 2
-"""The cipher of the simulated readings: what is counted does not depend on it."""
 WIRED: Final = Channel(0.0025, reliable=True)
 """From a caregiver's station to the trusted system and back."""
 MOST_BEHIND: Final = 8
 """Readings that follow HO_REQ; a visited broker takes no more."""
 ASK_AGAIN_S: Final = 1.0
-_LIFE_S: Final = 30 * 86400
-_SUITE: Final = SUITES[1]
 
 
 class Hospital:
@@ -104,11 +94,12 @@ class Hospital:
         self.caregivers: dict[str, Caregiver] = {}
         self.seals: dict[str, Seals] = {}
         self.opens: dict[str, Opens] = {}
-        self.rules = self._rules()
+        self.rules = rules_for(self._names(), self._stations())
         self.brokers = {at: Broker(f"broker{at}", self.agenda, self.clock) for at in range(plan.wards)}
         joined({broker.name: broker for broker in self.brokers.values()}, plan.between_s / 2)
         self.shared = {at: Secret(self.entropy.draw(32)) for at in self.brokers}
-        self._staff()
+        self.sim.add(TS, lambda: system_node(suite_by_id))
+        start_agents(self.sim, self.shared, self.entropy, plan.between_s)
         radio = Radio(self.agenda, self.clock, Dice(self.entropy.fork("radio")), self.air)
         for at, name in enumerate(self._names()):
             self.patients[name] = self._patient(name, at, radio)
@@ -126,42 +117,13 @@ class Hospital:
     def _stations(self) -> list[str]:
         return [f"c{at}" for at in range(self.plan.caregivers)]
 
-    def _rules(self) -> dict[str, TopicRule]:
-        grants = [TopicGrant(id_of(name), PUBLISH) for name in self._names()]
-        grants += [TopicGrant(id_of(name), SUBSCRIBE) for name in self._stations()]
-        by_id = tuple(sorted(grants))
-        most = {"cs": AES_CCM, "life_s": _LIFE_S, "grants": by_id}
-        return {
-            f"ward/+/{ALARM}": TopicRule(f"ward/+/{ALARM}", 1, emergency=True, **most),  # type: ignore[arg-type]
-            f"ward/+/{VITALS}": TopicRule(f"ward/+/{VITALS}", 2, **most),  # type: ignore[arg-type]
-        }
-
-    def _staff(self) -> None:
-        """Start the trusted system and the agent beside each broker."""
-        self.sim.add(TS, lambda: system_node(suite_by_id))
-        keys = {at: _SUITE.generate_signing_key(self.entropy.fork(f"agent {at}")) for at in self.brokers}
-        sealing = {at: SealingKey.of(Secret(self.entropy.draw(32))) for at in self.brokers}
-        listed = {
-            broker_id(at): Listed(
-                broker_id(at), id_of(agent(at)), _SUITE.verify_key(keys[at].public), sealing[at].public, agent(at)
-            )
-            for at in self.brokers
-        }
-        federation = Federation(1, listed, (f"ward/+/{ALARM}",))
-        wire = Channel(self.plan.between_s / 2, reliable=True)
-        for at in self.brokers:
-            desk = Desk(broker_id(at), id_of(agent(at)), keys[at], sealing[at])
-            self.sim.add(agent(at), partial(_agent_node, desk, self.shared[at], federation))
-            for other in self.brokers:
-                self.sim.channels[agent(at), agent(other)] = wire
-
     def _client(self, name: str) -> bytes:
         """Make a client that is registered at the trusted system, as its enrolment or a provisioning file does."""
         client_id = id_of(name)
         self.sim.add(name, lambda: with_mote(client_node(suite_by_id), client_id))
         chain = KeyChain.begin(client_id, Secret(self.entropy.draw(32))).ck
-        self.sim.command(TS, client_of(client_id), RegisterClient(client_id, chain, _SUITE.id, name))
-        self.sim.command(name, OWN_CHAIN, Provision(client_id, chain, _SUITE.id, TS))
+        self.sim.command(TS, client_of(client_id), RegisterClient(client_id, chain, SUITE.id, name))
+        self.sim.command(name, OWN_CHAIN, Provision(client_id, chain, SUITE.id, TS))
         return client_id
 
     def _patient(self, name: str, at: int, radio: Radio) -> Patient:
@@ -214,7 +176,7 @@ class Hospital:
             return None
         at = patient.home if patient.ward is None else patient.ward
         rights = (Right(f"ward/{patient.name}/#", PUBLISH),)
-        return TicketTerms(broker_id(at), self.shared[at], rights, _LIFE_S)
+        return TicketTerms(broker_id(at), self.shared[at], rights, LIFE_S)
 
     def _in_reach(self, datagram: Datagram) -> Iterable[Datagram]:
         """Let pass what the radio reaches: a patient hears and is heard by the ward around it, and the trusted system there."""
@@ -261,7 +223,7 @@ class Hospital:
             case KeyDenied(topic, role):
                 self.after(ASK_AGAIN_S, lambda: self._ask(name, topic, role))
             case TicketTaken(K_home, ticket):
-                home = Ticket.decode(ticket, sizes_of(_SUITE.id)).broker_id
+                home = Ticket.decode(ticket, sizes_of(SUITE.id)).broker_id
                 self.sim.command(name, MOTE, Hold(K_home, ticket, home))
                 self._attach(self.patients[name])
             case TicketNeeded(at, code):
@@ -387,20 +349,3 @@ class Hospital:
     def _wake(self, caregiver: Caregiver) -> None:
         caregiver.wake()
         self.sim.command(TS, client_of(id_of(caregiver.name)), ResumeClient())
-
-
-def agent(ward: int) -> str:
-    return f"agent{ward}"
-
-
-def broker_id(ward: int) -> bytes:
-    return b"broker%02d" % ward
-
-
-def ward_of(name: str) -> int:
-    """Return the ward of an agent."""
-    return int(name.removeprefix("agent"))
-
-
-def _agent_node(desk: Desk, shared: Secret, federation: Federation) -> Node:
-    return agent_node(AgentContext(desk, shared, federation))
