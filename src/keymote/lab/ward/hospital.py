@@ -23,7 +23,6 @@ from keymote.engine.handover.faces import (
     home_of,
     visit_of,
 )
-from keymote.engine.handover.faces import Resume as ResumeAgent
 from keymote.engine.policy.topic_filters import most_specific
 from keymote.engine.topic.faces import (
     OWN_CHAIN,
@@ -32,15 +31,12 @@ from keymote.engine.topic.faces import (
     KeyTaken,
     Provision,
     RegisterClient,
-    ResumeClient,
-    RotateTopic,
     Terms,
     TicketFor,
     TicketTaken,
     TicketTerms,
     WhoMay,
     client_of,
-    topic_of,
 )
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.engine.topic.nodes import client_node, system_node
@@ -307,45 +303,3 @@ class Hospital:
             patient.home = patient.ward
         self.arrivals.served(patient.name, report.datagrams, handed_over=report.handed_over)
         patient.admitted()
-
-    # ------------------------------------------------------------------ faults
-
-    def stop(self, at: int, for_s: float) -> None:
-        """Take a broker and its agent down; they come back with what is on disk."""
-        broker = self.brokers[at]
-        if not broker.up:
-            return
-        broker.stop()
-        for other in self.brokers.values():
-            if other is not broker:
-                other.bridges[broker.name].lose()
-        self.sim.reboot(agent(at), for_s)
-        self.after(for_s + 0.001, lambda: self._back(at))
-
-    def _back(self, at: int) -> None:
-        broker = self.brokers[at]
-        broker.start()
-        for other in self.brokers.values():
-            if other is not broker:
-                other.connect(other.bridges[broker.name])
-                if not other.up:
-                    broker.bridges[other.name].lose()
-        for caregiver in self.caregivers.values():
-            if caregiver.broker is broker:
-                caregiver.reconnect()
-        for key in list(self.sim.hosts[agent(at)].cells):
-            self.sim.command(agent(at), key, ResumeAgent())
-
-    def rotate(self, topic: str, asleep: str, for_s: float) -> None:
-        """Plan a new epoch of a topic while one caregiver sleeps."""
-        caregiver = self.caregivers[asleep]
-        if not caregiver.awake:
-            return
-        self.rotations += 1
-        caregiver.sleep()
-        self.sim.command(TS, topic_of(topic), RotateTopic())
-        self.after(for_s, lambda: self._wake(caregiver))
-
-    def _wake(self, caregiver: Caregiver) -> None:
-        caregiver.wake()
-        self.sim.command(TS, client_of(id_of(caregiver.name)), ResumeClient())

@@ -10,6 +10,7 @@ from keymote.lab.ward.caregiver import count, delays
 from keymote.lab.ward.hospital import Hospital
 from keymote.lab.ward.patient import ALARM, VITALS
 from keymote.lab.ward.plan import WardPlan
+from keymote.lab.ward.trouble import rotate, stop
 
 SETTLES_S: Final = 60.0
 """Within which everybody has keys and is served at home."""
@@ -50,7 +51,7 @@ def walked(plan: WardPlan, loss: float, seed: str, progress: Progress = lambda _
         _measure(world, name)
         world.walk(name)
     if plan.down_every_s:
-        _repeat(world, plan.down_every_s, lambda: world.stop(_one_of(world, plan.wards), plan.down_for_s))
+        _repeat(world, plan.down_every_s, lambda: stop(world, _one_of(world, plan.wards), plan.down_for_s))
     if plan.rotate_every_s:
         _repeat(world, plan.rotate_every_s, lambda: _rotate(world))
     while world.moves < plan.moves:
@@ -101,7 +102,7 @@ def _one_of(world: Hospital, count: int) -> int:
 def _rotate(world: Hospital) -> None:
     patients, caregivers = list(world.patients), list(world.caregivers)
     topic = f"ward/{patients[_one_of(world, len(patients))]}/{(VITALS, ALARM)[_one_of(world, 2)]}"
-    world.rotate(topic, caregivers[_one_of(world, len(caregivers))], world.plan.asleep_s)
+    rotate(world, topic, caregivers[_one_of(world, len(caregivers))], world.plan.asleep_s)
 
 
 # ------------------------------------------------------------------ what came of it
