@@ -128,6 +128,30 @@ async def test_TQ43_a_command_that_has_shown_what_it_was_to_show_ends_without_an
         assert (look.returncode, complained) == (0, b"")
 
 
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_TQ44_a_client_without_a_grant_and_a_revoked_one_hear_what_can_be_known(
+    ward: Trusted, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    mote = written(await ward.label(1), tmp_path)
+    words = ("publish", TOPIC, "-m", "72", "--config", mote, "--broker", f"mqtt://127.0.0.1:{broker.port}")
+
+    async def ended(*more: object) -> tuple[int | None, str]:
+        process = await command(*words, *more)
+        _, complained = await asyncio.wait_for(process.communicate(), 60)
+        assert b"Traceback" not in complained
+        return process.returncode, complained.decode()
+
+    await ward.grants((dev(1), SUBSCRIBE))
+    code, why = await ended()
+    assert code == 4 and "gets no key to publish" in why and "ask the operator for a grant" in why
+    await ward.grants((dev(1), PUBLISH))
+    assert (await ended())[0] == 0
+    await ward.revoke(1)
+    code, why = await ended("--wait", "1")
+    assert code == 3 and "out of reach, or this client was revoked" in why and "ask its operator" in why
+
+
 def test_TQ42_the_commands_say_what_is_missing_and_take_no_password() -> None:
     run = CliRunner().invoke
     at = ["--broker", "mqtt://127.0.0.1:1"]

@@ -61,8 +61,9 @@ def refused_topic(code: ErrorCode, topic: str, role: int) -> Exception:
         case ErrorCode.E_STATE:
             return NotReady(f"no key {what}: this client has no chain with its manager", do="enrol it first")
         case ErrorCode.E_TIMEOUT:
-            why = "the manager does not answer, or does not grant it"
-            return NotReady(f"no key {what}: {why}", do="look whether it runs, and whether there is a grant")
+            # silence is all that a stranger gets (Triad-1 1.2.7), and who was revoked or removed is one
+            why = "the manager does not answer: it is out of reach, or this client was revoked or removed there"
+            return NotReady(f"no key {what}: {why}", do="look whether it runs, then ask its operator")
         case ErrorCode.E_LIMIT | ErrorCode.E_BUSY:
             return NotReady(f"no key {what}: {code.name}", do="try again later")
         case _:
