@@ -19,7 +19,7 @@ from mbedtls.tls import (
 from street import Street
 
 from keymote.device import Device, Exported, NotReady
-from keymote.device.app import MAX_RESOURCE
+from keymote.device.app.serving import MAX_RESOURCE
 from keymote.device.config import read_config
 from keymote.device.export import aiocoap_files, write_files
 from keymote.engine.exports import PskForm, psk, psk_identity

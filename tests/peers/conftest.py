@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keymote.device import export
-from keymote.device.app import open_dtls
+from keymote.device.app.serving import open_dtls
 from keymote.device.node import DeviceNode
 from keymote.engine.exports import PskForm, psk_identity
 from keymote.engine.faces import KeyReady, RevokeDevice, SessionClosed, enrolment_of, session_of

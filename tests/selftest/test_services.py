@@ -11,7 +11,7 @@ import pytest
 from keymote.agent.app.service import AgentProcess
 from keymote.coordinator.app.service import CoordinatorProcess
 from keymote.crypto import ristretto255
-from keymote.device.app import launch
+from keymote.device.app.launch import launch
 from keymote.device.config import DeviceConfig
 from keymote.errors import Incompatible
 from keymote.manager.app.service import ManagerProcess, Options

@@ -11,7 +11,7 @@ from keymote.cli import authority
 from keymote.cli.output import Output
 from keymote.coordinator.app import directory as coordinator
 from keymote.crypto.entropy import SystemEntropy
-from keymote.device import app as device
+from keymote.device.app import directory as device
 from keymote.device.config import read_config
 from keymote.engine.base import CellKey
 from keymote.host.ports import Write

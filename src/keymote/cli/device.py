@@ -209,7 +209,7 @@ def run(
     Example:
       keymote device run --config meter.toml
     """
-    from keymote.device.app import serve
+    from keymote.device.app.process import serve
     from keymote.device.config import read_config
     from keymote.host.hardening import harden
     from keymote.host.logs import configure

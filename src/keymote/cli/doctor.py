@@ -193,7 +193,7 @@ def _refusal(directory: "Directory") -> Exception | None:
 
 
 def _device(config: Path) -> Iterator[Finding]:
-    from keymote.device.app import root_pin
+    from keymote.device.app.identity import root_pin
     from keymote.device.config import read_config
     from keymote.engine.label import parse_code
 

@@ -72,7 +72,7 @@ def _place(data: Path | None, config: Path | None) -> "Place":
     if (data is None) == (config is None):
         raise CallerFault("one role at a time", do="name its directory by --data, or a device's file by --config")
     if config is not None:
-        from keymote.device.app import place as device_place
+        from keymote.device.app.directory import place as device_place
 
         return device_place(config)
     folder = (data or Path()).expanduser().absolute()

@@ -41,7 +41,7 @@ Settled = Callable[[Sequence[Any] | Exception], None]
 
 
 class Runtime(Protocol):
-    """The running cells with their store and link (`device.app`)."""
+    """The running cells with their store and link (`device.app.runtime`)."""
 
     @property
     def address(self) -> Peer: ...

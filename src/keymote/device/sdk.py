@@ -64,7 +64,7 @@ class Device:
 
     async def start(self, *, rejoin: bool = False) -> None:
         """Start; with `rejoin` the enrolment is forgotten and begun anew with the code of the configuration."""
-        from keymote.device.app import launch
+        from keymote.device.app.launch import launch
 
         self._node = await launch(self.config, rejoin=rejoin)
         if not self._node.enrolled.is_set():

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-import keymote.device.app  # noqa: F401  loaded before the first device opens: its memory is no device's
+import keymote.device.app.launch  # noqa: F401  loaded before the first device opens: its memory is no device's
 from keymote.bench.fleet.plan import Place, StreetPlan, device_number, labels_in, manager_number, read_street_plan
 from keymote.bench.fleet.role import Handler, allow_files, resident_kib, serve
 from keymote.device import Device

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from keymote.crypto.entropy import Entropy, SystemEntropy
 from keymote.crypto.suites import prepare, suite_by_id
-from keymote.device.app import CELLS, verify_key
+from keymote.device.app.directory import CELLS
+from keymote.device.app.identity import verify_key
 from keymote.device.faults import NotReady
 from keymote.device.topic_client import ClientConfig
 from keymote.device.topics import Topics
