@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keymote.crypto.entropy import Entropy, SystemEntropy
+from keymote.engine.base import replace
 from keymote.engine.context import Membership
 from keymote.engine.group.charter import Keys
 from keymote.host.ports import Write
@@ -53,6 +54,15 @@ class Keeping:
         self._refused: dict[bytes, int] = {}
 
     @property
+    def gid(self) -> bytes:
+        return self.record.gid
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the ring is that of a backup, and its members may have gone on without us knowing."""
+        return self.record.generation < self._around.generation
+
+    @property
     def leads(self) -> bool:
         """Whether this manager is the group's gateway, as far as it knows; otherwise it only invites its own devices."""
         charter = self.record.charter
@@ -80,6 +90,10 @@ class Keeping:
             self.record = record
         rows = [] if record is None else [record.row]
         await self._log.add(self.record.gid, self._around.now() * 1000, make, lambda _seq: rows)
+
+    async def rostered(self, ver: int, roster: bytes) -> None:
+        """Report a roster that came into force."""
+        await self.tell(says.roster(roster), replace(self.record, ver=max(ver, self.record.ver)))
 
     async def refuse(self, dev_id: bytes | None, why: str) -> None:
         """Report a refusal, of one device once an hour."""

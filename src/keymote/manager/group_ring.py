@@ -35,6 +35,7 @@ from keymote.errors import CallerFault, PeerFault
 from keymote.manager import group_rules as rules
 from keymote.manager.group_hedge import Psk
 from keymote.manager.group_invitations import Cells
+from keymote.manager.group_people import People
 from keymote.wire import admin
 from keymote.wire.admin_groups import CharterView
 from keymote.wire.fields import sizes_of
@@ -52,13 +53,14 @@ class RingRefused(CallerFault):
 
 
 class RingAtHand:
-    """`ver` is the version of the roster that the newest START was for; `gw` what this manager is now.
+    """`ver` is the version of the roster that the newest START was for; `people` says whom kids and devices name.
 
-    `psks` are the hedges of this group and `hedges` who holds them, both newest first.
+    `gw` is what this manager is now. `psks` are the hedges of this group and `hedges` who holds them, both newest first.
     """
 
-    def __init__(self, gid: bytes, cells: Cells, place: bytes, gw: Callable[[], Membership]) -> None:
+    def __init__(self, gid: bytes, people: People, cells: Cells, place: bytes, gw: Callable[[], Membership]) -> None:
         self._gid = gid
+        self._people = people
         self._cells = cells
         self._place = place
         self._gw = gw
@@ -84,31 +86,31 @@ class RingAtHand:
         claims = read(lasting.commit, CommitClaims, sizes_of(lasting.charter.suite)).claims
         return RingCommitted(self._gid, *lasting.number, b"", claims.xor_tag[:_KEY_ID], lasting.held.kids)
 
-    def peers(self, kids: Mapping[Member, bytes]) -> dict[bytes, Peer]:
-        """Return where those of `kids` (dev_id -> kid) listen that have a link to us."""
+    def _peers(self, entries: Mapping[Member, Entry]) -> Mapping[bytes, Peer]:
+        """Return where those of `entries` listen that have a link to us, by kid."""
         found: dict[bytes, Peer] = {}
-        for dev_id, kid in kids.items():
+        for dev_id, entry in entries.items():
             link = self._cells.peek(link_to_device(dev_id))
             if isinstance(link, LinkCell):
-                found[kid] = link.peer
+                found[entry.kid] = link.peer
         return found
 
     # ------------------------------------------------------------------ leading
 
-    async def resume(self, peers: Mapping[bytes, Peer]) -> None:
+    async def resume(self) -> None:
         """Go on after a start of the manager."""
         held = self.held()
         if held is None:
             return
-        self.ver = held.lasting.held.ver
+        self.ver, peers = held.lasting.held.ver, self._peers(self._people.entries())
         if held.lasting.plan.mode == EDGE:
             await self._cells.command(membership_of(self._gid), Resume())
         await self._order(Locate(peers))
         await self._order(Resume())
 
-    async def form(self, charter: CharterView, peers: Mapping[bytes, Peer]) -> None:
+    async def form(self, charter: CharterView) -> None:
         """Begin to lead the group under the coordinator's roster; in edge mode this manager becomes a member."""
-        plan = rules.plan_of(charter, self._place)
+        plan, peers = rules.plan_of(charter, self._place), self._peers(self._people.entries())
         unheard = charter.epoch + rules.ABOVE if charter.epoch and (self._led_elsewhere or not self._after_epoch) else 0
         above = max(self._after_epoch, unheard)
         if plan.mode == EDGE:
@@ -141,39 +143,32 @@ class RingAtHand:
             await self._order(InstallRoster(admin.from_base64url(charter.roster), b"", _reason(charter, held)))
             self.ver = charter.roster_ver
 
-    async def amend(
-        self,
-        entries: Mapping[Member, Entry],
-        named: Mapping[bytes, Member],
-        add: Members,
-        remove: Members,
-        reason: int,
-        leap: int = 0,
-    ) -> None:
-        """Sign the next roster; `entries` say how it names those who come, `named` whom a kid stands for."""
+    async def amend(self, add: Members, remove: Members, reason: int, leap: int = 0) -> None:
+        """Sign the next roster, with these and without those; its version and its epochs go up by `leap` more."""
         held = self.held()
         if held is None:
             return
+        entries, named = self._people.entries(), self._people.named()
         present = (*held.lasting.held.kids, *(entry.kid for entry in held.lasting.absent))
         gone = tuple(kid for kid in present if named.get(kid, kid) in remove)
         come = tuple(entries[member] for member in sorted(add) if member in entries)
         come = tuple(entry for entry in come if held.lasting.held.position(entry.kid) is None)
-        await self._order(Locate(self.peers({member: entries[member].kid for member in add if member in entries})))
+        await self._order(Locate(self._peers({member: entries[member] for member in add if member in entries})))
         await self._order(Amend(come, gone, reason, leap))
 
-    async def rename(self, entries: Mapping[Member, Entry], named: Mapping[bytes, Member]) -> None:
+    async def rename(self) -> None:
         """Sign a roster on which those stand under their newest credentials whose present one was renewed."""
         held = self.held()
         if held is None:
             return
-        kids = held.lasting.held.kids
+        kids, entries, named = held.lasting.held.kids, self._people.entries(), self._people.named()
         stale = [(kid, named[kid]) for kid in kids if kid in named and named[kid] in entries]
         stale = [
             (kid, member) for kid, member in stale if entries[member].kid != kid and entries[member].kid not in kids
         ]
         if stale:
             come = tuple(entries[member] for _, member in stale)
-            await self._order(Locate(self.peers({member: entries[member].kid for _, member in stale})))
+            await self._order(Locate(self._peers({member: entries[member] for _, member in stale})))
             await self._order(Amend(come, tuple(kid for kid, _ in stale), JOIN))
 
     async def rekey(self, reason: int) -> None:
