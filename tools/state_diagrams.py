@@ -36,7 +36,8 @@ from keymote.engine.link_faces import LinkBody
 from keymote.engine.member import ACTIVE, REVOKED
 from keymote.engine.mqttsn.states import TRANSITIONS
 from keymote.errors import PeerFault
-from keymote.lab.city import COMPROMISED, City, city
+from keymote.lab.city import COMPROMISED, City
+from keymote.lab.city_founding import city
 from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
 from keymote.lab.simulator import Datagram, Simulator
 from keymote.lab.street import GW, Street, street

@@ -11,12 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keymote.crypto.entropy import SeededEntropy
-from keymote.crypto.kdf import sha256
-from keymote.crypto.suite import Suite
-from keymote.crypto.suites import SUITES
 from keymote.engine.base import Report
 from keymote.engine.chain import Trust
-from keymote.engine.group.charter import Charter
 from keymote.engine.group.faces import (
     HERE,
     Above,
@@ -35,7 +31,6 @@ from keymote.engine.group.faces import (
 )
 from keymote.engine.group.ring_states import RingCell
 from keymote.engine.group.root_faces import (
-    FormRoot,
     HandOn,
     JoinRoot,
     RatchetRoot,
@@ -47,15 +42,14 @@ from keymote.engine.group.root_faces import (
 )
 from keymote.engine.group.root_states import RootCell
 from keymote.engine.group.states import MembershipCell
-from keymote.errors import CallerFault
+from keymote.lab.city_clusters import Authority, Cluster
 from keymote.lab.city_costs import Plan
-from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node, meter_node
-from keymote.lab.simulator import EPOCH, Channel, Simulator
+from keymote.lab.people import Person, certified, meter_node
+from keymote.lab.simulator import Simulator
 from keymote.lab.simulator.world import Harvest
 from keymote.lab.sweep import spread
-from keymote.wire.group import EDGE, MOST, RELAY, DelegationClaims, RosterClaims
-from keymote.wire.group_fields import Cause, Entry
-from keymote.wire.group_signed import write
+from keymote.wire.group import EDGE, RELAY
+from keymote.wire.group_fields import Cause
 
 LEFT: Final = 3
 COMPROMISED: Final = 4
@@ -63,7 +57,6 @@ CONTROL: Final = "control"
 """Who may send to the whole city, besides the first delegates."""
 PATIENCE_S: Final = 60.0
 """Virtual seconds within which every act of a city without losses must be over."""
-MOST_EVENTS: Final = 100_000_000
 
 Progress = Callable[[str, int, int], None]
 """(what is done, how many, of how many)."""
@@ -74,34 +67,13 @@ def silent(_what: str, _done: int, _of: int) -> None:
 
 
 @dataclass(slots=True)
-class Cluster:
-    """A ring of the city: `names` of its members, the first two its delegate and deputy; `epoch` its newest one."""
-
-    level: int
-    at: int
-    gid: bytes
-    gateway: Person
-    names: list[str]
-    epoch: int = 0
-
-    @property
-    def delegate(self) -> str:
-        return self.names[0]
-
-    @property
-    def deputy(self) -> str:
-        return self.names[1]
-
-
-@dataclass(slots=True)
 class City:
     """A city ready to act in. `levels[0]` are the clusters of meters, the last level is the top ring alone."""
 
     sim: Simulator
-    suite: Suite
+    authority: Authority
     entropy: SeededEntropy
     trust: Trust
-    ra: Person
     gid_root: bytes
     people: dict[str, Person] = field(default_factory=dict)
     levels: list[list[Cluster]] = field(default_factory=list)
@@ -189,13 +161,14 @@ class City:
         return self.sim.harvest(list({leaf.gateway.name, *leaf.names}))
 
     def _form(self, cluster: Cluster) -> None:
-        roster = RosterClaims(cluster.gid, 1, *self._offices(cluster))
-        signed = write(self.ra.signing, roster, kid=self.ra.kid)
+        signed = self.authority.roster(cluster, self.people, top=cluster is self.top)
         leader = cluster.gateway.name
         mode = EDGE if leader in cluster.names else RELAY
         plan = RingPlan(mode, 0, self.multicast, self.gid_root if cluster is self.top else b"")
         peers = {self.people[name].kid: HERE if name == leader else name for name in cluster.names}
-        self.await_ring(cluster, FormRing(self.charter(cluster), signed, plan, self.delegation(cluster), peers))
+        self.await_ring(
+            cluster, FormRing(self.authority.charter(cluster), signed, plan, self.authority.delegation(cluster), peers)
+        )
 
     def join(self, leaf: Cluster, name: str) -> None:
         """Let a new meter into a leaf: the leaf's run, and one step of the root key (backward secrecy)."""
@@ -290,27 +263,9 @@ class City:
 
     # ------------------------------------------------------------------ who moves in
 
-    def charter(self, cluster: Cluster) -> Charter:
-        """Return what the members of a ring are provisioned with; the delegation tells them their gateway."""
-        return Charter(cluster.gid, self.suite.id, self.ra.kid, self.ra.signing.public)
-
-    def delegation(self, cluster: Cluster) -> bytes:
-        """Return the authority's delegation for the gateway of a ring."""
-        gw = cluster.gateway
-        claims = DelegationClaims(cluster.gid, gw.kid, gw.signing.public, EPOCH + YEARS, MOST)
-        return write(self.ra.signing, claims, kid=self.ra.kid)
-
-    def _offices(self, cluster: Cluster) -> tuple[tuple[Entry, ...], int | None, int | None]:
-        """Return the entries of a roster, and the positions of delegate and deputy; the top ring has neither."""
-        entries = tuple(sorted(self.people[name].entry for name in cluster.names))
-        if cluster.level == len(self.levels) - 1:
-            return entries, None, None
-        kids = [entry.kid for entry in entries]
-        return entries, kids.index(self.people[cluster.delegate].kid), kids.index(self.people[cluster.deputy].kid)
-
     def move_in(self, name: str, leaf: Cluster) -> None:
         """Put a meter into the city, with a key and a credential, and the root group provisioned."""
-        self.people[name] = certified(name, self.suite, leaf.gateway, self.entropy.fork(name))
+        self.people[name] = certified(name, self.authority.suite, leaf.gateway, self.entropy.fork(name))
         at_boot = ((root_of(self.gid_root), Resume()),)
         self.sim.add(name, meter_node(self.people[name], self.trust), segment=name, at_boot=at_boot)
         self.enroot(name)
@@ -318,7 +273,7 @@ class City:
     def enroot(self, name: str) -> None:
         """Let a node take part in the root group; after that it may be given seats in rings."""
         head = self.top.gateway
-        charter = RootCharter(self.gid_root, self.suite.id, head.kid, head.signing.public)
+        charter = RootCharter(self.gid_root, self.authority.suite.id, head.kid, head.signing.public)
         wish = JoinRoot(charter, self.people[name].kid, (self.people[CONTROL].entry,))
         self.sim.command(name, root_of(self.gid_root), wish)
 
@@ -326,12 +281,14 @@ class City:
         """Tell a meter that it belongs to a ring, and the ring's gateway where it listens."""
         host, key, leader = self.sim.hosts[name], membership_of(cluster.gid), cluster.gateway.name
         if (name, cluster.gid) not in self.sim.tuned:
-            self.sim.tune(name, cluster.gid, _segment(cluster.gid))
+            self.sim.tune(name, cluster.gid, cluster.segment)
         if (key, Resume()) not in host.at_boot:
             host.at_boot = (*host.at_boot, (key, Resume()))
         above = Above(self.gid_root, top=cluster is self.top)
         place = HERE if name == leader else leader
-        wish = JoinGroup(self.charter(cluster), self.people[name].kid, place, Level.V1, self.multicast, above=above)
+        wish = JoinGroup(
+            self.authority.charter(cluster), self.people[name].kid, place, Level.V1, self.multicast, above=above
+        )
         self.sim.command(name, key, wish)
         if cluster.epoch:
             self.sim.command(leader, ring_of(cluster.gid), Locate({self.people[name].kid: name}))
@@ -340,75 +297,3 @@ class City:
         """Give a meter a place in a cluster, in which no run with it has been begun."""
         self.provision(name, leaf)
         leaf.names.append(name)
-
-
-def _segment(gid: bytes) -> str:
-    return f"ring {gid.hex()}"
-
-
-def city(
-    meters: int,
-    *,
-    seed: bytes = b"city",
-    suite: int = 1,
-    most: int = MOST,
-    multicast: bool = True,
-    edge: bool = False,
-    recording: bool = False,
-    channel: Channel | None = None,
-    progress: Progress = silent,
-) -> City:
-    """Return a city of so many meters, at least two clusters of them, who are provisioned; `form` is yet to be said.
-
-    `most` members in a ring. `edge`: the gateways of the leaves are members of them as well, and their delegates, beside the
-    meters. `recording` keeps what was on the air and on the disks.
-    """
-    entropy = SeededEntropy(seed)
-    ours = SUITES[suite]
-    root = ours.generate_signing_key(entropy.fork(AUTHORITY))
-    ra = certified(AUTHORITY, ours, None, entropy.fork("ra"), root)
-    sim = Simulator(seed, channel=channel or Channel(latency_s=0.002), recording=recording)
-    sim.most_events = MOST_EVENTS
-    made = City(sim, ours, entropy, Trust((), {suite: ours}), ra, sha256(b"root " + seed)[:8], multicast=multicast)
-    sim.hear = made.hear
-    plan = Plan.of(meters, most)
-    if len(plan.levels) < 2:
-        raise CallerFault(f"{meters} meters fit one ring; a city has at least two clusters", do="ask for more meters")
-    for level, sizes in enumerate(plan.levels):
-        made.levels.append([_cluster(made, level, at) for at in range(len(sizes))])
-    made.people[CONTROL] = certified(CONTROL, ours, made.top.gateway, entropy.fork(CONTROL))
-    _inhabit(made, plan, progress, edge=edge)
-    top = made.top
-    sim.command(top.gateway.name, root_gateway_of(made.gid_root), FormRoot(made.gid_root, top.gid, top.gateway.kid))
-    return made
-
-
-def _cluster(made: City, level: int, at: int) -> Cluster:
-    """Return an empty cluster whose gateway is on."""
-    name, gid = f"gw{level}.{at}", sha256(f"ring {level}.{at}".encode())[:8]
-    gateway = certified(name, made.suite, None, made.entropy.fork(name), made.ra.signing)
-    at_boot = tuple((key, Resume()) for key in (root_gateway_of(made.gid_root), ring_of(gid), root_of(made.gid_root)))
-    made.sim.add(name, gateway_node(gateway, made.trust), segment=name, at_boot=at_boot)
-    made.sim.tune(name, gid, _segment(gid))
-    return Cluster(level, at, gid, gateway, [])
-
-
-def _inhabit(made: City, plan: Plan, progress: Progress, *, edge: bool) -> None:
-    """Let the meters move in, and take their seats: delegates of each level in the clusters of the next one."""
-    number = 0
-    for cluster, size in zip(made.levels[0], plan.levels[0], strict=True):
-        if edge:
-            made.people[cluster.gateway.name] = cluster.gateway
-            made.enroot(cluster.gateway.name)
-            made.seat(cluster, cluster.gateway.name)
-        for _ in range(size):
-            name = f"m{number}"
-            number += 1
-            made.move_in(name, cluster)
-            made.seat(cluster, name)
-        progress("meters", number, plan.meters)
-    for below, level, sizes in zip(made.levels, made.levels[1:], plan.levels[1:], strict=False):
-        seats = iter([cluster.delegate for cluster in below])
-        for cluster, size in zip(level, sizes, strict=True):
-            for _ in range(size):
-                made.seat(cluster, next(seats))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keymote.lab import city_costs
-from keymote.lab.city import City, Progress, city, silent
+from keymote.lab.city import City, Progress, silent
 from keymote.lab.city_costs import Costs
+from keymote.lab.city_founding import city
 from keymote.lab.simulator import Simulator
 from keymote.wire.group import MOST
 from keymote.wire.registry import BY_TYPE

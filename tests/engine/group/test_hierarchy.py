@@ -46,7 +46,9 @@ from keymote.engine.group.root_faces import (
 from keymote.engine.group.root_key import kcv_of, ratcheted, root_key, unwrapped, wrapped
 from keymote.engine.group.root_states import AwaitWrap, Settled, record
 from keymote.errors import CallerFault, ErrorCode, PeerFault
-from keymote.lab.city import CONTROL, City, Cluster, city
+from keymote.lab.city import CONTROL, City
+from keymote.lab.city_clusters import Cluster
+from keymote.lab.city_founding import city
 from keymote.lab.simulator import Channel, Datagram
 from keymote.wire.fields import sizes_of
 from keymote.wire.group import FRESH, RATCHET, RELAY, RootClaims, RosterClaims, Round3, Round3Claims, WrapClaims
@@ -117,7 +119,7 @@ def test_CL05_root_key_and_wrap_are_what_the_text_says() -> None:
 
 @pytest.mark.parametrize("suite", [1, 17])
 def test_CL07_a_wrap_opens_under_its_own_ring_run_and_kcv_alone(suite: int) -> None:
-    ours = city(8, most=4, suite=suite).suite
+    ours = city(8, most=4, suite=suite).authority.suite
     mk, sid, gid_root, rk = Secret(b"m" * 32), b"s" * 16, b"rootroot", Secret(b"r" * 32)
     ct = wrapped(ours, mk, sid, gid_root, 3, rk)
     assert len(ct) == 48
@@ -297,7 +299,9 @@ def test_CL06_a_wrap_counts_from_delegate_or_deputy_alone(town: City) -> None:
     mk, sid = cell.lasting.active.group.key, cell.lasting.active.sid
     key = town.root_cell(leaf.delegate).lasting.key
     assert key is not None
-    claims = WrapClaims(sid[:8], town.gid_root, key.e, wrapped(town.suite, mk, sid, town.gid_root, key.e, key.key))
+    claims = WrapClaims(
+        sid[:8], town.gid_root, key.e, wrapped(town.authority.suite, mk, sid, town.gid_root, key.e, key.key)
+    )
     for signer in (leaf.names[3], CONTROL):
         person = town.people[signer]
         town.sim.inject("anybody", member, write(person.signing, claims, sid, kid=person.kid))
@@ -327,11 +331,11 @@ def test_CL07_a_rogue_delegates_key_is_refused_and_reported(town: City, under: s
         assert active is not None
         mk, sid, e = active.group.key, active.sid, claims.e
         if under == "its own kcv":
-            ct = wrapped(town.suite, mk, sid, town.gid_root, e, evil)
+            ct = wrapped(town.authority.suite, mk, sid, town.gid_root, e, evil)
         else:
             kcv = town.root_cell(leaf.delegate).lasting.kcv
             key = lexp(mk, "B/wrap", cbor.encode_array(sid, town.gid_root, e, kcv))
-            ct = town.suite.seal_once(key, cbor.encode_array(sid[:8], town.gid_root, e), evil.expose())
+            ct = town.authority.suite.seal_once(key, cbor.encode_array(sid[:8], town.gid_root, e), evil.expose())
         return [replace(datagram, data=write(delegate.signing, replace(claims, ct=ct), sid, kid=delegate.kid))]
 
     town.sim.adversary = rogue
@@ -450,7 +454,7 @@ def opens(made: City, wrap: bytes, mks: list[tuple[Secret, bytes]], kcvs: list[b
         for kcv in kcvs:
             for bound in (sid, sid[:0] + claims.sid8 + sid[8:]):
                 try:
-                    unwrapped(made.suite, mk, bound, claims.gid_root, claims.e, kcv, claims.ct)
+                    unwrapped(made.authority.suite, mk, bound, claims.gid_root, claims.e, kcv, claims.ct)
                 except PeerFault:
                     continue
                 return True
@@ -589,8 +593,9 @@ def test_CL16_a_relay_gateway_is_never_a_delegate(town: City) -> None:
     kids = [entry.kid for entry in entries]
     claims = RosterClaims(b"newgroup", 1, entries, kids.index(gateway.kid), None)
     cluster = Cluster(0, 9, b"newgroup", gateway, [])
-    signed = write(town.ra.signing, claims, kid=town.ra.kid)
-    wish = FormRing(town.charter(cluster), signed, RingPlan(RELAY, 0), town.delegation(cluster))
+    ra = town.authority.person
+    signed = write(ra.signing, claims, kid=ra.kid)
+    wish = FormRing(town.authority.charter(cluster), signed, RingPlan(RELAY, 0), town.authority.delegation(cluster))
     with pytest.raises(CallerFault, match="edge mode"):
         town.sim.command(gateway.name, ring_of(cluster.gid), wish)
 
@@ -620,7 +625,7 @@ def test_CL18_root_key_and_number_survive_a_reboot_and_the_record_is_small(town:
     assert town.agreed()
     town.refresh(4)
     assert town.agreed()
-    signing = [town.suite.generate_signing_key(SeededEntropy(bytes((at,)))) for at in range(33)]
+    signing = [town.authority.suite.generate_signing_key(SeededEntropy(bytes((at,)))) for at in range(33)]
     senders = tuple(sorted(Entry(bytes(7) + bytes((at,)), key.public) for at, key in enumerate(signing)))
     charter = town.root_cell("m2").lasting.charter
     say(town, "m2", JoinRoot(charter, town.people["m2"].kid, senders[:32]))

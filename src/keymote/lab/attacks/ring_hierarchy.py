@@ -15,7 +15,8 @@ from keymote.engine.group.traffic import Traffic
 from keymote.errors import ErrorCode, PeerFault
 from keymote.lab.attacks.catalogue import Attack, Attempt, Effort, Fails, Outcome, Succeeds, held, refused
 from keymote.lab.attacks.ring_stage import SIZES, type_of
-from keymote.lab.city import CONTROL, City, city
+from keymote.lab.city import CONTROL, City
+from keymote.lab.city_founding import city
 from keymote.lab.published.group import Sender, meters, opened
 from keymote.lab.simulator import Datagram
 from keymote.wire.group import Start, StartClaims, Wrap, WrapClaims
@@ -48,7 +49,9 @@ def _command(made: City) -> bytes:
 
 
 def _epoch(made: City, e: int, key: Secret, own_kid: bytes) -> GroupEpoch:
-    return GroupEpoch.of(made.suite, made.gid_root, e, key, (made.people[CONTROL].entry,), own_kid, by_kid=True)
+    return GroupEpoch.of(
+        made.authority.suite, made.gid_root, e, key, (made.people[CONTROL].entry,), own_kid, by_kid=True
+    )
 
 
 def _reads(made: City, e: int, keys: Iterable[Secret], record: bytes, name: str) -> Outcome:
@@ -81,7 +84,7 @@ def _unwrapped(made: City, wraps: Sequence[WrapClaims], e: int, kcv: bytes, keys
         for sid in (each for each in _sids(made) if each[:8] == claims.sid8):
             for mk in keys:
                 try:
-                    return unwrapped(made.suite, mk, sid, made.gid_root, e, kcv, claims.ct)
+                    return unwrapped(made.authority.suite, mk, sid, made.gid_root, e, kcv, claims.ct)
                 except PeerFault as fault:
                     refusal = refused(fault.code, f"none of {len(wraps)} WRAPs opens under her ring's key")
     return refusal
@@ -169,7 +172,9 @@ def _another_root(effort: Effort) -> Outcome:
         claims, lasting = read(sent.data, WrapClaims, SIZES).claims, made.root_cell(DELEGATE).lasting
         ring = next(seat.ring for seat in made.root_cell(DELEGATE).seats.values() if seat.sid8 == claims.sid8)
         key = lexp(ring.mk, "B/wrap", cbor.encode_array(ring.sid, made.gid_root, claims.e, lasting.kcv))
-        ct = made.suite.seal_once(key, cbor.encode_array(claims.sid8, made.gid_root, claims.e), rogue.expose())
+        ct = made.authority.suite.seal_once(
+            key, cbor.encode_array(claims.sid8, made.gid_root, claims.e), rogue.expose()
+        )
         person = made.people[DELEGATE]
         return [replace(sent, data=write(person.signing, replace(claims, ct=ct), ring.sid, kid=person.kid))]
 
