@@ -16,6 +16,8 @@ from keymote.transports.mqtt import packets
 from keymote.transports.mqtt.packets import LEVEL_5, Cut, Delivery
 
 ANSWER_S: Final = 10.0
+HANG_UP_S: Final = 2.0
+"""How long a broker may take to hang up after DISCONNECT."""
 KEEP_ALIVE_S: Final = 60
 MOST_PACKET: Final = 1 << 20
 _REFUSED: Final = 0x80
@@ -118,10 +120,16 @@ class MqttSession:
         await self._within(answer)
 
     async def close(self) -> None:
-        """Disconnect; a session that is not clean stays at the broker."""
+        """Disconnect; a session that is not clean stays at the broker.
+
+        The broker hangs up when it has read everything. If we did first, what it sends meanwhile would reset the connection,
+        and acknowledgements that it has not read yet would be lost.
+        """
         with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the connection has ended already
             self._writer.write(packets.DISCONNECT)
             await self._writer.drain()
+            if self._reading is not None:
+                await asyncio.wait([self._reading], timeout=HANG_UP_S)
         for task in (self._beating, self._reading):
             if task is not None:
                 task.cancel()
