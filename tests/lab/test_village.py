@@ -206,7 +206,7 @@ def test_PO12_one_epoch_number_from_two_gateways_is_named() -> None:
     street, far = made.street, ("m3", "m4", "m5")
     made.uplink.cut = True
     for name in far:
-        street.sim.segments[name] = "far"
+        street.sim.reach.segments[name] = "far"
     street.hand_over("gw2", *far, after_epoch=1)
     made.run(made.now + 20.0)
     street.sim.command(GW, ring_of(street.gid), Rekey())  # the old one does not know

@@ -22,7 +22,7 @@ class Towns:
     def __init__(self, **settings: object) -> None:
         self.home = Gatehouse.make(life_s=3600, **settings)
         self.away = Gatehouse(self.home.scene, self.home.office, self.home.place, "nm2")
-        segments = self.home.scene.sim.segments
+        segments = self.home.scene.sim.reach.segments
         segments["nm2"] = segments["nm1"]  # one radio's reach
 
     async def moved(self) -> int:

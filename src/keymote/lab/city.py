@@ -280,8 +280,8 @@ class City:
     def provision(self, name: str, cluster: Cluster) -> None:
         """Tell a meter that it belongs to a ring, and the ring's gateway where it listens."""
         host, key, leader = self.sim.hosts[name], membership_of(cluster.gid), cluster.gateway.name
-        if (name, cluster.gid) not in self.sim.tuned:
-            self.sim.tune(name, cluster.gid, cluster.segment)
+        if (name, cluster.gid) not in self.sim.reach.tuned:
+            self.sim.reach.tune(name, cluster.gid, cluster.segment)
         if (key, Resume()) not in host.at_boot:
             host.at_boot = (*host.at_boot, (key, Resume()))
         above = Above(self.gid_root, top=cluster is self.top)

@@ -65,7 +65,7 @@ def _cluster(made: City, level: int, at: int) -> Cluster:
     at_boot = tuple((key, Resume()) for key in (root_gateway_of(made.gid_root), ring_of(gid), root_of(made.gid_root)))
     made.sim.add(name, gateway_node(gateway, made.trust), segment=name, at_boot=at_boot)
     empty = Cluster(level, at, gid, gateway, [])
-    made.sim.tune(name, gid, empty.segment)
+    made.sim.reach.tune(name, gid, empty.segment)
     return empty
 
 

@@ -124,7 +124,7 @@ class Street:
     def hand_over(self, gateway: str, *names: str, after_epoch: int) -> None:
         """Let another gateway, in reach of the first of these, lead them: a longer delegation, a roster far above."""
         self.people[gateway] = certified(gateway, self.suite, None, self.entropy.fork(gateway), self.ra.signing)
-        near = self.sim.segments[names[0]] if names else GW
+        near = self.sim.reach.segments[names[0]] if names else GW
         self.sim.add(
             gateway,
             gateway_node(self.people[gateway], self.trust),

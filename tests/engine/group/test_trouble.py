@@ -786,13 +786,13 @@ def test_GR51_200_joins_and_leaves_leave_nothing_stuck() -> None:
 def test_a_member_that_was_cut_off_hears_of_it_and_comes_back() -> None:
     made = running(4)
     made.sim.channels = {(a, b): Channel(loss=1.0) for a, b in ((GW, "m3"), ("m3", GW))}
-    hears = made.sim.segments.pop("m3")
-    made.sim.segments["m3"] = "elsewhere"
+    hears = made.sim.reach.segments.pop("m3")
+    made.sim.reach.segments["m3"] = "elsewhere"
     made.ring(Rekey())
     assert made.run(60.0)
     assert made.members() == ["m0", "m1", "m2"] and made.active("m3").number == 1  # type: ignore[union-attr]
     made.sim.run_for(600.0)
-    made.sim.channels, made.sim.segments["m3"] = {}, hears
+    made.sim.channels, made.sim.reach.segments["m3"] = {}, hears
     assert made.sim.run_until(lambda: made.agreed(*made.names), 60.0)
 
 

@@ -7,7 +7,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import Any, Final, TypeVar
 
 from keymote.crypto.entropy import SeededEntropy
@@ -16,6 +15,8 @@ from keymote.errors import CallerFault, KeymoteError, PeerFault
 from keymote.lab.simulator.host import ROUTE, Build, Done, Host, PowerLoss, Quartz, Row
 from keymote.lab.simulator.network import Adversary, Channel, Datagram, Dice, passive
 from keymote.lab.simulator.pace import Pace
+from keymote.lab.simulator.reach import Reach
+from keymote.lab.simulator.timeline import Arrival, Deadline, Departure, Event, PowerOn, Return, Timeline
 from keymote.lab.simulator.witness import Witness
 from keymote.wire.registry import peek
 
@@ -35,48 +36,6 @@ Listener = Callable[[str, Report], None]
 """`(name of the node, report)`: the services around it hear what its application hears."""
 
 R = TypeVar("R", bound=Report)
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    target: str
-    datagram: Datagram
-
-
-@dataclass(frozen=True, slots=True)
-class _Deadline:
-    host: str
-    key: CellKey
-
-
-@dataclass(frozen=True, slots=True)
-class _Return:
-    """The outcome of an effect, for the cell that had it; a reboot in between loses it."""
-
-    host: str
-    boot: int
-    key: CellKey
-    item: Answer | Failed
-
-
-@dataclass(frozen=True, slots=True)
-class _PowerOn:
-    host: str
-    boot: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Departure:
-    """A datagram that waits until its sender has computed it and the medium is free."""
-
-    host: str
-    boot: int
-    key: CellKey
-    datagram: Datagram
-    ref: int
-
-
-_Event = _Arrival | _Deadline | _Return | _PowerOn | _Departure
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +70,7 @@ class Simulator:
         """Set before the first event: how long nodes compute and datagrams hold the medium; None: neither takes time."""
         self.most_events = MOST_EVENTS
         self.hosts: dict[str, Host] = {}
-        self.segments: dict[str, str] = {}
-        """Name of a node -> radio cell in which its multicasts are heard."""
-        self.tuned: dict[tuple[str, bytes], str] = {}
-        """(node, id of one of its cells) -> radio cell for multicasts of that cell, where it has another than the node."""
+        self.reach = Reach(self.hosts)
         self.air: list[Datagram] = []
         """Every datagram that was sent, in order: what somebody with an antenna has recorded."""
         self.messages: Counter[tuple[str, int]] = Counter()
@@ -122,10 +78,7 @@ class Simulator:
         self.octets: Counter[tuple[str, int]] = Counter()
         """(node, message type) -> bytes sent, headers of lower layers not counted."""
         self.recording = recording
-        self._listeners: dict[Peer, list[str]] = {}
-        self._events: list[tuple[float, int, _Event]] = []
-        self._count = 0
-        self._alarms: dict[tuple[str, CellKey], float] = {}
+        self._timeline = Timeline()
         self._digest = hashlib.sha256()
 
     @property
@@ -152,23 +105,18 @@ class Simulator:
             raise CallerFault(f"there is a node {name!r} already")
         host = Host(name, build, self._seed.fork(f"host {name}"), quartz or Quartz())
         self.hosts[name] = host
-        self.segments[name] = segment
+        self.reach.segments[name] = segment
         host.at_boot = tuple(at_boot)
         host.recording = self.recording
         self._boot(host)
         return host
-
-    def tune(self, name: str, cell_id: bytes, segment: str) -> None:
-        """Let a cell of a node, such as one of several rings, speak and be spoken to in a radio cell of its own."""
-        self.tuned[name, cell_id] = segment
-        self._listeners.setdefault(_multicast_in(segment), []).append(name)
 
     def reboot(self, name: str, down_s: float = 0.0) -> None:
         """Cut the power of a node; it comes back after `down_s` with what its disk holds."""
         host = self.hosts[name]
         host.lose_power()
         if down_s > 0.0:
-            self._push(self.now + down_s, _PowerOn(name, host.boots))
+            self._timeline.push(self.now + down_s, PowerOn(name, host.boots))
         else:
             self._boot(host)
 
@@ -218,8 +166,8 @@ class Simulator:
     def inject(self, source: Peer, target: Peer, data: bytes, *, after_s: float = 0.0) -> None:
         """Let an adversary send a datagram in anybody's name; it arrives."""
         datagram = Datagram(self.now, source, target, data)
-        for name in self._hearers(datagram):
-            self._push(self.now + after_s, _Arrival(name, datagram))
+        for name in self.reach.hearers(datagram):
+            self._timeline.push(self.now + after_s, Arrival(name, datagram))
 
     def transmit(self, name: str, target: Peer, data: bytes) -> None:
         """Let the application of a node send bytes of its own, such as a record, through the air."""
@@ -242,10 +190,11 @@ class Simulator:
         for _ in range(self.most_events):
             if reached():
                 return True
-            if not self._events or self._events[0][0] > end:
+            upcoming = self._timeline.pop(end)
+            if upcoming is None:
                 self.now = end
                 return False
-            self._next()
+            self._next(*upcoming)
         raise RuntimeError(f"{self.most_events} events within {within_s} s: the nodes talk in circles")
 
     # ------------------------------------------------------------------ looking
@@ -259,14 +208,11 @@ class Simulator:
         seed = self._seed.fork(f"fork {label}")
         twin = Simulator(b"", channel=self.channel, answer=self.answer)
         twin._seed, twin._dice = seed, Dice(seed.fork("dice"))
-        twin.now, twin._count = self.now, self._count
+        twin.now, twin._timeline = self.now, self._timeline.copy()
         twin.adversary, twin.hear, twin.witness = self.adversary, self.hear, self.witness
         twin.pace = None if self.pace is None else self.pace.copy()
-        twin.channels, twin.segments = dict(self.channels), dict(self.segments)
-        twin.tuned, twin.recording = dict(self.tuned), self.recording
-        twin._listeners = {target: list(names) for target, names in self._listeners.items()}
-        twin.air, twin._events = list(self.air), list(self._events)
-        twin._alarms = dict(self._alarms)
+        twin.channels, twin.reach = dict(self.channels), self.reach.copy(twin.hosts)
+        twin.recording, twin.air = self.recording, list(self.air)
         twin.messages, twin.octets = Counter(self.messages), Counter(self.octets)
         twin._digest = self._digest.copy()
         for name, host in self.hosts.items():
@@ -275,28 +221,23 @@ class Simulator:
 
     # ------------------------------------------------------------------ events
 
-    def _push(self, at: float, event: _Event) -> None:
-        self._count += 1
-        heappush(self._events, (at, self._count, event))
-
-    def _next(self) -> None:
-        at, _, event = heappop(self._events)
+    def _next(self, at: float, event: Event) -> None:
         self.now = max(self.now, at)
         match event:
-            case _Arrival(target, datagram):
+            case Arrival(target, datagram):
                 self._deliver(target, datagram)
-            case _Deadline(name, key):
+            case Deadline(name, key):
                 self._wake(self.hosts[name], key, at)
-            case _Return(name, boot, key, item):
+            case Return(name, boot, key, item):
                 host = self.hosts[name]
                 if host.up and host.boots == boot and host.get(key) is not None:
                     self._run(host, key, item)
-            case _Departure(name, boot, key, datagram, ref):
+            case Departure(name, boot, key, datagram, ref):
                 host = self.hosts[name]
                 if host.up and host.boots == boot:
                     assert self.pace is not None
                     self._launch(host, key, datagram, ref, self.pace.carried(len(datagram.data), self.now))
-            case _PowerOn(name, boot):
+            case PowerOn(name, boot):
                 host = self.hosts[name]
                 if not host.up and host.boots == boot:
                     self._boot(host)
@@ -312,27 +253,21 @@ class Simulator:
     def _arm(self, host: Host, key: CellKey) -> None:
         due = host.due_at(key)
         if due is not None:
-            self._set_alarm(host.name, key, max(due, self.now))
-
-    def _set_alarm(self, name: str, key: CellKey, at: float) -> None:
-        if self._alarms.get((name, key)) != at:
-            self._alarms[name, key] = at
-            self._push(at, _Deadline(name, key))
+            self._timeline.set_alarm(host.name, key, max(due, self.now))
 
     def _wake(self, host: Host, key: CellKey, alarm: float) -> None:
         """Say Due to a cell whose time has come, unless the alarm was set anew meanwhile."""
-        if self._alarms.get((host.name, key)) != alarm:
+        if not self._timeline.take_alarm(host.name, key, alarm):
             return
-        del self._alarms[host.name, key]
         due = host.due_at(key) if host.up else None
         if due is None:
             return
         if due > self.now:
-            self._set_alarm(host.name, key, due)
+            self._timeline.set_alarm(host.name, key, due)
             return
         self._run(host, key, Due())
         if host.due_at(key) == due:
-            self._set_alarm(host.name, key, self.now + AGAIN_S)
+            self._timeline.set_alarm(host.name, key, self.now + AGAIN_S)
 
     def _deliver(self, name: str, datagram: Datagram) -> None:
         host = self.hosts[name]
@@ -380,8 +315,8 @@ class Simulator:
                 self.hear(host.name, effect)
 
     def _send(self, host: Host, key: CellKey, peer: Peer, data: bytes, ref: int) -> None:
-        if peer == MULTICAST and (host.name, key.id) in self.tuned:
-            peer = _multicast_in(self.tuned[host.name, key.id])
+        if peer == MULTICAST:
+            peer = self.reach.everybody(host.name, key.id)
         datagram = Datagram(self.now, host.address, peer, data)
         if self.recording:
             self.air.append(datagram)
@@ -392,38 +327,20 @@ class Simulator:
             self._launch(host, key, datagram, ref, 0.0)
         else:
             done_at = self.pace.done_at(host.name, self.now)
-            self._push(done_at, _Departure(host.name, host.boots, key, datagram, ref))
+            self._timeline.push(done_at, Departure(host.name, host.boots, key, datagram, ref))
 
     def _launch(self, host: Host, key: CellKey, datagram: Datagram, ref: int, after_s: float) -> None:
         """Put a datagram on the air; it arrives `after_s` later than it would without a pace."""
         arrived = False
         for changed in self.adversary(datagram):
             channel = self.channels.get((changed.source, changed.target), self.channel)
-            for name in self._hearers(changed):
+            for name in self.reach.hearers(changed):
                 for delay in self._dice.arrivals(channel):
-                    self._push(self.now + after_s + delay, _Arrival(name, changed))
+                    self._timeline.push(self.now + after_s + delay, Arrival(name, changed))
                     arrived = True
         reliable = self.channels.get((host.address, datagram.target), self.channel).reliable
         if reliable and ref and not arrived:
-            self._push(self.now + GIVES_UP_S, _Return(host.name, host.boots, key, Failed(datagram.target, ref)))
-
-    def _hearers(self, datagram: Datagram) -> list[str]:
-        """Return the names of the nodes that a datagram reaches unless its copy for one of them gets lost; those in a tuned
-        cell and by their own name at once.
-        """
-        source, target = datagram.source, datagram.target
-        if target in self._listeners:
-            return [name for name in self._listeners[target] if self.hosts[name].address != source]
-        addressed = self.hosts.get(target)
-        if addressed is not None and addressed.address == target:
-            return [addressed.name]
-        if target == MULTICAST:
-            near = self._segment_of(source)
-            return [n for n, host in self.hosts.items() if self.segments[n] == near and host.address != source]
-        return [name for name, host in self.hosts.items() if host.address == target]
-
-    def _segment_of(self, address: Peer) -> str | None:
-        return next((self.segments[name] for name, host in self.hosts.items() if host.address == address), None)
+            self._timeline.push(self.now + GIVES_UP_S, Return(host.name, host.boots, key, Failed(datagram.target, ref)))
 
     def _ask(self, host: Host, key: CellKey, ref: int, query: object) -> None:
         result: object | None
@@ -432,12 +349,7 @@ class Simulator:
         except KeymoteError as error:
             result = error
         if result is not None:
-            self._push(self.now + SERVICE_S, _Return(host.name, host.boots, key, Answer(ref, result)))
-
-
-def _multicast_in(segment: str) -> Peer:
-    """Return the peer that stands for everybody in a radio cell that cells are tuned to."""
-    return f"{MULTICAST} {segment}"
+            self._timeline.push(self.now + SERVICE_S, Return(host.name, host.boots, key, Answer(ref, result)))
 
 
 def _nobody_answers(_name: str, _query: object) -> object | None:
