@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from street import DEADLINE_S
+from topic_commands import command, ended, entry, until_it_says, written
 from trusted import TOPIC, Trusted, dev
 from typer.testing import CliRunner
 
 from keymote.cli.topic import app
-from keymote.device.config import DeviceConfig
 from keymote.lab.scenes import two_operators
 from keymote.transports.broker_amqtt import EmbeddedBroker
 
@@ -34,46 +32,6 @@ async def broker() -> AsyncIterator[EmbeddedBroker]:
     started = await EmbeddedBroker.start(lambda *said: said[2] == b"s3cret", lambda *_: True)
     yield started
     await started.close()
-
-
-def written(config: DeviceConfig, folder: Path) -> Path:
-    path = folder / f"{config.id.hex()}.toml"
-    lines = {
-        "id": config.id.hex(), "state": config.state, "root": config.root, "key_uri": config.key_uri,
-        "code_file": config.code_file, "manager": config.manager,
-    }  # fmt: skip
-    path.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in lines.items()))
-    return path
-
-
-async def command(*words: object, stdin: bytes = b"") -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "keymote.cli", "topic", *map(str, words),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "KEYMOTE_MQTT_PASSWORD": "s3cret"},
-    )  # fmt: skip
-    assert process.stdin is not None
-    process.stdin.write(stdin)
-    process.stdin.close()
-    return process
-
-
-async def until_it_says(process: asyncio.subprocess.Process, word: bytes) -> None:
-    assert process.stderr is not None
-    said = b""
-    async with asyncio.timeout(60):
-        while word not in said:
-            line = await process.stderr.readline()
-            said += line
-            assert line, said
-
-
-async def entry(process: asyncio.subprocess.Process) -> dict[str, object]:
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
-        line = await process.stdout.readline()
-    found: dict[str, object] = json.loads(line)
-    return found
 
 
 @pytest.mark.long
@@ -136,19 +94,13 @@ async def test_TQ44_a_client_without_a_grant_and_a_revoked_one_hear_what_can_be_
     mote = written(await ward.label(1), tmp_path)
     words = ("publish", TOPIC, "-m", "72", "--config", mote, "--broker", f"mqtt://127.0.0.1:{broker.port}")
 
-    async def ended(*more: object) -> tuple[int | None, str]:
-        process = await command(*words, *more)
-        _, complained = await asyncio.wait_for(process.communicate(), 60)
-        assert b"Traceback" not in complained
-        return process.returncode, complained.decode()
-
     await ward.grants((dev(1), SUBSCRIBE))
-    code, why = await ended()
+    code, _, why = await ended(await command(*words))
     assert code == 4 and "gets no key to publish" in why and "ask the operator for a grant" in why
     await ward.grants((dev(1), PUBLISH))
-    assert (await ended())[0] == 0
+    assert (await ended(await command(*words)))[0] == 0
     await ward.revoke(1)
-    code, why = await ended("--wait", "1")
+    code, _, why = await ended(await command(*words, "--wait", "1"))
     assert code == 3 and "out of reach, or this client was revoked" in why and "ask its operator" in why
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from test_topic_command import written
+from topic_commands import written
 from trusted import TOPIC, Trusted, dev
 
 from keymote.lab.scenes import two_operators

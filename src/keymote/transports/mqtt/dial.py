@@ -82,6 +82,7 @@ async def dial(
     """Yield a connected client; `keep_s` above 0 keeps its session that long when the connection ends.
 
     Raises:
+        CallerFault: its certificate is not trusted; it was sent nothing.
         RefusedByPolicy: the broker takes neither these credentials nor this client.
         Unavailable: it cannot be reached, or the connection ended; also from inside.
     """
@@ -104,4 +105,18 @@ async def dial(
             ) from error
         raise Unavailable(f"{broker}: {error}", do="look whether the broker runs") from error
     except (aiomqtt.MqttError, OSError) as error:
+        distrust = _distrust(error)
+        if distrust is not None:
+            raise CallerFault(
+                f"{broker} is not trusted: {distrust.verify_message}",
+                do="name the certificate of its authority (--ca), and the broker as its own certificate does",
+            ) from error
         raise Unavailable(f"{broker}: {error}", do="look whether the broker runs, and its address") from error
+
+
+def _distrust(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """Return why a certificate was refused, which the library says in words alone."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
