@@ -129,7 +129,6 @@ class HandoverWorld:
         self.manager_runs = True
         self.nm_id = bytes.fromhex(str(self.manager.ready()["nm_id"]))
         self.stack.push_async_callback(self.stop_manager)
-        assert self.manager.topics is not None
         self.manager.topics.tickets = self._ticket
         self.system = await self._radio(self.manager.endpoint.socket_address[1])
         await cast.run("device", "import", str(labels), "--data", str(manager))
@@ -231,7 +230,6 @@ class HandoverWorld:
             body = admin_topics.GrantTopic([admin_topics.Grant(client, PUBLISH)])
             async with self._operator() as operator:
                 await operator.send("POST", f"/topics/{tid}/grants", body, admin_topics.TopicView)
-        assert self.manager.topics is not None
         await self.manager.topics.changed()
 
     async def topic(self, name: str, grants: dict[str, int], *, emergency: bool = False) -> None:
@@ -249,7 +247,6 @@ class HandoverWorld:
 
     async def client(self, name: str) -> tuple[str, Path]:
         """Make a client of a provisioning file; return its id and the file."""
-        assert self.manager.topics is not None
         path = self.folder / f"{name}.client"
         made = await self.manager.topics.add_client(name, path)
         return made.client_id.hex(), path

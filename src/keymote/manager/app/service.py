@@ -5,30 +5,32 @@ import contextlib
 import logging
 import os
 import signal
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.suites import SUITES, prepare
 from keymote.engine import hybrid
-from keymote.engine.base import CellKey, Command, Peer, Refused, Report
+from keymote.engine.base import Peer
 from keymote.engine.context import Membership, PostQuantum, RegistrarContext, RegistrarPolicy
-from keymote.engine.faces import GATE, Alarm, HelloIs, OpenDoor, Revive
+from keymote.engine.faces import GATE, OpenDoor
 from keymote.engine.group.invitation import place_of
 from keymote.engine.node import registrar_node
-from keymote.errors import KeymoteError, Unavailable
+from keymote.errors import KeymoteError
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
-from keymote.host.batches import Settled
 from keymote.host.driver import Driver
+from keymote.host.ports import Link
 from keymote.manager.app.brokers import broker_desk
+from keymote.manager.app.cells import HostCells, revive
 from keymote.manager.app.coordinator import CoordinatorLink
 from keymote.manager.app.directory import DATABASE, OWN_CELLS, Directory
 from keymote.manager.app.enrol import newcomer_context
 from keymote.manager.app.group_http import GroupsHttp, HttpFace
 from keymote.manager.app.groups import GroupService
 from keymote.manager.app.own import OwnStore
+from keymote.manager.app.sight import Sight, Tallies
+from keymote.manager.app.switchboard import Switchboard
 from keymote.manager.app.topics import TopicService
 from keymote.manager.desk import Desk, Handler
 from keymote.manager.group_desk import GroupDesk
@@ -40,8 +42,7 @@ from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.transports.coap.multicast import Group
 from keymote.transports.coap.requests import Timing
 from keymote.transports.control import ControlServer
-from keymote.transports.http_status import Health, StatusServer
-from keymote.transports.metrics import Metrics
+from keymote.transports.http_status import StatusServer
 from keymote.wire import admin
 from keymote.wire.credential import Role
 
@@ -52,8 +53,6 @@ CACHE: Final = 16_384
 """Cells kept in memory, some KiB each; the others are read when they are needed."""
 TIMING: Final = Timing(outstanding=32, waiting=1024)
 """A manager speaks for its devices: what is courteous towards one of them (NSTART) counts for each, not for all together."""
-REVIVED_AT_ONCE: Final = 1024
-"""Links that share a commit when a backup was put back."""
 
 logger = logging.getLogger(__name__)
 
@@ -80,14 +79,10 @@ class ManagerProcess:
     def __init__(self, directory: Directory, options: Options) -> None:
         self.directory: Final = directory
         self.options: Final = options
-        self._driver: Driver | None = None
+        self._wires = Switchboard(Tallies())
         self._face: HttpFace | None = None
         self._mqttsn: MqttSnService | None = None
-        self._reports: Counter[str] = Counter()
-        self._alarms: Counter[str] = Counter()
         self._closing = contextlib.AsyncExitStack()
-        self.groups: GroupService | None = None
-        self.topics: TopicService | None = None
 
     async def start(self) -> None:
         """Open the stores, bind the sockets, load who we are, and serve.
@@ -110,7 +105,7 @@ class ManagerProcess:
         signing = own.signing_key(directory.suite)
         membership = own.membership(newcomer_context(directory, signing))
         self.endpoint = await CoapEndpoint.open(
-            options.listen, self._receive, timing=TIMING, group=options.group, listen=options.group is not None
+            options.listen, self._wires.receive, timing=TIMING, group=options.group, listen=options.group is not None
         )
         stack.callback(self.endpoint.close)
         database = open_database(directory.folder / DATABASE, history="cells")
@@ -139,46 +134,49 @@ class ManagerProcess:
             address,
             hybrid.statement(context),
             self._adopt,
-            self._group_changed,
-            self._topics_changed,
-            self._standing_changed,
+            self._wires.group_changed,
+            self._wires.topics_changed,
+            self._wires.standing_changed,
         )
+        self._wires.coordinator = self.coordinator
         stack.push_async_callback(self.coordinator.close)
         clock = SystemClock()
-        if options.groups_http is not None:
-            self._face = HttpFace(options.groups_http, self.endpoint)
-        air = self.endpoint if self._face is None else self._face.link
-        if options.mqttsn is not None:
-            from keymote.manager.app.mqttsn import MqttSnService  # noqa: PLC0415  nobody else loads an MQTT client
-
-            self._mqttsn = MqttSnService(options.mqttsn, self._receive)
         driver = Driver(
             registrar_node(context),
             store,
-            air if self._mqttsn is None else self._mqttsn.beside(air),
+            self._link(),
             clock,
             entropy,
-            self._answer,
-            self._reported,
+            self._wires.answer,
+            self._wires.reported,
             cache=CACHE,
             fault=lambda where, error: logger.error("bug in the engine at %s", where, exc_info=error),
         )
         host = AsyncHost(driver, clock)
         stack.push_async_callback(_closed, host)
-        self._driver = driver
+        self._wires.driver = driver
         host.start()
         if directory.identity.generation:
-            await _revive(host, [row.key for row in store.rows if row.key.kind == "link"])
+            await revive(host, [row.key for row in store.rows if row.key.kind == "link"])
         await host.command(GATE, OpenDoor())
-        cells = _Cells(host)
-        self.groups = self._group_service(cells, store)
-        self.topics = self._topic_service(cells, store, address)
+        cells = HostCells(host)
+        self.groups = self._wires.groups = self._group_service(cells, store)
+        self.topics = self._wires.topics = self._topic_service(cells, store, address)
         self.brokers = broker_desk(self.topics, store, signing, directory.nm_id, entropy)
+        self._sight = Sight(
+            self._wires.tallies,
+            driver,
+            self.coordinator,
+            self.groups,
+            self.topics,
+            self.endpoint.inbox,
+            self._mqttsn,
+        )
         for service in (self.groups, self.topics):
             service.start()
             stack.push_async_callback(service.close)
         stack.push_async_callback((await ControlServer.open(directory.control, self._handlers(cells))).close)
-        self.status = await StatusServer.open(options.status, self._health, self._metrics())
+        self.status = await StatusServer.open(options.status, self._sight.health, self._sight.metrics())
         stack.push_async_callback(self.status.close)
         if self._face is not None:
             stack.push_async_callback(self._face.stop)
@@ -189,15 +187,26 @@ class ManagerProcess:
         self.coordinator.start(host)
         logger.info("serving", extra={"address": self.endpoint.address, "nm_id": directory.identity.nm_id})
 
-    def _handlers(self, cells: "_Cells") -> dict[str, Handler]:
+    def _link(self) -> Link:
+        """Return what reaches everybody: the endpoint, or the HTTP face before it, and the gateway for motes beside it."""
+        air: Link = self.endpoint
+        if self.options.groups_http is not None:
+            self._face = HttpFace(self.options.groups_http, self.endpoint)
+            self._wires.face = air = self._face.link
+        if self.options.mqttsn is None:
+            return air
+        from keymote.manager.app.mqttsn import MqttSnService  # noqa: PLC0415  nobody else loads an MQTT client
+
+        self._mqttsn = MqttSnService(self.options.mqttsn, self._wires.receive)
+        return self._mqttsn.beside(air)
+
+    def _handlers(self, cells: HostCells) -> dict[str, Handler]:
         """Return what an operator's commands may ask, by name."""
-        assert self.groups is not None
-        assert self.topics is not None
-        desk = Desk(cells, self._status, changed=self._standing_changed)
+        desk = Desk(cells, self._status, changed=self.topics.standing_changed)
         further = (GroupDesk(self.groups), TopicDesk(self.topics), self.brokers)
         return {**desk.handlers(), **{name: handler for each in further for name, handler in each.handlers().items()}}
 
-    def _group_service(self, cells: "_Cells", store: SqlStore) -> GroupService:
+    def _group_service(self, cells: HostCells, store: SqlStore) -> GroupService:
         group, identity = self.options.group, self.directory.identity
         return GroupService(
             cells,
@@ -210,7 +219,7 @@ class ManagerProcess:
             generation=identity.generation,
         )
 
-    def _topic_service(self, cells: "_Cells", store: SqlStore, address: Peer) -> TopicService:
+    def _topic_service(self, cells: HostCells, store: SqlStore, address: Peer) -> TopicService:
         return TopicService(
             cells,
             store,
@@ -226,29 +235,12 @@ class ManagerProcess:
         assert self._context.membership is not None
         return self._context.membership
 
-    async def _group_changed(self, gid: bytes) -> None:
-        assert self.groups is not None
-        await self.groups.changed(gid)
-
-    async def _topics_changed(self) -> None:
-        assert self.topics is not None
-        await self.topics.changed()
-
-    async def _standing_changed(self, dev_id: bytes) -> None:
-        assert self.topics is not None
-        await self.topics.standing_changed(dev_id)
-
-    def _answer(self, key: CellKey, query: object, answer: Callable[[object], None]) -> None:
-        """The driver's `Answerer`: topics are answered here, the rest is for the coordinator."""
-        if self.topics is None or not self.topics.answer(query, answer):
-            self.coordinator.answer(key, query, answer)
-
     def _adopt(self, membership: Membership) -> None:
         """Be known by a renewed credential from the next unit of work on."""
         chain = (membership.credential.raw, membership.issuers[0])
         self._context = replace(self._context, membership=membership, chain=chain)
-        if self._driver is not None:
-            self._driver.become(registrar_node(self._context))
+        if self._wires.driver is not None:
+            self._wires.driver.become(registrar_node(self._context))
 
     async def stop(self) -> None:
         """Take nothing in any more, let commits finish, close."""
@@ -269,135 +261,11 @@ class ManagerProcess:
             "mqttsn": "" if self._mqttsn is None else self._mqttsn.address,
         }
 
-    # ------------------------------------------------------------------ datagrams and reports
-
-    def _receive(self, peer: Peer, data: bytes, settled: Settled | None = None) -> None:
-        if self._driver is not None:
-            if self._face is not None:
-                self._face.link.overheard(data)
-            self._driver.receive(peer, data, settled)
-        elif settled is not None:
-            settled(Unavailable("not started yet", do="try again"))
-
-    def _reported(self, key: CellKey, report: Report) -> None:
-        match report:
-            case Refused(_, code, what):
-                logger.debug("refused", extra={"cell": key.kind, "code": code.name, "what": what})
-            case Alarm(name, subject, what):
-                self._alarms[name] += 1
-                logger.warning("alarm", extra={"alarm": name, "subject": subject, "what": what})
-            case HelloIs():
-                pass
-            case _:
-                self._reports[type(report).__name__] += 1
-                logger.info(type(report).__name__, extra={"cell": key.kind, "subject": key.id})
-        if self.groups is not None:
-            self.groups.heard(report)
-        if self.topics is not None:
-            self.topics.heard(report)
-
-    # ------------------------------------------------------------------ what operators see
-
     def _status(self) -> Mapping[str, object]:
         own = self._context.membership
         credential = "" if own is None else admin.to_base64url(own.credential.raw)
         profile = {"post_quantum": self.options.policy.post_quantum.value, "credential": credential}
-        return {**self.ready(), **self._health().facts, **profile, "inbox": len(self.endpoint.inbox)}
-
-    def _health(self) -> Health:
-        refused = self.coordinator.refused
-        return Health(
-            ok=not refused,
-            facts={
-                "coordinator": "refused" if refused else "connected" if self.coordinator.is_connected else "away",
-                "alarms": sum(self._alarms.values()),
-                "faults": self._faults(),
-            },
-        )
-
-    def _faults(self) -> int:
-        """Return how many bugs were survived."""
-        in_cells = 0 if self._driver is None else self._driver.faults
-        services = (self.groups, self.topics)
-        return in_cells + sum(each.faults for each in services if each is not None)
-
-    def _metrics(self) -> Metrics:
-        metrics = Metrics()
-        metrics.asked("refused", "Inputs refused since the start, by reason.", "code", self._refusals)
-        metrics.asked("events", "Things that happened since the start, by kind.", "event", lambda: self._reports)
-        metrics.asked("alarms", "Alarms since the start, by name.", "alarm", lambda: self._alarms)
-        metrics.asked(
-            "coordinator_connected",
-            "1 while the event stream of the coordinator is up.",
-            "state",
-            lambda: {"connected": float(self.coordinator.is_connected)},
-        )
-        metrics.asked(
-            "groups_led",
-            "Groups that this manager knows of, by whether it leads a ring now.",
-            "state",
-            self._groups_led,
-        )
-        metrics.asked(
-            "group_reports",
-            "Reports on groups that the coordinator has not taken yet.",
-            "state",
-            lambda: {"waiting": float(0 if self.groups is None else self.groups.waiting)},
-        )
-        metrics.asked(
-            "topics", "Topics that somebody has a key of, by whether everybody has the newest.", "state", self._led
-        )
-        metrics.asked(
-            "topic_reports",
-            "Reports on topics that the coordinator has not taken yet.",
-            "state",
-            lambda: {"waiting": float(0 if self.topics is None else self.topics.waiting)},
-        )
-        metrics.asked(
-            "inbox_records",
-            "Records that wait for devices which cannot be reached.",
-            "state",
-            lambda: {"waiting": float(len(self.endpoint.inbox))},
-        )
-        if self._mqttsn is not None:
-            self._mqttsn.add_to(metrics)
-        return metrics
-
-    def _groups_led(self) -> Mapping[str, float]:
-        stewards = () if self.groups is None else self.groups.stewards()
-        led = sum(steward.ring is not None for steward in stewards)
-        return {"led": float(led), "resting": float(len(stewards) - led)}
-
-    def _led(self) -> Mapping[str, float]:
-        known = () if self.topics is None else tuple(self.topics.steward.sessions.values())
-        safe = sum(each.safe for each in known)
-        return {"safe": float(safe), "waiting": float(len(known) - safe)}
-
-    def _refusals(self) -> Mapping[str, float]:
-        counted: Counter[str] = Counter()
-        if self._driver is not None:
-            for (_, code), number in self._driver.tally.items():
-                counted[code.name] += number
-        return counted
-
-
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """The desk's view of the manager's cells."""
-
-    host: AsyncHost
-
-    async def command(self, key: CellKey, command: Command) -> Sequence[Report]:
-        return await self.host.command(key, command)
-
-    def peek(self, key: CellKey) -> object:
-        return self.host.driver.peek(key)
-
-
-async def _revive(host: AsyncHost, links: Sequence[CellKey]) -> None:
-    """Lead every link out of the epochs of a backup, many in one commit; those that have left them stay where they are."""
-    for start in range(0, len(links), REVIVED_AT_ONCE):
-        await asyncio.gather(*(host.command(key, Revive()) for key in links[start : start + REVIVED_AT_ONCE]))
+        return {**self.ready(), **self._sight.health().facts, **profile, "inbox": len(self.endpoint.inbox)}
 
 
 async def _closed(host: AsyncHost) -> None:
