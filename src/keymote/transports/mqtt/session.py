@@ -16,8 +16,8 @@ from keymote.transports.mqtt import packets
 from keymote.transports.mqtt.packets import LEVEL_5, Cut, Delivery
 
 ANSWER_S: Final = 10.0
-HANG_UP_S: Final = 2.0
-"""How long a broker may take to hang up after DISCONNECT."""
+LAST_S: Final = 2.0
+"""How long a broker may take to read what it was told before a connection is closed."""
 KEEP_ALIVE_S: Final = 60
 MOST_PACKET: Final = 1 << 20
 _REFUSED: Final = 0x80
@@ -122,14 +122,15 @@ class MqttSession:
     async def close(self) -> None:
         """Disconnect; a session that is not clean stays at the broker.
 
-        The broker hangs up when it has read everything. If we did first, what it sends meanwhile would reset the connection,
-        and acknowledgements that it has not read yet would be lost.
+        We listen until the broker has read everything and hangs up, too: what it sends to a connection that is closed resets it,
+        and acknowledgements that it has not read by then are lost.
         """
         with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the connection has ended already
             self._writer.write(packets.DISCONNECT)
             await self._writer.drain()
+            self._writer.write_eof()
             if self._reading is not None:
-                await asyncio.wait([self._reading], timeout=HANG_UP_S)
+                await asyncio.wait([self._reading], timeout=LAST_S)
         for task in (self._beating, self._reading):
             if task is not None:
                 task.cancel()
