@@ -13,6 +13,7 @@ from keymote.cli.topic_asking import NUMBERS, Cipher, complete_clients, complete
 from keymote.engine.policy.topic_events import Cause
 from keymote.engine.topic.ciphers import CIPHERS, DEFAULT
 from keymote.errors import CallerFault, Unavailable
+from keymote.transports.http_operator import OperatorClient
 from keymote.wire import admin, admin_topics
 
 PUMP, ANN, BEN = "00000000000000c4", "00000000000000a1", "00000000000000b2"
@@ -49,7 +50,7 @@ VIEW = admin_topics.TopicView(
 )
 
 
-class Coordinator:
+class Coordinator(OperatorClient):
     """Knows one rule, one manager and one provisioning file; notes what it is sent."""
 
     def __init__(self) -> None:

@@ -180,18 +180,7 @@ def _label(nm_id: str, name: str, out: Path | None, url: str, folder: Path, outp
 @manager_app.command("list")
 def list_managers(url: UrlOption = DEFAULT_URL, data: DataOption = None, output: OutputOption = Output.TABLE) -> None:
     """List managers, their state, endpoint and the last event that they acted on."""
-
-    async def collect(client: OperatorClient) -> list[admin.ManagerView]:
-        found: list[admin.ManagerView] = []
-        after: str | None = None
-        while True:
-            page = await client.get("/managers", admin.ManagerPage, after=after, limit=admin.MAX_PAGE)
-            found += page.items
-            after = page.next
-            if after is None:
-                return found
-
-    found = call(state_directory("coordinator", data), url, collect)
+    found = call(state_directory("coordinator", data), url, lambda client: client.whole("/managers", admin.ManagerPage))
     columns = ("nm_id", "name", "state", "endpoint", "acknowledged")
     show({"managers": [{column: getattr(view, column) for column in columns} for view in found]}, output)
 

@@ -92,17 +92,7 @@ def list_devices(
     """List the registered devices, their manager and state."""
     from keymote.wire import admin
 
-    async def collect(client: "OperatorClient") -> list[Any]:
-        found: list[Any] = []
-        after: str | None = None
-        while True:
-            page = await client.get("/devices", admin.DevicePage, after=after, limit=admin.MAX_PAGE)
-            found += page.items
-            after = page.next
-            if after is None:
-                return found
-
-    found = _at_coordinator(coordinator, url, collect)
+    found = _at_coordinator(coordinator, url, lambda client: client.whole("/devices", admin.DevicePage))
     columns = ("dev_id", "nm_id", "state", "serial", "registered_at")
     show({"devices": [{column: getattr(view, column) for column in columns} for view in found]}, output)
 

@@ -30,19 +30,9 @@ _CLOCK: Final = "%Y-%m-%d %H:%M:%S"
 
 def list_all(coordinator: Path | None, url: str, output: Output) -> None:
     """List the coordinator's groups."""
-    from keymote.wire import admin, admin_groups
+    from keymote.wire import admin_groups
 
-    async def collect(client: "OperatorClient") -> list[admin_groups.GroupLine]:
-        found: list[admin_groups.GroupLine] = []
-        after: str | None = None
-        while True:
-            page = await client.get("/groups", admin_groups.GroupPage, after=after, limit=admin.MAX_PAGE)
-            found += page.items
-            after = page.next
-            if after is None:
-                return found
-
-    found = at_coordinator(coordinator, url, collect)
+    found = at_coordinator(coordinator, url, lambda client: client.whole("/groups", admin_groups.GroupPage))
     columns = ("name", "gid", "state", "gateway", "n", "epoch", "confirmed_ms", "waiting", "conflicts")
     rows = [{column: getattr(line, column) for column in columns} for line in found]
     if output is Output.TABLE:
@@ -101,20 +91,13 @@ def conflicts(
     Example:
       keymote group conflicts
     """
-    from keymote.wire import admin, admin_groups
+    from keymote.wire import admin_groups
 
-    async def collect(client: "OperatorClient") -> list[admin_groups.ConflictView]:
-        found: list[admin_groups.ConflictView] = []
-        after: int | None = 0
-        while after is not None:
-            query = {"after": after, "limit": admin.MAX_PAGE, "live": str(not everything).lower()}
-            page = await client.get("/conflicts", admin_groups.ConflictPage, **query)
-            found += page.items
-            after = page.next
-        return found
-
-    rows = [_conflict(view, output) for view in at_coordinator(coordinator, url, collect)]
-    show({"conflicts": rows}, output)
+    live = str(not everything).lower()
+    found = at_coordinator(
+        coordinator, url, lambda client: client.whole("/conflicts", admin_groups.ConflictPage, live=live)
+    )
+    show({"conflicts": [_conflict(view, output) for view in found]}, output)
 
 
 # ------------------------------------------------------------------ how it is said

@@ -131,20 +131,15 @@ async def clients_named(client: "OperatorClient", names: Iterable[str]) -> Seque
 
 
 async def _file_clients(client: "OperatorClient") -> dict[str, str]:
-    from keymote.wire import admin, admin_topics
+    from keymote.wire import admin_topics
 
     found: dict[str, str] = {}
-    after: str | None = None
-    while True:
-        page = await client.get("/topics/clients", admin_topics.FileClientPage, after=after, limit=admin.MAX_PAGE)
-        for view in page.items:
-            if view.name in found:
-                found.pop(view.name)  # two of this name: only their ids tell them apart
-            else:
-                found[view.name] = view.client
-        after = page.next
-        if after is None:
-            return found
+    for view in await client.whole("/topics/clients", admin_topics.FileClientPage):
+        if view.name in found:
+            found.pop(view.name)  # two of this name: only their ids tell them apart
+        else:
+            found[view.name] = view.client
+    return found
 
 
 def roles_of(*, publish: bool, subscribe: bool) -> int:

@@ -15,7 +15,7 @@ from keymote.cli.watching import watch as watched
 if TYPE_CHECKING:
     from keymote.transports.http_operator import OperatorClient
     from keymote.wire.admin import TopicGap
-    from keymote.wire.admin_topics import FileClientView, SessionView, TopicLine, TopicView
+    from keymote.wire.admin_topics import SessionView, TopicView
 
 CAUSES: Final = ("first", "grant", "revoke", "expiry", "count", "operator", "compromise")
 
@@ -31,20 +31,10 @@ def list_topics(
     Example:
       keymote topic list --coordinator north
     """
-    from keymote.wire import admin, admin_topics
-
-    async def collect(client: "OperatorClient") -> list["TopicLine"]:
-        found: list[TopicLine] = []
-        after: str | None = None
-        while True:
-            page = await client.get("/topics", admin_topics.TopicPage, after=after, limit=admin.MAX_PAGE)
-            found += page.items
-            after = page.next
-            if after is None:
-                return found
+    from keymote.wire import admin_topics
 
     columns = ("filter", "tid", "manager", "policy", "emergency", "clients", "topics", "waiting")
-    found = at_coordinator(coordinator, url, collect)
+    found = at_coordinator(coordinator, url, lambda client: client.whole("/topics", admin_topics.TopicPage))
     show({"topics": [{column: getattr(line, column) for column in columns} for line in found]}, output)
 
 
@@ -59,22 +49,13 @@ def list_clients(
     Example:
       keymote topic clients --coordinator north
     """
-    from keymote.wire import admin, admin_topics
+    from keymote.wire import admin_topics
 
-    async def collect(client: "OperatorClient") -> list["FileClientView"]:
-        found: list[FileClientView] = []
-        after: str | None = None
-        while True:
-            page = await client.get("/topics/clients", admin_topics.FileClientPage, after=after, limit=admin.MAX_PAGE)
-            found += page.items
-            after = page.next
-            if after is None:
-                return found
-
-    rows = [
-        {"client": each.client, "name": each.name, "nm_id": each.nm_id, "made_ms": each.made_ms}
-        for each in at_coordinator(coordinator, url, collect)
-    ]
+    found = at_coordinator(
+        coordinator, url, lambda client: client.whole("/topics/clients", admin_topics.FileClientPage)
+    )
+    columns = ("client", "name", "nm_id", "made_ms")
+    rows = [{column: getattr(each, column) for column in columns} for each in found]
     if output is Output.TABLE:
         rows = [{**row, "made_ms": moment(row["made_ms"])} for row in rows]
     show({"clients": rows}, output)

@@ -1,7 +1,8 @@
 """The operator's side of a coordinator: the bearer token of its token file, and the certificate authority it trusts."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -12,6 +13,17 @@ from keymote.transports.tls import client_context, load_certificate
 from keymote.wire import admin
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Page(Protocol[T_co]):
+    """A part of a list; `next` is the value of `after` for the following one, None on the last."""
+
+    @property
+    def items(self) -> Sequence[T_co]: ...
+
+    @property
+    def next(self) -> str | int | None: ...
 
 
 class OperatorClient:
@@ -30,6 +42,17 @@ class OperatorClient:
         """Return a GET below `/api/v1` as a value of this kind; parameters that are None are left out."""
         given = {name: value for name, value in query.items() if value is not None}
         return await self._caller.get(f"{admin.API}{path}", kind, params=given)
+
+    async def whole(self, path: str, kind: type[Page[T]], **query: Any) -> list[T]:
+        """Return a list below `/api/v1` that comes in pages of this kind, all of it."""
+        found: list[T] = []
+        after: str | int | None = None
+        while True:
+            page = await self.get(path, kind, after=after, limit=admin.MAX_PAGE, **query)
+            found += page.items
+            after = page.next
+            if after is None:
+                return found
 
     async def send(self, method: str, path: str, body: Struct, kind: type[T]) -> T:
         """Return the answer to a body sent below `/api/v1`."""
