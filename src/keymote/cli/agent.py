@@ -1,4 +1,4 @@
-"""`keymote agent`: make, enrol and run the agent of an MQTT broker."""
+"""`keymote agent`: make, enrol, run, back up and restore the agent of an MQTT broker."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from keymote.cli.output import Output, OutputOption, show
+from keymote.cli.passphrase import PassphraseOption, passphrase_of
 from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 
 app = typer.Typer(help="Let clients into an MQTT broker by ticket, and hand them over to other brokers.")
@@ -148,3 +149,56 @@ def update(
     text = read_file(file, "list of brokers").decode(errors="replace")
     with ControlClient(state_directory("agent", data) / "control.sock") as agent:
         show(agent.ask("update", file=text), output)
+
+
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where it goes; must not exist.")],
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write the agent's keys, and nothing of its clients, to one encrypted file; it may be running.
+
+    \b
+    Example:
+      keymote agent backup --data ward-7 --to ward-7.backup --passphrase-file pass
+    """
+    from keymote.agent.app.backup import backup as write
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+
+    harden()
+    passphrase = passphrase_of(passphrase_file, new=True)
+    identity, size = write(state_directory("agent", data), to, passphrase, SystemEntropy())
+    show({"broker_id": identity.broker_id, "file": str(to), "bytes": size}, output)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From `agent backup`.")],
+    key_uri: Annotated[
+        str, typer.Option(metavar="URI", help="Where the token with its key-encryption key is, if not where it was.")
+    ] = "",
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Lay down an agent from its backup; it serves after `keymote manager broker add` of its card and `enrol`.
+
+    The machine that it ran on before must not run it again.
+
+    \b
+    Example:
+      keymote agent restore ward-7.backup --data ward-7 --passphrase-file pass
+    """
+    from keymote.agent.app.backup import restore as lay_down
+    from keymote.crypto.entropy import SystemEntropy
+    from keymote.host.hardening import harden
+
+    harden()
+    folder = made_directory(state_directory("agent", data))
+    directory = lay_down(file, folder, passphrase_of(passphrase_file, new=False), SystemEntropy(), key_uri=key_uri)
+    held = directory.identity
+    directory.close()
+    show({"broker_id": held.broker_id, "name": held.name, "card": str(folder / "card"), "enrolled": False}, output)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,11 +11,9 @@ from keymote.cli.manager_broker import app as broker_app
 from keymote.cli.manager_client import app as client_app
 from keymote.cli.manager_topic import app as topic_app
 from keymote.cli.output import Output, OutputOption, show
+from keymote.cli.passphrase import PassphraseOption, passphrase_of
 from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
 from keymote.errors import CallerFault
-
-if TYPE_CHECKING:
-    from keymote.crypto.secret import Secret
 
 app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
 app.add_typer(client_app, name="client")
@@ -205,17 +203,6 @@ def status(data: DataOption = None, output: OutputOption = Output.TABLE) -> None
         show(manager.ask("status"), output)
 
 
-PassphraseOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file",
-        metavar="FILE",
-        envvar="KEYMOTE_BACKUP_PASSPHRASE_FILE",
-        help="First line of a file of mode 0600; without it the terminal is asked.",
-    ),
-]
-
-
 @app.command()
 def backup(
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where it goes; must not exist.")],
@@ -237,7 +224,7 @@ def backup(
     harden()
     entropy = SystemEntropy()
     directory = Directory.open(state_directory("manager", data), entropy)
-    size = write(directory, to, _passphrase(passphrase_file, new=True), entropy)
+    size = write(directory, to, passphrase_of(passphrase_file, new=True), entropy)
     show({"nm_id": directory.identity.nm_id, "file": str(to), "bytes": size}, output)
 
 
@@ -265,18 +252,7 @@ def restore(
 
     harden()
     folder = made_directory(state_directory("manager", data))
-    passphrase = _passphrase(passphrase_file, new=False)
+    passphrase = passphrase_of(passphrase_file, new=False)
     directory = lay_down(file, folder, passphrase, SystemEntropy(), key_uri=key_uri)
     held = directory.identity
     show({"nm_id": held.nm_id, "name": held.name, "generation": held.generation}, output)
-
-
-def _passphrase(path: Path | None, *, new: bool) -> "Secret":
-    """Return the passphrase of a file, else of whoever sits at the terminal."""
-    from keymote.crypto.secret import Secret
-    from keymote.storage.private_files import read_private
-
-    if path is not None:
-        return Secret(read_private(path, "passphrase file").splitlines()[0].strip())
-    entered: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new)
-    return Secret(entered.encode())

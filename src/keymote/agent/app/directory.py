@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.hpke import SealingKey
+from keymote.crypto.kdf import sha256
 from keymote.crypto.secret import Secret
 from keymote.crypto.suite import SigningKey, Suite
 from keymote.crypto.suites import SUITES
@@ -44,9 +45,11 @@ BROKERS: Final = ("embedded", "mosquitto")
 SUITE: Final = 1
 """Agents sign by Ed25519 (decision 0196)."""
 _ID: Final = re.compile("[0-9a-f]{16}")
-_SIGNING, _SEALING, _PASSWORD, _SHARED, _ADMIN, _MOVER = (
-    CellKey(name, b"") for name in ("signing", "sealing", "password", "shared", "broker-admin", "broker-mover")
+_SIGNING, _SEALING, _PASSWORD, _SHARED, _FORMER, _ADMIN, _MOVER = (
+    CellKey(name, b"")
+    for name in ("signing", "sealing", "password", "shared", "former", "broker-admin", "broker-mover")
 )
+"""`former`: hash of what was shared in a former life, before a backup was put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +137,31 @@ class Directory:
             bytes.fromhex(identity.broker_id), signing.public, sealing.public, der, f"https://{identity.agent}",
             f"coap://{identity.coap}", identity.mqtt,
         )  # fmt: skip
-        if identity.broker == "mosquitto":
-            from keymote.transports.mqtt.dynsec import configuration, document  # noqa: PLC0415  only where it is asked for
-
-            write_private(folder / "dynsec.json", document(secrets[_ADMIN], secrets[_MOVER]))
-            conf = configuration(folder.resolve(), address_of(identity.mqtt), address_of(identity.management))
-            write_private(folder / "mosquitto.conf", conf.encode(), mode=0o644)
+        _configure_broker(folder, identity, secrets[_ADMIN], secrets[_MOVER])
         write_private(folder / "tls.pem", pem, mode=0o644)
         write_private(folder / "tls.key", key)
         write_private(folder / CARD_FILE, signed.write(signing, card), mode=0o644)
         write_private(folder / OWN_FILE, identity.encode())
+        return cls(folder, entropy)
+
+    @classmethod
+    def lay_down(cls, folder: Path, identity: Identity, entropy: Entropy) -> Self:
+        """Make the other files of a backup, which lie in `folder`, an agent that belongs to no trusted system (BA-19).
+
+        What it shared with one, and the list, are of a former life: whoever kept a ticket or a request of then could use it
+        again. So `enrol` takes a new key only.
+        """
+        own = FileStore(folder / OWN_CELLS, open_key(located(identity.key_uri, folder), entropy), entropy)
+        try:
+            shared = own.load(_SHARED)
+            if shared is not None:
+                _keep(own, {_SHARED: None, _FORMER: sha256(shared)})
+            admin, mover = (Secret(own.load(place) or b"") for place in (_ADMIN, _MOVER))
+        finally:
+            own.close()
+        _configure_broker(folder, identity, admin, mover)
+        anew = replace(identity, nm_id="", suite=0, sig_pk="")
+        write_private(folder / OWN_FILE, anew.encode())  # last: until then there is no agent here
         return cls(folder, entropy)
 
     def close(self) -> None:
@@ -189,10 +207,16 @@ class Directory:
         """Take in what the trusted system gives: its key, what we share with it, and the first list.
 
         Raises:
-            CallerFault: the file is for another broker, or its list is not signed by who is to be believed.
+            CallerFault: the file is for another broker or of a former life, or its list is not signed by who is to be
+                believed.
         """
         if given.broker_id != self.broker_id:
             raise CallerFault("the file is for another broker", do="name the file that was made of this agent's card")
+        if self._own.load(_FORMER) == sha256(given.shared.expose()):
+            raise CallerFault(
+                "the file is of before the backup was put back",
+                do="keymote manager broker add CARD --out FILE makes a new one",
+            )
         identity = replace(self.identity, nm_id=given.nm_id.hex(), suite=given.suite, sig_pk=given.sig_pk.hex())
         try:
             listed = _listed(identity, given.listed, self.suite)
@@ -258,7 +282,18 @@ def _listed(identity: Identity, file: ListFile, suite: Suite, *, after: int = -1
     return read_list(file.statement, file.content, bytes.fromhex(identity.nm_id), verifier, suite, after=after)
 
 
-def _keep(own: FileStore, secrets: Mapping[CellKey, bytes]) -> None:
+def _configure_broker(folder: Path, identity: Identity, admin: Secret, mover: Secret) -> None:
+    """Write what a Mosquitto behind this agent starts with: no client has an account."""
+    if identity.broker != "mosquitto":
+        return
+    from keymote.transports.mqtt.dynsec import configuration, document  # noqa: PLC0415  only where it is asked for
+
+    write_private(folder / "dynsec.json", document(admin, mover))
+    conf = configuration(folder.resolve(), address_of(identity.mqtt), address_of(identity.management))
+    write_private(folder / "mosquitto.conf", conf.encode(), mode=0o644)
+
+
+def _keep(own: FileStore, secrets: Mapping[CellKey, bytes | None]) -> None:
     failures: list[Exception] = []
     own.commit(
         [Write(place, secret) for place, secret in secrets.items()],
