@@ -19,7 +19,7 @@ from keymote.cli.group_asking import (
 from keymote.cli.group_here import HereOption, show_here
 from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.settings import DataOption
-from keymote.cli.watching import watch as watched
+from keymote.cli.watching import EveryOption, TimesOption, WatchOption, show_looks
 
 if TYPE_CHECKING:
     from keymote.transports.http_operator import OperatorClient
@@ -42,9 +42,9 @@ def list_all(coordinator: Path | None, url: str, output: Output) -> None:
 
 def show_group(
     group: GroupArgument,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until stopped.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Between two looks.")] = 1.0,
-    times: Annotated[int, typer.Option(min=0, help="End after so many looks; 0: never.")] = 0,
+    watch: WatchOption = False,
+    every: EveryOption = 1.0,
+    times: TimesOption = 0,
     here: HereOption = False,
     data: DataOption = None,
     coordinator: CoordinatorOption = None,
@@ -62,19 +62,16 @@ def show_group(
         return
     from keymote.wire import admin_groups
 
-    async def look(client: "OperatorClient") -> None:
+    async def work(client: "OperatorClient") -> None:
         path = f"/groups/{await group_named(client, group)}"
-        if not watch:
-            tell(await client.get(path, admin_groups.GroupView), output)
-            return
 
-        async def once() -> "GroupView":
+        async def look() -> "GroupView":
             return await client.get(path, admin_groups.GroupView)
 
-        await watched(once, as_json, for_people, every=every, times=times, output=output)
+        await show_looks(look, as_json, for_people, again=watch, every=every, times=times, output=output)
 
     try:
-        at_coordinator(coordinator, url, look)
+        at_coordinator(coordinator, url, work)
     except KeyboardInterrupt:
         note("stopped")
 

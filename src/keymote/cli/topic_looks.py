@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-import typer
+from typing import TYPE_CHECKING, Any, Final
 
 from keymote.cli.group_asking import DEFAULT_URL, CoordinatorOption, UrlOption, at_coordinator
 from keymote.cli.group_looks import moment
 from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.topic_asking import FilterArgument, cipher_word, role_words, topic_named
-from keymote.cli.watching import watch as watched
+from keymote.cli.watching import EveryOption, TimesOption, WatchOption, show_looks
 
 if TYPE_CHECKING:
     from keymote.transports.http_operator import OperatorClient
@@ -63,9 +61,9 @@ def list_clients(
 
 def show_topic(
     topic: FilterArgument,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until stopped.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Between two looks.")] = 1.0,
-    times: Annotated[int, typer.Option(min=0, help="End after so many looks; 0: never.")] = 0,
+    watch: WatchOption = False,
+    every: EveryOption = 1.0,
+    times: TimesOption = 0,
     coordinator: CoordinatorOption = None,
     url: UrlOption = DEFAULT_URL,
     output: OutputOption = Output.TABLE,
@@ -78,19 +76,16 @@ def show_topic(
     """
     from keymote.wire import admin_topics
 
-    async def look(client: "OperatorClient") -> None:
+    async def work(client: "OperatorClient") -> None:
         path = f"/topics/{await topic_named(client, topic)}"
-        if not watch:
-            tell(await client.get(path, admin_topics.TopicView), output)
-            return
 
-        async def once() -> "TopicView":
+        async def look() -> "TopicView":
             return await client.get(path, admin_topics.TopicView)
 
-        await watched(once, as_json, for_people, every=every, times=times, output=output)
+        await show_looks(look, as_json, for_people, again=watch, every=every, times=times, output=output)
 
     try:
-        at_coordinator(coordinator, url, look)
+        at_coordinator(coordinator, url, work)
     except KeyboardInterrupt:
         note("stopped")
 

@@ -1,20 +1,37 @@
-"""One thing shown again and again: a table that changes in place for people, a JSON object a line for programs."""
+"""One thing shown once, or again and again: a table that changes in place for people, a JSON object a line for programs."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from keymote.cli.output import Output
+import typer
+
+from keymote.cli.output import Output, show
 
 T = TypeVar("T")
 Said = Callable[[T], Mapping[str, Any]]
 
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until stopped.")]
+EveryOption = Annotated[float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Between two looks.")]
+TimesOption = Annotated[int, typer.Option(min=0, help="End after so many looks; 0: never.")]
 
-async def watch(
-    look: Callable[[], Awaitable[T]], as_json: Said[T], for_people: Said[T], *, every: float, times: int, output: Output
+
+async def show_looks(
+    look: Callable[[], Awaitable[T]],
+    as_json: Said[T],
+    for_people: Said[T],
+    *,
+    again: bool,
+    every: float,
+    times: int,
+    output: Output,
 ) -> None:
-    """Show what `look` returns `times` times (0: until interrupted), `every` seconds apart."""
+    """Show what `look` returns: once, or `again` `times` times (0: until interrupted), `every` seconds apart."""
+    if not again:
+        view = await look()
+        show(as_json(view) if output is Output.JSON else for_people(view), output)
+        return
     if output is Output.JSON:
         async for view in _looks(look, every, times):
             print(json.dumps(as_json(view), ensure_ascii=False), flush=True)
