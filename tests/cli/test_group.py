@@ -15,7 +15,7 @@ from keymote.cli import group_log
 from keymote.cli.group import app
 from keymote.cli.group_asking import manager_named
 from keymote.cli.group_coordinator import seconds_of_day
-from keymote.cli.group_looks import moment
+from keymote.cli.moments import moment
 from keymote.cli.output import Output, show
 from keymote.errors import CallerFault, Unavailable
 from keymote.manager.group_desk import GroupDesk

@@ -13,7 +13,7 @@ from keymote.cli.group_asking import (
     at_coordinator,
     group_named,
 )
-from keymote.cli.group_looks import moment
+from keymote.cli.moments import moment
 from keymote.cli.output import Output, OutputOption, note, show
 
 if TYPE_CHECKING:

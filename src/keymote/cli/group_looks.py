@@ -1,10 +1,9 @@
 """`keymote group list|show|conflicts`: what is known of groups at the coordinator, and how people read it."""
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +16,7 @@ from keymote.cli.group_asking import (
     group_named,
 )
 from keymote.cli.group_here import HereOption, show_here
+from keymote.cli.moments import moment, until_safe
 from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.settings import DataOption
 from keymote.cli.watching import EveryOption, TimesOption, WatchOption, show_looks
@@ -24,8 +24,6 @@ from keymote.cli.watching import EveryOption, TimesOption, WatchOption, show_loo
 if TYPE_CHECKING:
     from keymote.transports.http_operator import OperatorClient
     from keymote.wire.admin_groups import GroupView
-
-_CLOCK: Final = "%Y-%m-%d %H:%M:%S"
 
 
 def list_all(coordinator: Path | None, url: str, output: Output) -> None:
@@ -100,11 +98,6 @@ def conflicts(
 # ------------------------------------------------------------------ how it is said
 
 
-def moment(ms: int | None) -> str | None:
-    """Return UTC milliseconds as people read them."""
-    return None if ms is None else time.strftime(_CLOCK, time.gmtime(ms / 1000)) + "Z"
-
-
 def as_json(view: "GroupView") -> Mapping[str, Any]:
     """Return a group as a program reads it."""
     from keymote.wire import admin
@@ -140,7 +133,7 @@ def for_people(view: "GroupView") -> Mapping[str, Any]:
                 "device": each.dev_id,
                 "because": each.cause,
                 "at": moment(each.ts_ms),
-                "safe_after": "not yet" if each.safe_after_ms is None else f"{each.safe_after_ms} ms",
+                "safe_after": until_safe(each.safe_after_ms),
                 "who_has_not": each.waiting,
             }
             for each in view.removals

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from keymote.cli.group_asking import DEFAULT_URL, CoordinatorOption, UrlOption, at_coordinator
-from keymote.cli.group_looks import moment
+from keymote.cli.moments import moment, until_safe
 from keymote.cli.output import Output, OutputOption, note, show
 from keymote.cli.topic_asking import FilterArgument, cipher_word, role_words, topic_named
 from keymote.cli.watching import EveryOption, TimesOption, WatchOption, show_looks
@@ -137,7 +137,7 @@ def _session(view: "SessionView") -> Mapping[str, Any]:
         "who_has_it": newest,
         "who_has_not": view.waiting,
         "asleep": view.parked,
-        "safe_after": _after(view.safe_after_ms),
+        "safe_after": until_safe(view.safe_after_ms),
     }
 
 
@@ -147,10 +147,6 @@ def _taking(view: "TopicGap") -> Mapping[str, Any]:
         "because": view.cause,
         "at": moment(view.ts_ms),
         "in": view.topics,
-        "safe_after": _after(view.safe_after_ms),
+        "safe_after": until_safe(view.safe_after_ms),
         "who_has_not": view.waiting,
     }
-
-
-def _after(ms: int | None) -> str:
-    return "not yet" if ms is None else f"{ms} ms"
