@@ -10,7 +10,7 @@ import typer
 
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.passphrase import PassphraseOption, passphrase_of
-from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
+from keymote.cli.settings import DataOption, KeyOption, LogLevelOption, made_directory, state_directory
 
 app = typer.Typer(help="Let clients into an MQTT broker by ticket, and hand them over to other brokers.")
 
@@ -94,7 +94,7 @@ def run(
     mqttsn: Annotated[
         str, typer.Option(metavar="ADDRESS:PORT", help="UDP address of an MQTT-SN gateway for motes; empty: none.")
     ] = "",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = "info",
     data: DataOption = None,
 ) -> None:
     """Serve until stopped; prints one JSON line when ready.

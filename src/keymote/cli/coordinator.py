@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from keymote.cli.output import Output, OutputOption, note, show
-from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
+from keymote.cli.settings import DataOption, KeyOption, LogLevelOption, made_directory, state_directory
 from keymote.crypto.entropy import SystemEntropy
 from keymote.transports.http_operator import OperatorClient
 from keymote.wire import admin, admin_files
@@ -71,7 +71,7 @@ def run(
     credential_life: Annotated[
         int, typer.Option(metavar="SECONDS", help="Of the credentials of managers; renewed in time.", min=60)
     ] = 365 * 86400,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = "info",
     data: DataOption = None,
 ) -> None:
     """Serve until stopped; prints one JSON line when ready.

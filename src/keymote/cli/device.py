@@ -14,7 +14,7 @@ import typer
 from keymote.cli.device_init import init
 from keymote.cli.device_labels import import_labels, labels
 from keymote.cli.output import Output, OutputOption, note, show
-from keymote.cli.settings import DataOption, state_directory
+from keymote.cli.settings import DataOption, LogLevelOption, state_directory
 from keymote.errors import CallerFault
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def run(
     rejoin_: Annotated[
         bool, typer.Option("--rejoin", help="Forget the enrolment and begin anew with the code of the file.")
     ] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = "info",
 ) -> None:
     """Run a device until stopped: it enrols when it is not, then serves `keymote pair`. Prints one JSON line when ready.
 

@@ -12,7 +12,7 @@ from keymote.cli.manager_client import app as client_app
 from keymote.cli.manager_topic import app as topic_app
 from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.passphrase import PassphraseOption, passphrase_of
-from keymote.cli.settings import DataOption, KeyOption, made_directory, state_directory
+from keymote.cli.settings import DataOption, KeyOption, LogLevelOption, made_directory, state_directory
 from keymote.errors import CallerFault
 
 app = typer.Typer(help="Enrol devices and add a share to each of their keys.")
@@ -127,7 +127,7 @@ def run(
     mqttsn_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML with further settings of --mqttsn.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = "info",
     data: DataOption = None,
 ) -> None:
     """Serve until stopped; prints one JSON line when ready.

@@ -24,6 +24,9 @@ KeyOption = Annotated[
 ]
 
 
+LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+
 def state_directory(role: str, data: Path | None) -> Path:
     """Return where a role keeps its state: `data`, else below the platform's user data directory; not created here."""
     if data is not None:

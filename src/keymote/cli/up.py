@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from keymote.cli.output import Output, OutputOption, note
-from keymote.cli.settings import DataOption, made_directory, state_directory
+from keymote.cli.settings import DataOption, LogLevelOption, made_directory, state_directory
 
 
 def up(
     operators: Annotated[int, typer.Option(min=1, max=4, help="Coordinators with a manager each.")] = 1,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+    log_level: LogLevelOption = "warning",
     data: DataOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
