@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from math import inf
 from typing import Final, Protocol, TypeVar
 
 from keymote.engine.base import CellKey, Report
@@ -25,6 +24,7 @@ from keymote.engine.group.invitation import InvitationAnswered
 from keymote.engine.group.payload_faces import RecordPassed
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.ports import Done, Write
+from keymote.manager.app.jobs import Job, Jobs
 from keymote.manager.app.own import quietly
 from keymote.manager.app.records import RecordKeeping
 from keymote.manager.group_hedge import HEDGE, Hedges
@@ -39,13 +39,12 @@ from keymote.wire.admin_groups import CharterView, GroupReport, ReportsTaken
 from keymote.wire.admin_records import LoggedRecord, RecordsTaken
 
 SYNC_S: Final = 5.0
-"""Pause before a coordinator that did not answer is asked again, and before something that failed here is done again."""
+"""Pause before a coordinator that did not answer is asked again."""
 LONGEST_SLEEP_S: Final = 60.0
 """The wall clock may be set meanwhile."""
 
 logger = logging.getLogger(__name__)
 
-Job = Callable[[], Awaitable[None]]
 T = TypeVar("T")
 
 
@@ -144,20 +143,18 @@ class GroupService:
         )
         records = [GroupRecord.decode(row.key.id, row.record or b"") for row in shelf.of_kind(GROUP)]
         self._stewards = {record.gid: self._steward(record) for record in records}
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
-        self._retry_at = inf
+        self._jobs = Jobs("groups", self._resume, tick=self._tick, due_in=self._due_in)
         self._sync_wanted = asyncio.Event()
         self._syncing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._unsure: list[bytes] = []
         """Groups of a backup, of which the coordinator may have said more since."""
-        self.faults = 0
 
     def start(self) -> None:
         """Go on where the manager stopped."""
         for steward in self._stewards.values():
-            self._jobs.put_nowait(steward.resume)
-        for work in (self._work(), self._sync()):
+            self._jobs.put(steward.resume)
+        for work in (self._jobs.work(), self._sync()):
             self._tasks.append(asyncio.get_running_loop().create_task(work))
         self.records.start()
         self._unsure = [each.gid for each in self._stewards.values() if each.is_restored]
@@ -172,6 +169,11 @@ class GroupService:
     def waiting(self) -> int:
         """How many reports the coordinator has not taken yet."""
         return len(self._log)
+
+    @property
+    def faults(self) -> int:
+        """How many bugs were survived."""
+        return self._jobs.faults
 
     def stewards(self) -> Sequence[GroupSteward]:
         """Return every group that this manager leads, has led last, or invites devices to."""
@@ -189,7 +191,7 @@ class GroupService:
                 steward = self._stewards.get(group_of(report) or b"")
                 concerned = [] if steward is None else [steward]
         for each in concerned:
-            self._jobs.put_nowait(partial(self._told, each, report, now_ms))
+            self._jobs.put(partial(self._told, each, report, now_ms))
 
     async def _told(self, steward: GroupSteward, report: Report, now_ms: int) -> None:
         match report:
@@ -210,53 +212,25 @@ class GroupService:
 
     async def do(self, job: Job) -> None:
         """Do this after what happened before it; raises what it raises."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        async def tell() -> None:
-            try:
-                await job()
-            except Exception as error:  # noqa: BLE001  whoever asked for it hears of it
-                if not done.done():
-                    done.set_exception(error)
-            else:
-                if not done.done():
-                    done.set_result(None)
-
-        self._jobs.put_nowait(tell)
-        await done
+        await self._jobs.do(job)
         if self._log:
             self._sync_wanted.set()
 
-    # ------------------------------------------------------------------ one thing after the other
+    # ------------------------------------------------------------------ time
 
-    async def _work(self) -> None:
-        """Work off what happens, and wake groups when they want to be."""
-        while True:
-            try:
-                async with asyncio.timeout(self._sleep_s()):
-                    job = await self._jobs.get()
-            except TimeoutError:
-                job = self._tick
-            try:
-                await job()
-            except Unavailable as error:
-                logger.warning("a group waits for the store: %s", error)
-                self._retry_at = time.monotonic() + SYNC_S
-            except KeymoteError as fault:
-                logger.error("a group's wish was not fulfilled: %s", fault)
-            except Exception as error:  # a bug with one group must not stop the others
-                self.faults += 1
-                logger.error("bug in the service of groups", exc_info=error)
-
-    def _sleep_s(self) -> float:
+    def _due_in(self) -> float:
         due = min((at for each in self._stewards.values() if (at := each.due_at()) is not None), default=None)
-        longest = min(LONGEST_SLEEP_S, max(0.0, self._retry_at - time.monotonic()))
-        return longest if due is None else min(longest, max(0.0, due - time.time()) + 0.01)
+        return LONGEST_SLEEP_S if due is None else min(LONGEST_SLEEP_S, max(0.0, due - time.time()) + 0.01)
 
     async def _tick(self) -> None:
-        again, self._retry_at = time.monotonic() >= self._retry_at, inf
+        await self._each(GroupSteward.tick)
+
+    async def _resume(self) -> None:
+        await self._each(GroupSteward.resume)
+
+    async def _each(self, job: Callable[[GroupSteward], Awaitable[None]]) -> None:
         for steward in self.stewards():
-            await (steward.resume() if again else steward.tick())
+            await job(steward)
         if self._log:
             self._sync_wanted.set()
 

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,6 +19,7 @@ from keymote.engine.topic.system_state import ClientCell
 from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.topic_desk import TopicDesk as Coordinator
 from keymote.manager.app.groups import Rows, StoreShelf
+from keymote.manager.app.jobs import Job, Jobs
 from keymote.manager.app.own import quietly
 from keymote.manager.group_invitations import Cells
 from keymote.manager.topic_clients import FileClient, TopicClients
@@ -28,11 +28,10 @@ from keymote.manager.topics import TopicSteward
 from keymote.storage.provisioning import write_new
 
 SYNC_S: Final = 5.0
-"""Pause before a coordinator that did not answer is asked again, and before something that failed here is done again."""
+"""Pause before a coordinator that did not answer is asked again."""
 
 logger = logging.getLogger(__name__)
 
-Job = Callable[[], Awaitable[None]]
 T = TypeVar("T")
 
 
@@ -78,20 +77,18 @@ class TopicService:
         self._log = TopicLog(shelf, generation)
         self.steward: Final = TopicSteward(cells, shelf, self._log)
         self.clients: Final = TopicClients(cells, shelf, self._log, entropy, _now_ms, address, write_new)
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._jobs = Jobs("topics", self._resume, after=self._sync_soon)
         self._heard: list[tuple[int, Report]] = []
-        self._retry_at = inf
         self._sync_wanted = asyncio.Event()
         self._syncing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self.faults = 0
 
     def start(self) -> None:
         """Go on where the manager stopped, and ask what has changed since."""
-        self._jobs.put_nowait(self._resume)
+        self._jobs.put(self._resume)
         for client in self.clients.all():
             self._name_box(client.client_id)
-        for work in (self._work(), self._sync()):
+        for work in (self._jobs.work(), self._sync()):
             self._tasks.append(asyncio.get_running_loop().create_task(work))
         self._sync_wanted.set()
 
@@ -103,6 +100,11 @@ class TopicService:
     def waiting(self) -> int:
         """How many reports the coordinator has not taken yet."""
         return len(self._log)
+
+    @property
+    def faults(self) -> int:
+        """How many bugs were survived."""
+        return self._jobs.faults
 
     async def _resume(self) -> None:
         """Go on with what is on disk; where a backup was put back, with nothing of it that was secret."""
@@ -137,14 +139,14 @@ class TopicService:
         """Take in a report of the cells; it is worked off after those before it."""
         match report:
             case LinkSeen(client, peer) if self._cells.peek(client_of(client)) is not None:
-                self._jobs.put_nowait(partial(self._seen, client, peer))
+                self._jobs.put(partial(self._seen, client, peer))
             case DeviceRevoked(client, _):
-                self._jobs.put_nowait(partial(self.steward.changed, client))
+                self._jobs.put(partial(self.steward.changed, client))
             case Enrolled(client):
-                self._jobs.put_nowait(partial(self.steward.enrolled, client))
+                self._jobs.put(partial(self.steward.enrolled, client))
             case _ if isinstance(report, TopicEvent):
                 if not self._heard:
-                    self._jobs.put_nowait(self._take_in)
+                    self._jobs.put(self._take_in)
                 self._heard.append((_now_ms(), report))
 
     async def _take_in(self) -> None:
@@ -198,46 +200,13 @@ class TopicService:
 
     async def do(self, job: Job) -> None:
         """Do this after what happened before it; raises what it raises."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        async def tell() -> None:
-            try:
-                await job()
-            except Exception as error:  # noqa: BLE001  whoever asked for it hears of it
-                if not done.done():
-                    done.set_exception(error)
-            else:
-                if not done.done():
-                    done.set_result(None)
-
-        self._jobs.put_nowait(tell)
-        await done
-
-    # ------------------------------------------------------------------ one thing after the other
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(
-                    max(0.0, self._retry_at - time.monotonic()) if self._retry_at < inf else None
-                ):
-                    job = await self._jobs.get()
-            except TimeoutError:
-                job, self._retry_at = self._resume, inf
-            try:
-                await job()
-            except Unavailable as error:
-                logger.warning("topics wait for the store: %s", error)
-                self._retry_at = time.monotonic() + SYNC_S
-            except KeymoteError as fault:
-                logger.error("a wish about topics was not fulfilled: %s", fault)
-            except Exception as error:  # a bug with one topic must not stop the others
-                self.faults += 1
-                logger.error("bug in the service of topics", exc_info=error)
-            if self._log:
-                self._sync_wanted.set()
+        await self._jobs.do(job)
 
     # ------------------------------------------------------------------ the coordinator
+
+    def _sync_soon(self) -> None:
+        if self._log:
+            self._sync_wanted.set()
 
     async def _sync(self) -> None:
         """Hand in what waits whenever there is something and the coordinator answers; fetch the charter once after a start."""
