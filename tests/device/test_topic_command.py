@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import aiomqtt
 import pytest
 from street import DEADLINE_S
 from topic_commands import command, ended, entry, until_it_says, written
@@ -102,6 +103,40 @@ async def test_TQ44_a_client_without_a_grant_and_a_revoked_one_hear_what_can_be_
     await ward.revoke(1)
     code, _, why = await ended(await command(*words, "--wait", "1"))
     assert code == 3 and "out of reach, or this client was revoked" in why and "ask its operator" in why
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+async def test_TQ47_commands_go_through_a_device_that_runs_and_without_it_when_it_was_killed(
+    ward: Trusted, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    mote, nurse = [written(await ward.label(number), tmp_path) for number in (1, 2)]
+    await ward.grants((dev(1), PUBLISH), (dev(2), SUBSCRIBE))
+    devices = [await command("run", "--config", config, group="device") for config in (mote, nurse)]
+    for device in devices:
+        assert (await entry(device))["ready"]
+    at = ("--broker", f"mqtt://127.0.0.1:{broker.port}", "-o", "json")
+    tail = await command(
+        "tail", "ward/#", "--rejects", "--count", 4, "--config", nurse, *at
+    )  # asks for keys as readings come
+    await until_it_says(tail, b"subscribed")
+    words = ("publish", TOPIC, "--config", mote, *at)
+    code, said, why = await ended(await command(*words, "--stdin", stdin=b"72\n73\n"))
+    assert (code, why) == (0, "") and json.loads(said) == {"topic": TOPIC, "published": 2, "epoch": 1, "next": 2}
+    async with aiomqtt.Client("127.0.0.1", broker.port, username="x", password="s3cret") as bare:
+        await bare.publish(TOPIC, b"garbage!!", qos=1)
+    assert [(await entry(tail))["kind"] for _ in range(3)] == ["reading", "reading", "reject"]
+    devices[0].kill()
+    await devices[0].wait()
+    code, said, _ = await ended(await command(*words, "-m", "74"))
+    assert code == 0 and json.loads(said)["next"] == 1
+    code, said, why = await ended(tail)
+    assert (code, json.loads(said)["text"], why) == (0, "74", "")
+    heard = await command("subscribe", TOPIC, "--config", nurse, *at)
+    await until_it_says(heard, b"subscribed")
+    devices[1].terminate()
+    code, _, why = await ended(heard)
+    assert code == 3 and "the process stopped" in why
 
 
 def test_TQ42_the_commands_say_what_is_missing_and_take_no_password() -> None:

@@ -21,9 +21,9 @@ def written(config: DeviceConfig, folder: Path) -> Path:
     return path
 
 
-async def command(*words: object, stdin: bytes = b"") -> asyncio.subprocess.Process:
+async def command(*words: object, stdin: bytes = b"", group: str = "topic") -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "keymote.cli", "topic", *map(str, words),
+        sys.executable, "-m", "keymote.cli", group, *map(str, words),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "KEYMOTE_MQTT_PASSWORD": PASSWORD},
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keymote.cli.output import note
-from keymote.errors import CallerFault
+from keymote.errors import CallerFault, Unavailable
 
 if TYPE_CHECKING:
+    from keymote.cli.topic_elsewhere import TopicsElsewhere
     from keymote.device.topics import Topics
     from keymote.transports.mqtt.dial import Broker
     from keymote.transports.mqtt.with_aiomqtt import ProtectedClient
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML file of an enrolled device that does not run now.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file of an enrolled device; one that runs is asked."),
 ]
 ClientOption = Annotated[
     Path | None,
@@ -71,9 +73,14 @@ def broker_at(uri: str, user: str, password_file: Path | None, ca: Path | None, 
 
 
 @asynccontextmanager
-async def _client_of(config: Path | None, client: Path | None, wait: float) -> AsyncIterator[tuple[str, "Topics"]]:
-    """Yield id and topics of the client that the files name; its keys are in this process alone."""
+async def _client_of(
+    config: Path | None, client: Path | None, wait: float
+) -> AsyncIterator[tuple[str, "Topics | TopicsElsewhere"]]:
+    """Yield id and topics of the client that the files name; its keys are in one process, this or the running device's."""
     match config, client:
+        case Path(), None if (running := _running(config)) is not None:
+            async with running:
+                yield await running.enrolled(wait), running
         case Path(), None:
             from keymote.device import Device
 
@@ -91,10 +98,20 @@ async def _client_of(config: Path | None, client: Path | None, wait: float) -> A
             raise CallerFault("who publishes or subscribes?", do="give --config FILE or --client FILE, one of them")
 
 
+def _running(config: Path) -> "TopicsElsewhere | None":
+    """Return the topics of a device that runs as a process of its own, None when it does not."""
+    from keymote.cli.topic_elsewhere import TopicsElsewhere
+    from keymote.device.config import read_config
+
+    with suppress(Unavailable):  # nothing listens there
+        return TopicsElsewhere(read_config(config).socket)
+    return None
+
+
 @asynccontextmanager
 async def connected(
     broker: "Broker | ByAgent", config: Path | None, client: Path | None, wait: float
-) -> AsyncIterator[tuple["Topics", "ProtectedClient"]]:
+) -> AsyncIterator[tuple["Topics | TopicsElsewhere", "ProtectedClient"]]:
     """Yield the topics of the client that the files name, and its connection."""
     from keymote.transports.mqtt.dial import dial
 
@@ -104,7 +121,7 @@ async def connected(
             yield topics, mqtt
 
 
-async def _let_in(broker: ByAgent, topics: "Topics", identifier: str, wait: float) -> "Broker":
+async def _let_in(broker: ByAgent, topics: "Topics | TopicsElsewhere", identifier: str, wait: float) -> "Broker":
     """Ask the trusted system for a ticket, show it to the agent, and return its broker with an account for this client."""
     from keymote.device.broker_access import connect_via_agent
     from keymote.transports.coap.endpoint import CoapEndpoint, address_of

@@ -240,10 +240,10 @@ async def _seen(
         for name in filters:
             if not {"+", "#"} & set(name):
                 await topics.ready_to_subscribe(name, wait)  # the first reading need not wait then
+        tally = Tally(topics.keys)
         for name in filters:
             await mqtt.subscribe(name, qos=qos)
         note(f"subscribed to {', '.join(filters)}")
-        tally = Tally(topics.keys)
         async with aclosing(_arrivals(mqtt, until)) as arrivals:
             async for message in arrivals:
                 for reject in tally.fresh():

@@ -12,6 +12,7 @@ from keymote.wire.admin import to_base64url
 if TYPE_CHECKING:
     from rich.live import Live
 
+    from keymote.cli.topic_elsewhere import KeysElsewhere
     from keymote.device.topic_keys import TopicKeys
     from keymote.transports.mqtt.with_aiomqtt import ReadingMessage
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 class Tally:
     """How many readings came by topic, and which refusals are new."""
 
-    def __init__(self, keys: "TopicKeys") -> None:
+    def __init__(self, keys: "TopicKeys | KeysElsewhere") -> None:
         self.keys = keys
         self.readings: Counter[str] = Counter()
         self.last: dict[str, Reading] = {}
         self.refused: Counter[str] = Counter()
-        self._known = 0
+        self._known = self._total()
 
     def count(self, reading: Reading) -> None:
         self.readings[reading.topic] += 1
@@ -32,11 +33,14 @@ class Tally:
 
     def fresh(self) -> list[Reject]:
         """Return the refusals since the last call, of which at most the last 256 are told."""
-        total = sum(number for code, number in self.keys.counts().items() if code != "duplicate")
+        total = self._total()
         new, self._known = total - self._known, total
         fresh = self.keys.rejects()[-new:] if new else []
         self.refused.update(reject.topic for reject in fresh)
         return fresh
+
+    def _total(self) -> int:
+        return sum(number for code, number in self.keys.counts().items() if code != "duplicate")
 
     def rows(self) -> list[dict[str, object]]:
         """Return a row for each topic, the last chain that spoke first in it."""

@@ -1,4 +1,7 @@
-"""What the owner of a running device may ask of it over its control socket: its sessions here, its groups in `group_agent`."""
+"""What the owner of a running device may ask of it over its control socket.
+
+Sessions are here, groups in `group_agent`, topics in `topic_agent`.
+"""
 
 import asyncio
 import os
@@ -10,6 +13,7 @@ from keymote.device import export
 from keymote.device.group_agent import GroupAgent
 from keymote.device.sdk import Device
 from keymote.device.session import Session, State
+from keymote.device.topic_agent import TopicAgent
 from keymote.engine.exports import PskForm
 from keymote.engine.faces import SessionKeys
 from keymote.errors import CallerFault
@@ -38,6 +42,7 @@ class Agent:
             "pair.revoke": self._revoke,
             "pair.export": self._export,
             **GroupAgent(self._device).handlers(),
+            **TopicAgent(self._device).handlers(),
         }
 
     async def _status(self, _request: Mapping[str, Any]) -> object:

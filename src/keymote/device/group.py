@@ -34,10 +34,10 @@ E = TypeVar("E")
 
 
 class Kept(Generic[E]):
-    """The newest `MAX_KEPT` of a stream, numbered from 0; any number of readers, each at its own place."""
+    """The newest `most` of a stream, numbered from 0; any number of readers, each at its own place."""
 
-    def __init__(self) -> None:
-        self._entries: deque[E] = deque(maxlen=MAX_KEPT)
+    def __init__(self, most: int = MAX_KEPT) -> None:
+        self._entries: deque[E] = deque(maxlen=most)
         self._changed = asyncio.Event()
         self.following = 0
         """Number of the next entry."""

@@ -100,9 +100,9 @@ class ControlClient:
     """A blocking connection of a command to a running process."""
 
     def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with _short(path) as name:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 self._socket.connect(name)
         except OSError as error:
             self._socket.close()
@@ -125,7 +125,11 @@ class ControlClient:
         raise _raised(reply)
 
     def close(self) -> None:
-        self._file.close()
+        """Hang up; a thread that waits for an answer is told Unavailable."""
+        with contextlib.suppress(OSError):  # the other side has hung up
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # a request is in it that nobody has taken
+            self._file.close()
         self._socket.close()
 
     def __enter__(self) -> Self:
