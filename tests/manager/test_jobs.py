@@ -103,3 +103,14 @@ async def test_time_demands_a_tick_when_it_is_due_and_nothing_waits() -> None:
     jobs.put(diary.job("first"))
     with working(jobs):
         await diary.until("first", "tick")
+
+
+async def test_a_tick_before_the_pause_is_over_leaves_what_failed_to_be_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs_module, "RETRY_S", 0.02)
+    diary = Diary()
+    jobs = Jobs("tests", diary.job("resume"), tick=diary.job("tick"), due_in=lambda: inf if "tick" in diary.done else 0)
+    jobs.put(diary.job("kept", Unavailable("the disk is full", do="make space")))
+    with working(jobs):
+        await diary.until("kept", "tick", "resume")

@@ -97,5 +97,7 @@ class Jobs:
             async with asyncio.timeout(pause if pause < inf else None):
                 return await self._waiting.get()
         except TimeoutError:
-            again, self._retry_at = time.monotonic() >= self._retry_at, inf
-            return self._resume if again else self._tick
+            if time.monotonic() < self._retry_at:
+                return self._tick
+            self._retry_at = inf
+            return self._resume
