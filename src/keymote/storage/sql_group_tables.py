@@ -2,25 +2,23 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text, text
 
-from keymote.storage.sql_registry import metadata
+from keymote.storage.sql_registry import ID, NUMBER, metadata
 
-_ID = LargeBinary(8)
-_NUMBER = BigInteger().with_variant(Integer, "sqlite")
 _GID = "key_group.gid"
 
 groups = Table(
     "key_group",
     metadata,
-    Column("gid", _ID, primary_key=True),
+    Column("gid", ID, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
-    Column("nm_id", _ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
+    Column("nm_id", ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
     Column("settings", Text, nullable=False),
     Column("suite", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("rev", BigInteger, nullable=False),
     Column("event", BigInteger, nullable=False),
-    Column("ra_kid", _ID, nullable=False),
-    Column("gw_kid", _ID, nullable=False),
+    Column("ra_kid", ID, nullable=False),
+    Column("gw_kid", ID, nullable=False),
     Column("delegation", LargeBinary(256), nullable=False),
     Column("not_after", BigInteger, nullable=False),
     Column("roster", LargeBinary(2048), nullable=False),
@@ -30,7 +28,7 @@ groups = Table(
     Column("rekey_reason", Integer, nullable=False),
     Column("ver", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("key_id", _ID, nullable=False),
+    Column("key_id", ID, nullable=False),
     Column("confirmed_ms", BigInteger, nullable=False),
     Column("reported_ms", BigInteger, nullable=False),
 )
@@ -38,8 +36,8 @@ groups = Table(
 members = Table(
     "group_member",
     metadata,
-    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
-    Column("dev_id", _ID, primary_key=True, index=True),
+    Column("gid", ID, ForeignKey(_GID), primary_key=True),
+    Column("dev_id", ID, primary_key=True, index=True),
     Column("member", Boolean, nullable=False),
     Column("allowed", Boolean, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
@@ -48,18 +46,18 @@ members = Table(
 kids = Table(
     "group_kid",
     metadata,
-    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
-    Column("kid", _ID, primary_key=True),
-    Column("dev_id", _ID, nullable=False),
+    Column("gid", ID, ForeignKey(_GID), primary_key=True),
+    Column("kid", ID, primary_key=True),
+    Column("dev_id", ID, nullable=False),
     Column("epoch", BigInteger, nullable=False),
 )
 
 removals = Table(
     "group_removal",
     metadata,
-    Column("id", _NUMBER, primary_key=True),
-    Column("gid", _ID, ForeignKey(_GID), nullable=False, index=True),
-    Column("dev_id", _ID, nullable=False, index=True),
+    Column("id", NUMBER, primary_key=True),
+    Column("gid", ID, ForeignKey(_GID), nullable=False, index=True),
+    Column("dev_id", ID, nullable=False, index=True),
     Column("cause", String(16), nullable=False),
     Column("reason", Integer, nullable=False),
     Column("kids", LargeBinary(1024), nullable=False),
@@ -73,11 +71,11 @@ removals = Table(
 rosters = Table(
     "group_roster",
     metadata,
-    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("gid", ID, ForeignKey(_GID), primary_key=True),
     Column("ver", BigInteger, primary_key=True),
     Column("digest", LargeBinary(32), primary_key=True),
-    Column("kid", _ID, nullable=False),
-    Column("nm_id", _ID, nullable=False),
+    Column("kid", ID, nullable=False),
+    Column("nm_id", ID, nullable=False),
     Column("n", Integer, nullable=False),
     Column("ts_ms", BigInteger, nullable=False),
     Column("raw", LargeBinary(2048), nullable=False),
@@ -86,10 +84,10 @@ rosters = Table(
 epochs = Table(
     "group_epoch",
     metadata,
-    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
+    Column("gid", ID, ForeignKey(_GID), primary_key=True),
     Column("epoch", BigInteger, primary_key=True),
-    Column("nm_id", _ID, primary_key=True),
-    Column("key_id", _ID, primary_key=True),
+    Column("nm_id", ID, primary_key=True),
+    Column("key_id", ID, primary_key=True),
     Column("attempt", BigInteger, nullable=False),
     Column("ver", BigInteger, nullable=False),
     Column("reason", Integer, nullable=False),
@@ -101,17 +99,17 @@ epochs = Table(
 reporters = Table(
     "group_reporter",
     metadata,
-    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
-    Column("nm_id", _ID, primary_key=True),
+    Column("gid", ID, ForeignKey(_GID), primary_key=True),
+    Column("nm_id", ID, primary_key=True),
     Column("upto", BigInteger, nullable=False),
 )
 
 leads = Table(
     "group_lead",
     metadata,
-    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
-    Column("gw_kid", _ID, primary_key=True),
-    Column("nm_id", _ID, nullable=False),
+    Column("gid", ID, ForeignKey(_GID), primary_key=True),
+    Column("gw_kid", ID, primary_key=True),
+    Column("nm_id", ID, nullable=False),
     Column("sig_pk", LargeBinary(33), nullable=False),
     Column("not_after", BigInteger, nullable=False),
 )
@@ -119,13 +117,13 @@ leads = Table(
 records = Table(
     "group_record",
     metadata,
-    Column("id", _NUMBER, primary_key=True),
-    Column("gid", _ID, ForeignKey(_GID), nullable=False),
-    Column("nm_id", _ID, nullable=False),
+    Column("id", NUMBER, primary_key=True),
+    Column("gid", ID, ForeignKey(_GID), nullable=False),
+    Column("nm_id", ID, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("ts_ms", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("kid", _ID, nullable=False),
+    Column("kid", ID, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("resource", String(100), nullable=False),
     Column("record", LargeBinary(1135), nullable=False),
@@ -136,18 +134,18 @@ Index("records_of_group", records.c.gid, records.c.id)
 archivists = Table(
     "group_archivist",
     metadata,
-    Column("gid", _ID, ForeignKey(_GID), primary_key=True),
-    Column("nm_id", _ID, primary_key=True),
+    Column("gid", ID, ForeignKey(_GID), primary_key=True),
+    Column("nm_id", ID, primary_key=True),
     Column("upto", BigInteger, nullable=False),
 )
 
 conflicts = Table(
     "conflict",
     metadata,
-    Column("id", _NUMBER, primary_key=True),
+    Column("id", NUMBER, primary_key=True),
     Column("kind", String(32), nullable=False),
-    Column("gid", LargeBinary(8), nullable=False, index=True),
-    Column("subject", LargeBinary(8), nullable=False, index=True),
+    Column("gid", ID, nullable=False, index=True),
+    Column("subject", ID, nullable=False, index=True),
     Column("number", BigInteger),
     Column("managers", LargeBinary(256), nullable=False),
     Column("ts_ms", BigInteger, nullable=False),

@@ -18,8 +18,9 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
-_ID = LargeBinary(8)
-_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+ID = LargeBinary(8)
+"""Whatever has 8 bytes by which it is known: devices, managers, groups, rules, keys, serials."""
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only where the type is INTEGER."""
 
 counters = Table(
@@ -32,11 +33,11 @@ counters = Table(
 managers = Table(
     "manager",
     metadata,
-    Column("nm_id", _ID, primary_key=True),
+    Column("nm_id", ID, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),
-    Column("serial", _ID),
-    Column("kid", _ID),
+    Column("serial", ID),
+    Column("kid", ID),
     Column("endpoint", String(255)),
     Column("acknowledged", BigInteger, nullable=False, server_default="0"),
     Column("hybrid_key", LargeBinary(2048)),
@@ -45,18 +46,18 @@ managers = Table(
 devices = Table(
     "device",
     metadata,
-    Column("dev_id", _ID, primary_key=True),
-    Column("nm_id", _ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
+    Column("dev_id", ID, primary_key=True),
+    Column("nm_id", ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
     Column("state", String(16), nullable=False, index=True),
-    Column("serial", _ID, nullable=False),
+    Column("serial", ID, nullable=False),
 )
 
 credentials = Table(
     "credential",
     metadata,
-    Column("serial", _ID, primary_key=True),
-    Column("sub", _ID, nullable=False),
-    Column("iss", _ID, nullable=False),
+    Column("serial", ID, primary_key=True),
+    Column("sub", ID, nullable=False),
+    Column("iss", ID, nullable=False),
     Column("raw", LargeBinary(256), nullable=False),
     Column("reg_no", BigInteger, nullable=False, unique=True),
     Column("ts", BigInteger, nullable=False),
@@ -69,10 +70,10 @@ Index("one_active_credential", credentials.c.sub, unique=True, sqlite_where=_ACT
 events = Table(
     "event",
     metadata,
-    Column("id", _NUMBER, primary_key=True),
+    Column("id", NUMBER, primary_key=True),
     Column("at_ms", BigInteger, nullable=False),
     Column("kind", String(32), nullable=False),
-    Column("subject", _ID, nullable=False),
+    Column("subject", ID, nullable=False),
     Column("data", Text, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -80,14 +81,14 @@ events = Table(
 revocations = Table(
     "revocation",
     metadata,
-    Column("id", _NUMBER, primary_key=True),
+    Column("id", NUMBER, primary_key=True),
     Column("kind", String(16), nullable=False),
-    Column("subject", _ID, nullable=False, index=True),
+    Column("subject", ID, nullable=False, index=True),
     Column("reason", Integer, nullable=False),
     Column("ts", BigInteger, nullable=False),
     Column("by", String(64), nullable=False),
     Column("status_epoch", BigInteger, nullable=False),
-    Column("event", _NUMBER, ForeignKey("event.id"), nullable=False),
+    Column("event", NUMBER, ForeignKey("event.id"), nullable=False),
     Column("evidence", LargeBinary(512), nullable=False),
     sqlite_autoincrement=True,
 )
@@ -99,15 +100,15 @@ Index("revocation_by_event", revocations.c.event)
 acknowledgements = Table(
     "acknowledgement",
     metadata,
-    Column("nm_id", _ID, ForeignKey("manager.nm_id"), primary_key=True),
-    Column("upto", _NUMBER, primary_key=True),
+    Column("nm_id", ID, ForeignKey("manager.nm_id"), primary_key=True),
+    Column("upto", NUMBER, primary_key=True),
     Column("at_ms", BigInteger, nullable=False),
 )
 
 audit = Table(
     "audit",
     metadata,
-    Column("seq", _NUMBER, primary_key=True, autoincrement=False),
+    Column("seq", NUMBER, primary_key=True, autoincrement=False),
     Column("entry", LargeBinary(1280), nullable=False),
     Column("h", LargeBinary(32), nullable=False),
 )
@@ -115,7 +116,7 @@ audit = Table(
 heads = Table(
     "audit_head",
     metadata,
-    Column("seq", _NUMBER, primary_key=True, autoincrement=False),
+    Column("seq", NUMBER, primary_key=True, autoincrement=False),
     Column("h", LargeBinary(32), nullable=False),
     Column("ts", BigInteger, nullable=False),
     Column("signed", LargeBinary(256), nullable=False),

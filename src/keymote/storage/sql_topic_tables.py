@@ -1,20 +1,18 @@
 """The coordinator's tables of topics, beside those of the register; how they came to be stands in `migrations/registry`."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, text
 
-from keymote.storage.sql_registry import metadata
+from keymote.storage.sql_registry import ID, NUMBER, metadata
 
-_ID = LargeBinary(8)
 _NAME = String(255)
-_NUMBER = BigInteger().with_variant(Integer, "sqlite")
 _TID = "topic_rule.tid"
 
 rules = Table(
     "topic_rule",
     metadata,
-    Column("tid", _ID, primary_key=True),
+    Column("tid", ID, primary_key=True),
     Column("filter", _NAME, nullable=False, unique=True),
-    Column("nm_id", _ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
+    Column("nm_id", ID, ForeignKey("manager.nm_id"), nullable=False, index=True),
     Column("policy", String(16), nullable=False),
     Column("emergency", Boolean, nullable=False),
     Column("cs", Integer, nullable=False),
@@ -28,8 +26,8 @@ rules = Table(
 grants = Table(
     "topic_grant",
     metadata,
-    Column("tid", _ID, ForeignKey(_TID), primary_key=True),
-    Column("client", _ID, primary_key=True, index=True),
+    Column("tid", ID, ForeignKey(_TID), primary_key=True),
+    Column("client", ID, primary_key=True, index=True),
     Column("roles", Integer, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
 )
@@ -37,9 +35,9 @@ grants = Table(
 takings = Table(
     "topic_taking",
     metadata,
-    Column("id", _NUMBER, primary_key=True),
-    Column("tid", _ID, ForeignKey(_TID), nullable=False, index=True),
-    Column("client", _ID, nullable=False, index=True),
+    Column("id", NUMBER, primary_key=True),
+    Column("tid", ID, ForeignKey(_TID), nullable=False, index=True),
+    Column("client", ID, nullable=False, index=True),
     Column("why", String(16), nullable=False),
     Column("compromised", Boolean, nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -54,9 +52,9 @@ Index("open_takings", takings.c.tid, sqlite_where=_OPEN, postgresql_where=_OPEN)
 sessions = Table(
     "topic_session",
     metadata,
-    Column("nm_id", _ID, ForeignKey("manager.nm_id"), primary_key=True),
+    Column("nm_id", ID, ForeignKey("manager.nm_id"), primary_key=True),
     Column("topic", _NAME, primary_key=True),
-    Column("tid", _ID, nullable=False),
+    Column("tid", ID, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("cause", Integer, nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -69,8 +67,8 @@ Index("sessions_of_rule", sessions.c.tid, sessions.c.topic)
 epochs = Table(
     "topic_epoch",
     metadata,
-    Column("id", _NUMBER, primary_key=True),
-    Column("nm_id", _ID, nullable=False),
+    Column("id", NUMBER, primary_key=True),
+    Column("nm_id", ID, nullable=False),
     Column("topic", _NAME, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("cause", Integer, nullable=False),
@@ -84,9 +82,9 @@ Index("epochs_of_topic", epochs.c.nm_id, epochs.c.topic, epochs.c.epoch, unique=
 holders = Table(
     "topic_holder",
     metadata,
-    Column("nm_id", _ID, primary_key=True),
+    Column("nm_id", ID, primary_key=True),
     Column("topic", _NAME, primary_key=True),
-    Column("client", _ID, primary_key=True, index=True),
+    Column("client", ID, primary_key=True, index=True),
     Column("published", BigInteger, nullable=False),
     Column("subscribed", BigInteger, nullable=False),
     Column("parked", BigInteger, nullable=False),
@@ -95,8 +93,8 @@ holders = Table(
 clients = Table(
     "topic_client",
     metadata,
-    Column("client", _ID, primary_key=True),
-    Column("nm_id", _ID, ForeignKey("manager.nm_id"), nullable=False),
+    Column("client", ID, primary_key=True),
+    Column("nm_id", ID, ForeignKey("manager.nm_id"), nullable=False),
     Column("name", String(64), nullable=False),
     Column("made_ms", BigInteger, nullable=False),
     Column("gone", Boolean, nullable=False),
@@ -105,8 +103,8 @@ clients = Table(
 refusals = Table(
     "topic_refusal",
     metadata,
-    Column("nm_id", _ID, primary_key=True),
-    Column("client", _ID, primary_key=True),
+    Column("nm_id", ID, primary_key=True),
+    Column("client", ID, primary_key=True),
     Column("topic", _NAME, nullable=False),
     Column("code", Integer, nullable=False),
     Column("times", BigInteger, nullable=False),
@@ -116,6 +114,6 @@ refusals = Table(
 reporters = Table(
     "topic_reporter",
     metadata,
-    Column("nm_id", _ID, ForeignKey("manager.nm_id"), primary_key=True),
+    Column("nm_id", ID, ForeignKey("manager.nm_id"), primary_key=True),
     Column("upto", BigInteger, nullable=False),
 )
