@@ -38,7 +38,8 @@ from keymote.engine.mqttsn.states import TRANSITIONS
 from keymote.errors import PeerFault
 from keymote.lab.city import COMPROMISED, City
 from keymote.lab.city_founding import city
-from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
+from keymote.lab.scene_founding import AT_ONCE, two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Datagram, Simulator
 from keymote.lab.street import GW, Street, street
 from keymote.wire.group import EDGE, RELAY, Commit, CommitClaims, Need, Round1, Round2, Round2Claims, Round3, Wrap

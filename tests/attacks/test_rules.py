@@ -9,7 +9,8 @@ from keymote.crypto.secret import Secret
 from keymote.errors import ErrorCode
 from keymote.lab.attacks import CATALOGUE, Effort, Fails, judge
 from keymote.lab.attacks.catalogue import PROPERTY
-from keymote.lab.scenes import Scene, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene
 
 
 def stopped_by(attack_id: str, name: str) -> str:

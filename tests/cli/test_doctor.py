@@ -21,7 +21,7 @@ from keymote.cli import doctor_checks as checks
 from keymote.crypto.secret import Secret
 from keymote.engine.exports import PskForm
 from keymote.errors import ErrorCode, PeerFault, Unavailable
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.storage.seal_pkcs11 import key as token_keys
 from keymote.storage.seal_pkcs11.faults import KeyMissing
 from keymote.storage.seal_pkcs11.key import Act, Answer

@@ -16,7 +16,7 @@ from keymote.engine.policy.topic_events import Acknowledged, Cause, EpochBegun, 
 from keymote.engine.topic.faces import ForgetChain, KeyTaken, client_of
 from keymote.engine.topic.system_state import ClientCell
 from keymote.errors import CallerFault
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.storage.provisioning import read_client
 from keymote.wire.admin import to_base64url
 from keymote.wire.registry import peek

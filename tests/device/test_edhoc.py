@@ -8,7 +8,7 @@ from street import DEADLINE_S, Street
 from keymote.device import Device
 from keymote.engine.context import Handshake
 from keymote.errors import ErrorCode, PeerFault
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 
 D2 = f"{2:016x}"
 

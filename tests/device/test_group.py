@@ -17,7 +17,7 @@ from keymote.device.group_agent import GroupAgent
 from keymote.device.groups import Stand
 from keymote.engine.faces import Enrolled
 from keymote.errors import CallerFault
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.wire.admin import to_base64url
 from keymote.wire.group_record import GroupRecord
 

@@ -21,7 +21,7 @@ from keymote.engine.faces import Enrolled
 from keymote.engine.group.faces import LeaveAsked, Locate, RingCommitted, ring_of
 from keymote.engine.group.payload_faces import RecordPassed
 from keymote.errors import Unavailable
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.transports.control import ControlClient
 from keymote.wire import gsec
 from keymote.wire.admin import to_base64url

@@ -14,7 +14,7 @@ from keymote.device.config import PSK_FORMS
 from keymote.engine.exports import PskForm
 from keymote.engine.faces import RevokeDevice, SuspendDevice
 from keymote.errors import CallerFault, ErrorCode, PeerFault, RefusedByPolicy, Unavailable
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 
 D1, D2 = f"{1:016x}", f"{2:016x}"
 

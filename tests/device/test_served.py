@@ -26,7 +26,7 @@ from keymote.engine.exports import PskForm, psk, psk_identity
 from keymote.engine.faces import RevokeDevice
 from keymote.errors import CallerFault, Unavailable
 from keymote.host.resources import Answered, Asked
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 
 D1, D2 = f"{1:016x}", f"{2:016x}"
 GET_TEMPERATURE = b"\x40\x01\x12\x34\xbbtemperature"

@@ -14,7 +14,7 @@ from trusted import TOPIC, Trusted, dev
 from typer.testing import CliRunner
 
 from keymote.cli.topic import app
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.transports.broker_amqtt import EmbeddedBroker
 
 PUBLISH, SUBSCRIBE = 1, 2

@@ -15,7 +15,7 @@ from topic_commands import PASSWORD, command, ended, until_it_says, written
 from trusted import TOPIC, Trusted, dev
 
 from keymote.crypto.secret import Secret
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.stories.processes import free_port
 from keymote.transports.tls import Authority
 

@@ -10,7 +10,7 @@ import pytest
 from topic_commands import written
 from trusted import TOPIC, Trusted, dev
 
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.transports.broker_amqtt import EmbeddedBroker
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]

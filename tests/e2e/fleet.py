@@ -1,6 +1,6 @@
 """Managers and devices under the product's driver and stores, in virtual time: the demo's story for tests of faults.
 
-The contexts, coordinators and seeds are those of `lab.scenes`; the simulator's own host is not used. Links behave like
+The contexts, coordinators and seeds are those of `lab.scene_founding`; the simulator's own host is not used. Links behave like
 confirmable CoAP: an answer rides back, a node that is down or cannot serve makes the sender's `Send` fail.
 """
 

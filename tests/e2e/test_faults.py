@@ -14,7 +14,8 @@ from fleet import FaultyStore, Fleet, Node
 
 from keymote.crypto.entropy import SeededEntropy
 from keymote.host.ports import Done, Store, Write
-from keymote.lab.scenes import Scene, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene
 from keymote.storage.file import FileStore
 from keymote.storage.seal import FileKey
 from keymote.storage.sql import open_database

@@ -24,7 +24,7 @@ from keymote.engine.enrolment.device_cell import Registered
 from keymote.engine.faces import OWN_ENROLMENT
 from keymote.engine.pairwise import schedule as pairwise_schedule
 from keymote.host.ports import Store
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.manager.app.backup import backup
 from keymote.manager.app.directory import Directory, Identity
 from keymote.storage.backup import read_backup

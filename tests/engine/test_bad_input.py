@@ -27,7 +27,8 @@ from keymote.engine.faces import (
     session_of,
 )
 from keymote.engine.pairwise.states import Open
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Datagram, Host, passive
 from keymote.lab.simulator.witness import WitnessedSuite
 

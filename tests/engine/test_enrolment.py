@@ -27,7 +27,8 @@ from keymote.engine.gate import COOKIE_KEY_S
 from keymote.engine.link_cell import LinkCell
 from keymote.engine.link_faces import link_to_device
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
+from keymote.lab.scene_founding import AT_ONCE, two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Datagram
 from keymote.wire.enrolment import Cookie, Hello, Join, Offer, Share
 from keymote.wire.fields import sizes_of

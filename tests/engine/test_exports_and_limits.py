@@ -9,7 +9,7 @@ from keymote.engine.exports import PskForm, oscore_parameters, psk, psk_identity
 from keymote.engine.faces import Protect, Protected, SessionClosed, session_of
 from keymote.engine.pairwise.states import AwaitFin, Open
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 
 
 @pytest.mark.parametrize("suite", [1, 17])

@@ -30,7 +30,8 @@ from keymote.engine.pairwise.states import AwaitA1, AwaitA2, AwaitA3, AwaitA4, A
 from keymote.engine.peer import PeerCell
 from keymote.engine.queries import FindManager
 from keymote.errors import ErrorCode, PeerFault
-from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
+from keymote.lab.scene_founding import AT_ONCE, two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Datagram
 from keymote.wire.cose import sign1
 from keymote.wire.credential import kid_of

@@ -13,7 +13,7 @@ from keymote.engine.faces import GATE, ExpectDevice, HelloIs, OpenDoor, SayHello
 from keymote.engine.node import registrar_node
 from keymote.errors import Unavailable
 from keymote.host.driver import Driver
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.lab.simulator import EPOCH
 from keymote.storage.memory import MemoryStore
 from keymote.wire.enrolment import Hello, Join, Offer

@@ -13,7 +13,8 @@ from keymote.engine.group.ring_states import RingCell
 from keymote.engine.group.states import MembershipCell
 from keymote.engine.member import Member
 from keymote.host.ports import Write
-from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
+from keymote.lab.scene_founding import AT_ONCE, two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import EPOCH
 from keymote.manager.app.groups import group_of
 from keymote.manager.group_hedge import HEDGE, Hedges

@@ -9,7 +9,7 @@ from keymote.engine.node import registrar_node
 from keymote.errors import CallerFault, RefusedByPolicy
 from keymote.host.async_host import AsyncHost
 from keymote.host.driver import Driver
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.manager.desk import MAX_ROWS, Desk
 from keymote.storage.memory import MemoryStore
 

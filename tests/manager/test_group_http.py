@@ -17,7 +17,7 @@ from keymote.engine.node import registrar_node
 from keymote.errors import CallerFault
 from keymote.host.async_host import AsyncHost, SystemClock
 from keymote.host.driver import Driver
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.manager.app.group_http import GroupsHttp, HttpFace
 from keymote.storage.memory import MemoryStore
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from keymote.engine.renewal import again_s, due_at
-from keymote.lab.scenes import two_operators
+from keymote.lab.scene_founding import two_operators
 from keymote.manager.app.renewal import pause_s
 
 DAY = 86400

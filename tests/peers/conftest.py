@@ -18,7 +18,8 @@ from keymote.device.node import DeviceNode
 from keymote.engine.exports import PskForm, psk_identity
 from keymote.engine.faces import KeyReady, RevokeDevice, SessionClosed, enrolment_of, session_of
 from keymote.host.resources import Answered, Asked
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.transports.coap.application import CoapApplication
 from keymote.transports.coap.endpoint import CoapEndpoint
 

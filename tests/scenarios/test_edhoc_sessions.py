@@ -15,7 +15,8 @@ from keymote.engine.pairwise.edhoc import EAD_PSID, Channel
 from keymote.engine.pairwise.parties import introduced
 from keymote.engine.pairwise.states import AwaitFin, AwaitMessage2, AwaitMessage3, AwaitMessage4, AwaitShares, Open
 from keymote.errors import ErrorCode, PeerFault
-from keymote.lab.scenes import AT_ONCE, Scene, identity, two_operators
+from keymote.lab.scene_founding import AT_ONCE, two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Channel as Air
 from keymote.lab.simulator import Datagram
 from keymote.wire.edhoc import Ead, Message1

@@ -9,7 +9,8 @@ from keymote.engine.link_faces import OWN_LINK, link_to_device
 from keymote.engine.member import REVOKED
 from keymote.engine.pairwise.states import Open
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Channel, Fuse, Quartz
 from keymote.wire.pairwise import Link
 

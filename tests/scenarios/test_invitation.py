@@ -34,7 +34,8 @@ from keymote.engine.group.invitation import (
 )
 from keymote.engine.group.states import MembershipCell
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import Operator, Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Operator, Scene, identity
 from keymote.lab.simulator import EPOCH
 from keymote.wire import invitation as wire
 from keymote.wire.cose import Signer

@@ -27,7 +27,8 @@ from keymote.engine.link_faces import OWN_LINK, LinkBody, SealBody, link_to_mana
 from keymote.engine.pairwise.register import Register
 from keymote.engine.pairwise.states import AwaitShares
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Datagram
 from keymote.lab.simulator.tape import Tape
 from keymote.wire.fields import sizes_of

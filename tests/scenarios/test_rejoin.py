@@ -14,7 +14,8 @@ from keymote.engine.faces import (
 )
 from keymote.engine.member import ACTIVE, REVOKED, SUSPENDED
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 
 D1 = enrolment_of(identity("d1"))
 

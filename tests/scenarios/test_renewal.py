@@ -26,7 +26,8 @@ from keymote.engine.link_faces import SealBody, link_to_device
 from keymote.engine.member import Member
 from keymote.engine.renewal import again_s, due_at
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import EPOCH, Channel, Datagram, Fuse
 from keymote.wire.credential import Claims, SignedCredential, issue
 from keymote.wire.enrolment import Newcred

@@ -4,7 +4,8 @@ import pytest
 
 from keymote.engine.faces import RevokeDevice, enrolment_of
 from keymote.engine.pairwise.register import REPEATED_S
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Fuse
 
 

@@ -7,7 +7,8 @@ import pytest
 from keymote.engine.faces import CloseSession, KeyReady, Opened, SessionClosed, session_of
 from keymote.engine.pairwise.states import Open
 from keymote.errors import ErrorCode
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Channel
 
 ONE_MANAGER = {"d1": "nm1", "d2": "nm1"}

@@ -35,7 +35,8 @@ from keymote.engine.faces import (
 )
 from keymote.engine.member import ACTIVE, REVOKED, SUSPENDED
 from keymote.engine.pairwise.states import Open
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Channel, Fuse, Quartz
 
 HOMES = {"d1": "nm1", "d2": "nm2", "d3": "nm1"}

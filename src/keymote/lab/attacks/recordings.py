@@ -24,7 +24,8 @@ from keymote.lab.attacks.paper import paper
 from keymote.lab.attacks.stage import type_of
 from keymote.lab.published.pairwise import exchange_shares, random_scalar
 from keymote.lab.published.weierstrass import Affine
-from keymote.lab.scenes import Scene, identity, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.wire.credential import Claims
 from keymote.wire.enrolment import Bind, Cred, Hello, Join, Offer, Share, Vpt
 from keymote.wire.fields import sizes_of

@@ -16,7 +16,8 @@ from keymote.engine.faces import ExpectDevice, SessionClosed, SessionKeys, enrol
 from keymote.engine.link_faces import SealBody
 from keymote.errors import PeerFault
 from keymote.lab.attacks.catalogue import Effort
-from keymote.lab.scenes import HOMES, Scene, identity, two_operators
+from keymote.lab.scene_founding import HOMES, two_operators
+from keymote.lab.scenes import Scene, identity
 from keymote.lab.simulator import Datagram
 from keymote.wire.registry import peek
 

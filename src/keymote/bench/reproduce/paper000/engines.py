@@ -15,7 +15,8 @@ from keymote.engine.chain import Trust
 from keymote.engine.faces import OWN_ENROLMENT, session_of
 from keymote.errors import CallerFault
 from keymote.lab.energy import Traffic
-from keymote.lab.scenes import Scene, two_operators
+from keymote.lab.scene_founding import two_operators
+from keymote.lab.scenes import Scene
 from keymote.lab.simulator import Datagram
 from keymote.wire.pairwise import Fin1, Fin2, Keyreq, Keyresp, Link
 from keymote.wire.registry import peek
