@@ -152,6 +152,33 @@ def update(
 
 
 @app.command()
+def where(
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="Its id, 16 hex digits.")],
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say at which broker a client is; ask the agent of its home broker, for the others know their own visitors alone.
+
+    \b
+    Example:
+      keymote agent where 70617469656e7437 --data ward-7
+    """
+    from keymote.transports.control import ControlClient
+
+    with ControlClient(state_directory("agent", data) / "control.sock") as agent:
+        show(agent.ask("where", client=client), output)
+
+
+@app.command()
+def moves(data: DataOption = None, output: OutputOption = Output.TABLE) -> None:
+    """List the last moves of clients that are at home here, newest first, since the agent started; its log has them all."""
+    from keymote.transports.control import ControlClient
+
+    with ControlClient(state_directory("agent", data) / "control.sock") as agent:
+        show(agent.ask("moves"), output)
+
+
+@app.command()
 def backup(
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where it goes; must not exist.")],
     passphrase_file: PassphraseOption = None,

@@ -16,6 +16,7 @@ from keymote.engine.handover.faces import (
     AgentTally,
     CloseAccount,
     Forward,
+    HandedOver,
     Moved,
     Revoke,
     SessionMoved,
@@ -327,6 +328,24 @@ def test_HO11_a_broker_that_cannot_be_reached_is_told_again(ward: Ward) -> None:
     ward.pass_time(31)
     assert ward.home().notices == ()
     assert ward.visit("B").stay.leaving == C
+
+
+def test_HO17_the_home_broker_reports_each_move_once(ward: Ward) -> None:
+    hand_over(ward, "B", 1)
+    hand_over(ward, "B", 2)  # it has asked the same broker again: no move
+    hand_over(ward, "C", 3)
+    ward.connect()
+    ward.connect()
+    expected = [HandedOver(CLIENT, A, B, 1), HandedOver(CLIENT, B, C, 3), HandedOver(CLIENT, C, A, 3)]
+    assert ward["A"].reported(HandedOver) == expected
+    assert ward["B"].reported(HandedOver) == ward["C"].reported(HandedOver) == []
+
+
+def test_HO17_who_is_not_handed_over_is_not_reported(ward: Ward) -> None:
+    hand_over(ward, "B", 5)
+    state, request = begin(ward, C, 5)
+    assert denied(ward, "C", state, request) is ErrorCode.E_HO_CTR
+    assert ward["A"].reported(HandedOver) == [HandedOver(CLIENT, A, B, 5)]
 
 
 def test_HO11_nobody_but_the_home_broker_ends_a_stay(ward: Ward) -> None:

@@ -13,12 +13,13 @@ from typing import Any, Final
 from keymote.agent.app.accounts import Accounts
 from keymote.agent.app.directory import DATABASE, Directory, address_of
 from keymote.agent.app.doors import Doors
+from keymote.agent.app.moves import Moves
 from keymote.agent.app.queues import Queues
 from keymote.agent.app.turns import Turns
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.suites import SUITES, prepare
-from keymote.engine.base import CellKey, Command, Send
-from keymote.engine.handover.faces import AgentContext, Resume, Revoke, home_of, visit_of
+from keymote.engine.base import CellKey, Command, Report, Send
+from keymote.engine.handover.faces import AgentContext, HandedOver, Resume, Revoke, home_of, visit_of
 from keymote.engine.handover.node import agent_node
 from keymote.errors import ErrorCode, PeerFault
 from keymote.host.async_host import AsyncHost, SystemClock, call_soon
@@ -86,6 +87,7 @@ class AgentProcess:
         self.context = AgentContext(directory.desk(), directory.shared, self._listed.federation, held.mqtt)
         self.broker = await self._make_broker(directory)
         stack.push_async_callback(self.broker.close)
+        self._moves = Moves(directory.broker_id, self.peek, lambda: self._listed.cards)
         self.callers = AgentCallers(directory.tls)
         stack.push_async_callback(self.callers.close)
         self._doors = doors = Doors(self.callers)
@@ -95,7 +97,7 @@ class AgentProcess:
         queues = Queues(
             self.broker, self.callers, self._turns, lambda: self.context.federation, self.peek, self._command, self._counted
         )  # fmt: skip
-        accounts = Accounts(self.broker, motes, self._turns, queues, self._counted)
+        self._accounts = accounts = Accounts(self.broker, motes, self._turns, queues, self._counted)
         self.endpoint = await doors.open(address_of(held.coap))
         stack.callback(self.endpoint.close)
         database = open_database(directory.folder / DATABASE, history="cells")
@@ -103,7 +105,7 @@ class AgentProcess:
         stack.callback(store.close)
         clock = SystemClock()
         self._driver = Driver(
-            agent_node(self.context), store, doors, clock, entropy, accounts.asked, accounts.reported, cache=CACHE,
+            agent_node(self.context), store, doors, clock, entropy, accounts.asked, self._reported, cache=CACHE,
             fault=lambda where, error: logger.error("bug in the engine at %s", where, exc_info=error),
         )  # fmt: skip
         doors.lead_to(self._driver)
@@ -180,13 +182,19 @@ class AgentProcess:
             raise PeerFault(ErrorCode.E_STATE, "another agent speaks as a client")
         return await self.host.receive(self._listed.cards[broker_id].agent, data)
 
+    def _reported(self, key: CellKey, report: Report) -> None:
+        if isinstance(report, HandedOver):
+            self._moves.heard(report)
+        else:
+            self._accounts.reported(key, report)
+
     async def _command(self, key: CellKey, command: Command) -> object:
         return await self.host.command(key, command)
 
     # ------------------------------------------------------------------ what operators see
 
     def _handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[object]]]:
-        return {"status": self._status, "update": self._update}
+        return {"status": self._status, "update": self._update, **self._moves.handlers()}
 
     async def _status(self, _request: Mapping[str, Any]) -> object:
         brokers = [

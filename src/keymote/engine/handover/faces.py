@@ -122,6 +122,16 @@ class Connected(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver(Report):
+    """A client of this home broker went from broker `origin` to broker `to`; one of them may be this one. For the audit (4.6)."""
+
+    client_id: bytes
+    origin: bytes
+    to: bytes
+    ho_ctr: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moved(Report):
     """The client went to broker `to`: bring there what waits for it here, then say `SessionMoved(ho_ctr)`."""
 

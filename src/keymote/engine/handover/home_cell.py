@@ -28,6 +28,7 @@ from keymote.engine.handover.faces import (
     AgentContext,
     CloseAccount,
     Connected,
+    HandedOver,
     Moved,
     OpenAccount,
     Resume,
@@ -131,7 +132,10 @@ class _Steps:
         over, outputs, notices, returns = cell.over, list[Output](), cell.notices, False
         if held is not None and isinstance(held.place, Away):
             notices, told = self._let_go(held, held.place, self.context.desk.broker_id, request.client_id, notices)
-            outputs += told
+            outputs += [
+                *told,
+                HandedOver(request.client_id, held.place.vis, self.context.desk.broker_id, held.last_ctr),
+            ]
             returns = True
         if held is not None and held.ticket_id == body.ticket_id:
             if now.wall >= held.expires:
@@ -224,6 +228,9 @@ class _Steps:
             handed=(sha256(pull.raw), handed.context),
         )  # fmt: skip
         outputs.append(Send(peer, Between(client_id, handed.context).encode()))
+        before = held.place.vis if isinstance(held.place, Away) else me
+        if before != vis:  # else the client asks again
+            outputs.append(HandedOver(client_id, before, vis, request.ho_ctr))
         if not moved:
             outputs.append(Moved(client_id, vis, request.ho_ctr))
         return new, outputs
