@@ -14,7 +14,7 @@ from keymote.crypto.suite import SigningKey
 from keymote.crypto.suites import SUITES
 from keymote.engine.policy.topic_charter import TopicRule
 from keymote.errors import CallerFault
-from keymote.manager.app.groups import Rows, StoreShelf
+from keymote.manager.app.shelf import Rows, StoreShelf
 from keymote.manager.app.topics import TopicService
 from keymote.manager.brokers import Broker, Brokers
 from keymote.manager.topic_rules import laid

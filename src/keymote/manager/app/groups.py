@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -23,10 +23,11 @@ from keymote.engine.group.faces import (
 from keymote.engine.group.invitation import InvitationAnswered
 from keymote.engine.group.payload_faces import RecordPassed
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
-from keymote.host.ports import Done, Write
+from keymote.host.ports import Write
 from keymote.manager.app.jobs import Job, Jobs
 from keymote.manager.app.own import quietly
 from keymote.manager.app.records import RecordKeeping
+from keymote.manager.app.shelf import Rows, StoreShelf
 from keymote.manager.group_hedge import HEDGE, Hedges
 from keymote.manager.group_invitations import Cells
 from keymote.manager.group_keeping import Surroundings
@@ -74,46 +75,6 @@ class Coordinator(Protocol):
     async def report_groups(self, gid: bytes, items: Sequence[GroupReport]) -> ReportsTaken: ...
 
     async def hand_in_records(self, gid: bytes, items: Sequence[LoggedRecord]) -> RecordsTaken: ...
-
-
-class Rows(Protocol):
-    """The database of the cells."""
-
-    def of_kind(self, kind: str) -> Iterable[Write]: ...
-
-    def load(self, key: CellKey) -> bytes | None: ...
-
-    def commit(self, writes: Sequence[Write], done: Done) -> None: ...
-
-
-class StoreShelf:
-    """Rows beside the cells, in the same database and the same order of commits."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def of_kind(self, kind: str) -> Iterable[Write]:
-        return self._rows.of_kind(kind)
-
-    def load(self, key: CellKey) -> bytes | None:
-        return self._rows.load(key)
-
-    async def keep(self, writes: Sequence[Write]) -> None:
-        """Return when these are on disk; Unavailable when they cannot be."""
-        if not writes:
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def finished(error: Exception | None) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        self._rows.commit(writes, finished)
-        await done
 
 
 class GroupService:

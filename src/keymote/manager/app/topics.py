@@ -18,9 +18,9 @@ from keymote.engine.topic.faces import ResumeClient, TicketFor, TicketTerms, Who
 from keymote.engine.topic.system_state import ClientCell
 from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.topic_desk import TopicDesk as Coordinator
-from keymote.manager.app.groups import Rows, StoreShelf
 from keymote.manager.app.jobs import Job, Jobs
 from keymote.manager.app.own import quietly
+from keymote.manager.app.shelf import Rows, StoreShelf
 from keymote.manager.group_invitations import Cells
 from keymote.manager.topic_clients import FileClient, TopicClients
 from keymote.manager.topic_log import TopicLog
