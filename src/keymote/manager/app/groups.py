@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from keymote.engine.base import CellKey, Report
 from keymote.engine.context import Membership
@@ -24,6 +24,7 @@ from keymote.engine.group.invitation import InvitationAnswered
 from keymote.engine.group.payload_faces import RecordPassed
 from keymote.errors import CallerFault, ErrorCode, KeymoteError, PeerFault, Unavailable
 from keymote.host.ports import Write
+from keymote.manager.app.admitted import admitted
 from keymote.manager.app.jobs import Job, Jobs
 from keymote.manager.app.own import quietly
 from keymote.manager.app.records import RecordKeeping
@@ -45,8 +46,6 @@ LONGEST_SLEEP_S: Final = 60.0
 """The wall clock may be set meanwhile."""
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def group_of(report: Report) -> bytes | None:
@@ -223,7 +222,7 @@ class GroupService:
 
     async def _hand_in(self, gid: bytes, batch: Sequence[GroupReport]) -> None:
         try:
-            taken = await _admitted(self._coordinator().report_groups(gid, batch))
+            taken = await admitted(self._coordinator().report_groups(gid, batch))
         except Unavailable:
             raise
         except KeymoteError as fault:
@@ -245,7 +244,7 @@ class GroupService:
 
     async def _fetch(self, gid: bytes) -> None:
         try:
-            charter = await _admitted(self._coordinator().charter(gid))
+            charter = await admitted(self._coordinator().charter(gid))
         except PeerFault as fault:
             if fault.code in (ErrorCode.E_NOSHARE, ErrorCode.E_UNKNOWN_ID):
                 await self.do(lambda: self._hand_over(gid))
@@ -280,13 +279,3 @@ class GroupService:
 
     async def _keep(self, record: GroupRecord | Hedges) -> None:
         await self._keep_rows([record.row])
-
-
-async def _admitted(call: Awaitable[T]) -> T:
-    """Return the answer; Unavailable where we are not admitted now, because our certificate is being replaced (GS-28)."""
-    try:
-        return await call
-    except PeerFault as fault:
-        if fault.code in (ErrorCode.E_AUTH, ErrorCode.E_CRED):
-            raise Unavailable(f"the coordinator does not admit this manager: {fault.what}", do=fault.do) from fault
-        raise

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.engine.base import Peer, Report
@@ -16,8 +16,9 @@ from keymote.engine.link_faces import link_to_device
 from keymote.engine.policy.topic_events import TopicEvent
 from keymote.engine.topic.faces import ResumeClient, TicketFor, TicketTerms, WhoMay, client_of
 from keymote.engine.topic.system_state import ClientCell
-from keymote.errors import ErrorCode, KeymoteError, PeerFault, Unavailable
+from keymote.errors import KeymoteError, Unavailable
 from keymote.host.topic_desk import TopicDesk as Coordinator
+from keymote.manager.app.admitted import admitted
 from keymote.manager.app.jobs import Job, Jobs
 from keymote.manager.app.own import quietly
 from keymote.manager.app.shelf import Rows, StoreShelf
@@ -31,9 +32,6 @@ SYNC_S: Final = 5.0
 """Pause before a coordinator that did not answer is asked again."""
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
 
 Boxes = Callable[[Peer, bytes], None]
 """Hears where a client without a link listens, and under which name it fetches what could not be brought there."""
@@ -232,14 +230,14 @@ class TopicService:
         async with self._syncing:
             await self._hand_in()
             if fetch:
-                charter = await _admitted(self._coordinator().topic_charter())
+                charter = await admitted(self._coordinator().topic_charter())
                 await self.do(partial(self.steward.adopt, charter))
                 await self.do(_heard)
                 await self._hand_in()
 
     async def _hand_in(self) -> None:
         while batch := self._log.oldest():
-            upto, refused = await _admitted(self._coordinator().report_topics(batch))
+            upto, refused = await admitted(self._coordinator().report_topics(batch))
             for item in refused:
                 logger.warning("a report on topics is not believed", extra={"seq": item.seq, "what": item.why})
             if upto > batch[-1].seq:
@@ -252,16 +250,6 @@ class TopicService:
 
 async def _heard() -> None:
     """Do nothing: by its turn every report that came before was heard."""
-
-
-async def _admitted(call: Awaitable[T]) -> T:
-    """Return the answer; Unavailable where we are not admitted now, because our certificate is being replaced."""
-    try:
-        return await call
-    except PeerFault as fault:
-        if fault.code in (ErrorCode.E_AUTH, ErrorCode.E_CRED):
-            raise Unavailable(f"the coordinator does not admit this manager: {fault.what}", do=fault.do) from fault
-        raise
 
 
 def _now_ms() -> int:
