@@ -128,7 +128,8 @@ class MqttSession:
         with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the connection has ended already
             self._writer.write(packets.DISCONNECT)
             await self._writer.drain()
-            self._writer.write_eof()
+            if self._writer.can_write_eof():  # TLS cannot
+                self._writer.write_eof()
             if self._reading is not None:
                 await asyncio.wait([self._reading], timeout=LAST_S)
         for task in (self._beating, self._reading):
