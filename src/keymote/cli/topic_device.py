@@ -2,16 +2,14 @@
 
 import asyncio
 import sys
-import threading
-from collections.abc import AsyncGenerator, Coroutine, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Coroutine, Mapping
+from contextlib import aclosing
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from keymote.cli.output import Output, OutputOption, note, show
+from keymote.cli.output import Output, OutputOption, show
 from keymote.cli.topic_connection import (
     BrokerOption,
     CaOption,
@@ -25,22 +23,14 @@ from keymote.cli.topic_connection import (
     broker_at,
     connected,
 )
-from keymote.errors import CallerFault, KeymoteError
-
-if TYPE_CHECKING:
-    from keymote.cli.topic_connection import ByAgent
-    from keymote.cli.topic_tail import Seen
-    from keymote.transports.mqtt.dial import Broker
-    from keymote.transports.mqtt.with_aiomqtt import ProtectedClient
+from keymote.cli.topic_streams import publish_lines, seen
+from keymote.errors import CallerFault
 
 CountOption = Annotated[int, typer.Option("--count", min=0, help="End after so many; 0: never.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="End after so many seconds; 0: never.")]
 FiltersArgument = Annotated[
     list[str], typer.Argument(metavar="FILTER...", help="Such as ward/7/hr, ward/+/hr, ward/#.")
 ]
-_AT_ONCE: Final = 20
-"""Lines of standard input that are under way at the same time; one by one is many times slower."""
-_LOOK_S: Final = 0.25
 
 
 def publish(
@@ -77,7 +67,7 @@ def publish(
         async with connected(at, config, client, wait) as (topics, mqtt):
             await topics.ready_to_publish(topic, wait, signed=signed)
             if stdin:
-                published = await _publish_lines(mqtt, topic, qos=qos, retain=retain)
+                published = await publish_lines(mqtt, topic, qos=qos, retain=retain)
             else:
                 await mqtt.publish(topic, one, qos=qos, retain=retain)
                 published = 1
@@ -111,9 +101,9 @@ def subscribe(
     at = broker_at(broker, user, password_file, ca, mqtt_version)
 
     async def work() -> None:
-        async with aclosing(_seen(at, config, client, filters, qos, wait, timeout)) as arrivals:
-            async for seen in arrivals:
-                if seen.reading is not None and seen.say(output) and seen.number == count:
+        async with aclosing(seen(at, config, client, filters, qos, wait, timeout)) as arrivals:
+            async for entry in arrivals:
+                if entry.reading is not None and entry.say(output) and entry.number == count:
                     return
 
     _run(work())
@@ -152,21 +142,18 @@ def tail(
         counted = 0
         live = output is Output.TABLE and not rejects and sys.stdout.isatty()
         with Board(live=live) as board:
-            async with aclosing(_seen(at, config, client, filters, qos, wait, timeout)) as arrivals:
-                async for seen in arrivals:
-                    board.show(seen)
-                    if seen.reading is None and not rejects:
+            async with aclosing(seen(at, config, client, filters, qos, wait, timeout)) as arrivals:
+                async for entry in arrivals:
+                    board.show(entry)
+                    if entry.reading is None and not rejects:
                         continue
                     if not live:
-                        seen.say(output)
+                        entry.say(output)
                     counted += 1
                     if counted == count:
                         return
 
     _run(work())
-
-
-# ------------------------------------------------------------------ publishing and hearing
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -183,86 +170,3 @@ def _bytes_of(message: str | None, file: Path | None) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise CallerFault(f"cannot read {file}: {error.strerror}") from error
-
-
-async def _publish_lines(mqtt: "ProtectedClient", topic: str, *, qos: int, retain: bool) -> int:
-    """Publish the lines of standard input in order, some at a time; return how many."""
-    published = 0
-    room = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(payload: bytes) -> None:
-        try:
-            await mqtt.publish(topic, payload, qos=qos, retain=retain)
-        finally:
-            room.release()
-
-    lines = _lines()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            while (line := await lines.get()) is not None:
-                await room.acquire()
-                tasks.create_task(one(line.rstrip(b"\r\n")))
-                published += 1
-    except* KeymoteError as group:
-        raise group.exceptions[0] from None
-    return published
-
-
-def _lines() -> "asyncio.Queue[bytes | None]":
-    """Return a queue of the lines of standard input, then None; its thread ends with the process, whatever it waits for."""
-    lines: asyncio.Queue[bytes | None] = asyncio.Queue(_AT_ONCE)
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody wants more
-            for line in sys.stdin.buffer:
-                asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
-            asyncio.run_coroutine_threadsafe(lines.put(None), loop).result()
-
-    threading.Thread(target=read, daemon=True).start()
-    return lines
-
-
-async def _seen(
-    broker: "Broker | ByAgent",
-    config: Path | None,
-    client: Path | None,
-    filters: list[str],
-    qos: int,
-    wait: float,
-    timeout_s: float,
-) -> AsyncGenerator["Seen", None]:
-    """Yield readings and refusals as they come, until the time is over or for ever."""
-    from keymote.cli.topic_tail import Seen, Tally
-
-    until = monotonic() + timeout_s if timeout_s else None
-    async with connected(broker, config, client, wait) as (topics, mqtt):
-        for name in filters:
-            if not {"+", "#"} & set(name):
-                await topics.ready_to_subscribe(name, wait)  # the first reading need not wait then
-        tally = Tally(topics.keys)
-        for name in filters:
-            await mqtt.subscribe(name, qos=qos)
-        note(f"subscribed to {', '.join(filters)}")
-        async with aclosing(_arrivals(mqtt, until)) as arrivals:
-            async for message in arrivals:
-                for reject in tally.fresh():
-                    yield Seen(tally, None, reject)
-                if message is not None:
-                    tally.count(message.reading)
-                    yield Seen(tally, message, None)
-
-
-async def _arrivals(mqtt: "ProtectedClient", until: float | None) -> AsyncGenerator[Any, None]:
-    """Yield messages, and None now and then when there is none."""
-    awaited: asyncio.Future[Any] | None = None
-    try:
-        while until is None or monotonic() < until:
-            if awaited is None:
-                awaited = asyncio.ensure_future(anext(mqtt.messages))
-            done, _ = await asyncio.wait({awaited}, timeout=_LOOK_S)
-            message, awaited = (awaited.result(), None) if done else (None, awaited)
-            yield message
-    finally:
-        if awaited is not None:
-            awaited.cancel()
