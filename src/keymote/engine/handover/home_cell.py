@@ -1,11 +1,10 @@
 """The kind `home`: a client whose tickets are for this broker. Durable: last count, K_home, rights, expiry, whereabouts."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.kdf import sha256
-from keymote.crypto.secret import Secret, equal
+from keymote.crypto.secret import Secret
 from keymote.engine.base import (
     Answer,
     Ask,
@@ -35,22 +34,20 @@ from keymote.engine.handover.faces import (
     Revoke,
     SessionMoved,
 )
-from keymote.engine.handover.federation import Broker
 from keymote.engine.handover.home import Pull, hear_pull, read_pull
 from keymote.engine.handover.home_states import (
     MOST_CONNECTS,
-    MOST_NOTICES,
     MOST_OVER,
     Away,
     Held,
     Here,
     HomeCell,
-    Notice,
     Opening,
     load,
     record,
 )
-from keymote.engine.handover.keys import broker_at, key_at_home, release, released_tag
+from keymote.engine.handover.keys import broker_at, key_at_home
+from keymote.engine.handover.notices import AGAIN_S, Notices, told, with_release, without_answered
 from keymote.engine.handover.state import encode_origin
 from keymote.engine.topic.admission import admit, lower_layer_key
 from keymote.errors import ErrorCode, PeerFault
@@ -60,8 +57,6 @@ from keymote.wire.handover import NOWHERE, Between, HoReleased
 from keymote.wire.registry import peek
 from keymote.wire.topic import ConnackAuth, Connauth, HoPull
 
-AGAIN_S: Final = 30.0
-"""Pause before a broker that did not answer is told again to let a client go."""
 _SIZES: Final = sizes_of(1)
 
 
@@ -116,7 +111,7 @@ class _Steps:
         if inner == HoPull.mt:
             return self._pulled(cell, peer, frame, now)
         if inner == HoReleased.mt and cell is not None:
-            return self._released(cell, frame.body)
+            return replace(cell, notices=without_answered(cell.notices, frame.body)), ()
         raise PeerFault(ErrorCode.E_STATE, f"message {inner} between agents is not for a home broker")
 
     # ------------------------------------------------------------------ at home
@@ -131,11 +126,9 @@ class _Steps:
         held, nB = cell.held, ConnackAuth.decode(answer, _SIZES).nB
         over, outputs, notices, returns = cell.over, list[Output](), cell.notices, False
         if held is not None and isinstance(held.place, Away):
-            notices, told = self._let_go(held, held.place, self.context.desk.broker_id, request.client_id, notices)
-            outputs += [
-                *told,
-                HandedOver(request.client_id, held.place.vis, self.context.desk.broker_id, held.last_ctr),
-            ]
+            me = self.context.desk.broker_id
+            notices, outputs = self._let_go(held, held.place, me, notices)
+            outputs.append(HandedOver(request.client_id, held.place.vis, me, held.last_ctr))
             returns = True
         if held is not None and held.ticket_id == body.ticket_id:
             if now.wall >= held.expires:
@@ -220,7 +213,7 @@ class _Steps:
         )  # fmt: skip
         notices, outputs = cell.notices, list[Output]()
         if isinstance(held.place, Away) and held.place.vis != vis:
-            notices, outputs = self._let_go(held, held.place, vis, client_id, notices)
+            notices, outputs = self._let_go(held, held.place, vis, notices)
         place = Away(vis, request.ho_ctr, handed.K_v, moved)
         again_at = now.mono + AGAIN_S if notices else None
         new = HomeCell(
@@ -235,26 +228,9 @@ class _Steps:
             outputs.append(Moved(client_id, vis, request.ho_ctr))
         return new, outputs
 
-    def _let_go(
-        self, held: Held, place: Away, following: bytes, client_id: bytes, notices: tuple[Notice, ...]
-    ) -> tuple[tuple[Notice, ...], list[Output]]:
-        """Tell the broker that served the client until now (decision 0197); it hears it again until it has answered."""
-        message = release(place.K_v, client_id, place.ho_ctr, following)
-        notice = Notice(place.vis, place.ho_ctr, place.K_v, Between(client_id, message).encode(), held.expires)
-        kept = (*(each for each in notices if each.ho_ctr != place.ho_ctr), notice)[-MOST_NOTICES:]
-        return kept, self._told((notice,))
-
-    def _told(self, notices: Sequence[Notice]) -> list[Output]:
-        brokers = self.context.federation.brokers
-        found: list[tuple[Notice, Broker | None]] = [(notice, brokers.get(notice.to)) for notice in notices]
-        return [Send(broker.peer, notice.data, notice.ho_ctr) for notice, broker in found if broker is not None]
-
-    def _released(self, cell: HomeCell, data: bytes) -> Step:
-        heard = HoReleased.decode(data, _SIZES)
-        for notice in cell.notices:
-            if notice.ho_ctr == heard.ho_ctr and equal(released_tag(notice.K_v, heard), heard.tag):
-                return replace(cell, notices=tuple(each for each in cell.notices if each is not notice)), ()
-        raise PeerFault(ErrorCode.E_AUTH, "HO_RELEASED of a stay that nobody ended")
+    def _let_go(self, held: Held, place: Away, following: bytes, notices: Notices) -> tuple[Notices, list[Output]]:
+        kept, notice = with_release(notices, held, place, following)
+        return kept, told((notice,), self.context.federation)
 
     def _moved(self, cell: HomeCell, ho_ctr: int) -> Step:
         held = cell.held
@@ -273,7 +249,7 @@ class _Steps:
         if cell.notices and cell.again_at is not None and now.mono >= cell.again_at:
             notices = tuple(notice for notice in cell.notices if notice.until > now.wall)
             cell = replace(cell, notices=notices, again_at=now.mono + AGAIN_S)
-            outputs += self._told(notices)
+            outputs += told(notices, self.context.federation)
         return cell, outputs
 
     def _ended(self, cell: HomeCell, now: Now) -> Step:
@@ -282,7 +258,7 @@ class _Steps:
             return cell, ()
         outputs = list[Output]()
         if isinstance(held.place, Away):
-            notices, outputs = self._let_go(held, held.place, NOWHERE, held.client_id, cell.notices)
+            notices, outputs = self._let_go(held, held.place, NOWHERE, cell.notices)
             cell = replace(cell, notices=notices, again_at=now.mono + AGAIN_S)
         cell, ended = self._over(cell)
         return cell, [*outputs, *ended]
@@ -295,7 +271,7 @@ class _Steps:
         return replace(cell, over=over, held=None, opening=None, handed=None), closed
 
     def _resumed(self, cell: HomeCell, now: Now) -> Step:
-        held, outputs = cell.held, self._told(cell.notices)
+        held, outputs = cell.held, told(cell.notices, self.context.federation)
         cell = replace(cell, again_at=now.mono + AGAIN_S if cell.notices else None)
         match held:
             case Held(place=Away(vis, ho_ctr, _, False)):
