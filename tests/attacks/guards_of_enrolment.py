@@ -16,7 +16,7 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Suite
 from keymote.engine import hybrid as hybrid_profile
 from keymote.engine.context import RegistrarContext
-from keymote.engine.enrolment import device, registrar
+from keymote.engine.enrolment import device, registrar, registrar_orders
 from keymote.engine.enrolment.registrar_cell import AwaitDone, Code, RegistrarCell
 from keymote.engine.faces import ExpectDevice
 from keymote.engine.pairwise import introduction, manager
@@ -139,12 +139,12 @@ def register_without_uniqueness(patch: pytest.MonkeyPatch) -> None:
 def codes_for_ever(patch: pytest.MonkeyPatch) -> None:
     """Keep a code after its use, and let a JOIN with it begin anew in any state."""
     codes: dict[bytes, Code] = {}
-    ordered, join = registrar._Steps._ordered, registrar._Steps._join
+    ordered, join = registrar_orders.ordered, registrar._Steps._join
 
-    def remembering(self: Any, cell: Any, command: Any) -> Any:
+    def remembering(cell: Any, command: Any) -> Any:
         if isinstance(command, ExpectDevice):
             codes[command.dev_id] = Code(command.prs, command.weak)
-        return ordered(self, cell, command)
+        return ordered(cell, command)
 
     def forgiving(self: Any, cell: RegistrarCell, *rest: Any) -> Any:
         if cell.code is None or isinstance(cell.phase, AwaitDone):
@@ -152,7 +152,7 @@ def codes_for_ever(patch: pytest.MonkeyPatch) -> None:
             cell = replace(cell, code=replace(codes[cell.dev_id], replaces=serial), phase=None)
         return join(self, cell, *rest)
 
-    patch.setattr(registrar._Steps, "_ordered", remembering)
+    patch.setattr(registrar_orders, "ordered", remembering)
     patch.setattr(registrar._Steps, "_join", forgiving)
 
 

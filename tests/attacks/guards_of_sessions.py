@@ -14,7 +14,7 @@ from keymote.crypto.secret import Secret
 from keymote.crypto.suite import Point, Suite
 from keymote.engine import gate, link, member
 from keymote.engine.base import Report
-from keymote.engine.enrolment import registrar
+from keymote.engine.enrolment import registrar, registrar_orders
 from keymote.engine.faces import RevokeDevice, SessionRevoked
 from keymote.engine.link_cell import Window
 from keymote.engine.member import ACTIVE, REVOKED
@@ -186,14 +186,14 @@ def unbound_shares(patch: pytest.MonkeyPatch) -> None:
 
 def shares_for_everybody(patch: pytest.MonkeyPatch) -> None:
     """Hand out shares without a look at the device's state, and leave sessions alive when a device is revoked."""
-    ordered, serve = registrar._Steps._ordered, registrar.serve_member
+    ordered, serve = registrar_orders.ordered, registrar.serve_member
 
-    def lenient(self: Any, cell: Any, command: Any, *rest: Any) -> Any:
+    def lenient(cell: Any, command: Any) -> Any:
         if isinstance(command, RevokeDevice):
             return replace(cell, member=replace(cell.member, status=REVOKED)), ()
-        return ordered(self, cell, command, *rest)
+        return ordered(cell, command)
 
-    patch.setattr(registrar._Steps, "_ordered", lenient)
+    patch.setattr(registrar_orders, "ordered", lenient)
     patch.setattr(registrar, "serve_member", lambda each, heard: serve(replace(each, status=ACTIVE), heard))
     assert member.ACTIVE == ACTIVE
 

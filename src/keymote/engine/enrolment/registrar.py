@@ -32,14 +32,13 @@ from keymote.engine.base import (
     Told,
     replace,
 )
-from keymote.engine.context import PostQuantum, RegistrarContext, backoff_s
-from keymote.engine.enrolment import renewal
+from keymote.engine.context import RegistrarContext, backoff_s
+from keymote.engine.enrolment import registrar_orders, renewal
 from keymote.engine.enrolment.registrar_cell import (
     AwaitBind,
     AwaitDone,
     AwaitRegistration,
     AwaitShare,
-    Code,
     RegistrarCell,
     aliases,
     load,
@@ -48,21 +47,16 @@ from keymote.engine.enrolment.registrar_cell import (
 )
 from keymote.engine.enrolment.schedule import Run, first_chain_key, generator, opening
 from keymote.engine.faces import (
-    OWN,
     Alarm,
     DeviceRevoked,
     Enrolled,
     ExpectAgain,
     ExpectDevice,
-    ResumeDevice,
-    RevokeDevice,
-    SuspendDevice,
     session_of,
 )
 from keymote.engine.gate import Admitted
-from keymote.engine.group.invitation import InviteDevice, UninviteDevice, answered
-from keymote.engine.hybrid import refuses
-from keymote.engine.link_faces import Install, LinkBody, SealBody, link_to_device
+from keymote.engine.group.invitation import answered
+from keymote.engine.link_faces import Install, LinkBody, link_to_device
 from keymote.engine.member import (
     ACTIVE,
     REVOKED,
@@ -75,7 +69,6 @@ from keymote.engine.member import (
     WantMember,
     serve_member,
 )
-from keymote.engine.own import RaiseStatusEpoch
 from keymote.engine.queries import Receipt, RegisterCredential
 from keymote.engine.topic.faces import RegisterClient, client_of
 from keymote.errors import ErrorCode, PeerFault, Unavailable
@@ -94,7 +87,7 @@ from keymote.wire.enrolment import (
     VptBody,
 )
 from keymote.wire.fields import sizes_of
-from keymote.wire.invitation import Invited, Uninvite
+from keymote.wire.invitation import Invited
 from keymote.wire.registry import peek
 
 SHARE_WITHIN_S: Final = 30.0
@@ -129,11 +122,11 @@ class _Steps:
     def step(self, cell: RegistrarCell | None, item: Item, now: Now, entropy: Entropy) -> Step:
         match item:
             case ExpectDevice(weak=True) | ExpectAgain(weak=True):
-                warning = self._weak(item.dev_id)
-                cell, outputs = self._ordered(cell, item)
+                warning = registrar_orders.weak_code(self.context, item.dev_id)
+                cell, outputs = registrar_orders.ordered(cell, item)
                 return cell, [*outputs, *warning]
             case Command():
-                return self._ordered(cell, item)
+                return registrar_orders.ordered(cell, item)
             case Told(WantMember(_, session)) if cell is None or cell.member is None:
                 return cell, [Tell(session, NoSuchMember())]
         if cell is None:
@@ -354,62 +347,6 @@ class _Steps:
             raise PeerFault(ErrorCode.E_UNKNOWN_ID, "not enrolled")
         member, outputs = act(cell.member)
         return (cell if member is cell.member else replace(cell, member=member)), outputs
-
-    def _weak(self, dev_id: bytes) -> list[Output]:
-        """Warn of a code below 128 bits in the post-quantum profile, and refuse it where that is demanded (PQ-05)."""
-        why = refuses(self.context, hybrid=True, weak=True)
-        if why:
-            raise PeerFault(ErrorCode.E_SUITE, why, do="give the device a label with a code of 16 bytes")
-        if self.context.policy.post_quantum is PostQuantum.OFF:
-            return []
-        self.context.tally.alarms["weak-code"] += 1
-        return [Alarm("weak-code", dev_id, "a code below 128 bits: the keys of this device will not be post-quantum")]
-
-    def _ordered(self, cell: RegistrarCell | None, command: Command) -> Step:
-        """What an operator says."""
-        match command:
-            case ExpectDevice(dev_id, prs, weak):
-                if cell is None:
-                    return RegistrarCell(dev_id, Code(prs, weak)), ()
-                if cell.code is None or cell.code.prs != prs:
-                    raise PeerFault(ErrorCode.E_OTC_USED, "another code is known for this device (device rejoin)")
-                return cell, ()
-            case ExpectAgain() if cell is not None and isinstance(cell.phase, AwaitRegistration):
-                raise PeerFault(ErrorCode.E_BUSY, "the coordinator still decides on this device; try again then")
-            case ExpectAgain(dev_id, prs, weak):
-                if cell is None or cell.member is None:
-                    return RegistrarCell(dev_id, Code(prs, weak)), ()
-                serial = SignedCredential.decode(cell.member.credential).claims.serial
-                return replace(cell, code=Code(prs, weak, 0, serial), phase=None, not_before=0.0), ()
-        if cell is None or cell.member is None:
-            raise PeerFault(ErrorCode.E_UNKNOWN_ID, "not enrolled")
-        member = cell.member
-        match command:
-            case InviteDevice(invite) if member.status == ACTIVE:
-                return cell, [Tell(link_to_device(cell.dev_id), SealBody(invite.encode()))]
-            case InviteDevice():
-                raise PeerFault(ErrorCode.E_CRED, "the device is suspended or revoked")
-            case UninviteDevice(gid):
-                return cell, [Tell(link_to_device(cell.dev_id), SealBody(Uninvite(gid).encode()))]
-            case SuspendDevice() if member.status == ACTIVE:
-                return replace(cell, member=replace(member, status=SUSPENDED)), [Tell(OWN, RaiseStatusEpoch())]
-            case ResumeDevice() if member.status == SUSPENDED:
-                return replace(cell, member=replace(member, status=ACTIVE)), ()
-            case RevokeDevice(reason):
-                return self._revoked(cell, member, reason)
-            case _:
-                return cell, ()
-
-    @staticmethod
-    def _revoked(cell: RegistrarCell, member: Member, reason: int) -> Step:
-        """End the membership and whatever could renew it; a registration under way is awaited, to be revoked too."""
-        phase = cell.phase if isinstance(cell.phase, AwaitRegistration) else None
-        gone = replace(cell, code=None, phase=phase, member=replace(member, status=REVOKED, sessions=()))
-        if member.status == REVOKED:
-            return gone, ()
-        outputs: list[Output] = [Tell(OWN, RaiseStatusEpoch())]
-        outputs += [Tell(session_of(psid), DeviceGone(cell.dev_id, reason)) for psid in member.sessions]
-        return gone, [*outputs, DeviceRevoked(cell.dev_id, member.sessions)]
 
 
 def contribution(suite: Suite, e_NM: Point, e_D: Point, entropy: Entropy) -> tuple[Point, Point]:
