@@ -124,7 +124,7 @@ def short_codes_in_the_profile(patch: pytest.MonkeyPatch) -> None:
     def lenient(context: RegistrarContext, *, hybrid: bool, weak: bool = False) -> str:
         return hybrid_profile.refuses(context, hybrid=hybrid)
 
-    for room in (registrar, manager, introduction):
+    for room in (registrar_orders, manager, introduction):
         patch.setattr(room, "refuses", lenient)
 
 
