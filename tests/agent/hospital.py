@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from keymote.agent.app.directory import Directory, Identity, address_of
+from keymote.agent.app.directory import Directory
+from keymote.agent.app.identity import Identity, address_of
 from keymote.agent.app.service import AgentProcess, broker_of
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.kdf import sha256

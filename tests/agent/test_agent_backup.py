@@ -9,7 +9,8 @@ from hospital import CLIENT, NM_ID, RIGHTS, Hospital
 from test_agents import connects
 
 from keymote.agent.app.backup import backup, restore
-from keymote.agent.app.directory import Directory, Identity
+from keymote.agent.app.directory import Directory
+from keymote.agent.app.identity import Identity
 from keymote.crypto.entropy import SystemEntropy
 from keymote.crypto.secret import Secret
 from keymote.device.broker_access import AgentDenied
@@ -68,7 +69,7 @@ async def put_back(hospital: Hospital, name: str) -> Path:
 
 
 def given(hospital: Hospital, name: str) -> GivenFile:
-    broker_id = bytes.fromhex(Identity.decode((hospital.folder / name / "agent.json").read_bytes(), "").broker_id)
+    broker_id = bytes.fromhex(Identity.of(hospital.folder / name).broker_id)
     return GivenFile(broker_id, NM_ID, 1, hospital.key.public, hospital.shared[name], hospital.list())
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from hospital import CLIENT, Hospital, received
 
-from keymote.agent.app.directory import Directory, address_of
+from keymote.agent.app.directory import Directory
+from keymote.agent.app.identity import address_of
 from keymote.device.broker_access import BrokerAccess, connect_via_agent, hand_over
 from keymote.engine.topic.admission import issue_ticket
 from keymote.errors import CallerFault, Unavailable

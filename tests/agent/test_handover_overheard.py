@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hospital import CLIENT, RIGHTS, Hospital, free_ports, received
 
-from keymote.agent.app.directory import OWN_FILE, Identity, address_of
+from keymote.agent.app.identity import OWN_FILE, Identity, address_of
 from keymote.crypto.secret import Secret
 from keymote.device.broker_access import BrokerAccess
 from keymote.engine.handover.faces import visit_of

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keymote.agent.app import directory as agent
+from keymote.agent.app.identity import Identity
 from keymote.cli import authority
 from keymote.cli.output import Output
 from keymote.coordinator.app import directory as coordinator
@@ -99,7 +100,7 @@ def use_authority(folder: Path) -> object:
 
 def make_agent(folder: Path, key_uri: str) -> None:
     at = "127.0.0.1:1"
-    made = agent.Directory.create(folder, agent.Identity("ward", "", at, at, at, key_uri=key_uri), ENTROPY, 1)
+    made = agent.Directory.create(folder, Identity("ward", "", at, at, at, key_uri=key_uri), ENTROPY, 1)
     with closing(made), closing(cells_of(folder, made.kek)) as cells:
         put(cells)
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from keymote.agent.app.directory import OWN_FILE, Identity
 from keymote.agent.app.directory import Directory as AgentDirectory
+from keymote.agent.app.identity import OWN_FILE, Identity
 from keymote.agent.app.service import AgentProcess
 from keymote.coordinator.app.directory import Directory as CoordinatorDirectory
 from keymote.coordinator.app.directory import token_in

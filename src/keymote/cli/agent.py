@@ -43,7 +43,8 @@ def init(
       keymote agent init --name ward-8 --broker mosquitto --mqtt 10.0.8.1:1883 --coap 10.0.8.1:5684 --agent 10.0.8.1:8484
       mosquitto -c ward-8/mosquitto.conf
     """
-    from keymote.agent.app.directory import Directory, Identity
+    from keymote.agent.app.directory import Directory
+    from keymote.agent.app.identity import Identity
     from keymote.crypto.entropy import SystemEntropy
     from keymote.host.hardening import harden
 

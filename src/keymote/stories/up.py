@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keymote.agent.app.directory import Directory as AgentDirectory
-from keymote.agent.app.directory import Identity
+from keymote.agent.app.identity import Identity
 from keymote.agent.app.service import AgentProcess
 from keymote.coordinator.app.directory import Directory as CoordinatorDirectory
 from keymote.coordinator.app.service import CoordinatorProcess

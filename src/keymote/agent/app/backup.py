@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from keymote.agent.app.directory import CARD_FILE, OWN_CELLS, OWN_FILE, Directory, Identity
+from keymote.agent.app.directory import CARD_FILE, OWN_CELLS, Directory
+from keymote.agent.app.identity import OWN_FILE, Identity
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.secret import Secret
 from keymote.storage.backup import write_backup
-from keymote.storage.private_files import read_file, write_private
+from keymote.storage.private_files import write_private
 from keymote.storage.role_backup import Kept, collect, key_place, opened
 
 KEPT: Final = Kept("an agent", OWN_FILE, OWN_CELLS, public=(CARD_FILE, "tls.pem"), private=("tls.key",))
@@ -26,8 +27,7 @@ def backup(folder: Path, to: Path, passphrase: Secret, entropy: Entropy) -> tupl
         CallerFault: there is no agent, a change of its key-encryption key is not finished, or `to` exists.
         Unavailable: that key was changed meanwhile.
     """
-    path = folder / OWN_FILE
-    identity = Identity.decode(read_file(path, "agent", do="make one with `keymote agent init`"), str(path))
+    identity = Identity.of(folder)
     return identity, write_backup(to, collect(KEPT, folder, identity.key_uri), passphrase, entropy)
 
 

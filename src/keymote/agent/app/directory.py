@@ -5,13 +5,12 @@ the key-encryption key unless another one is named; `own.cells` (sealed) its key
 system; `cells.db` (rows sealed) its clients; `tls.pem` and `tls.key` are for other agents; `federation.json` is the list in force.
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from keymote.agent.app.identity import OWN_FILE, Identity, address_of
 from keymote.crypto.entropy import Entropy
 from keymote.crypto.hpke import SealingKey
 from keymote.crypto.kdf import sha256
@@ -35,63 +34,17 @@ from keymote.transports import tls_pinned
 from keymote.wire import signed
 from keymote.wire.federation import BrokerCard
 
-FORMAT: Final = "keymote-agent/1"
-OWN_FILE: Final = "agent.json"
 OWN_CELLS: Final = "own.cells"
 DATABASE: Final = "cells.db"
 CARD_FILE: Final = "card"
 LIST_FILE: Final = "federation.json"
-BROKERS: Final = ("embedded", "mosquitto")
 SUITE: Final = 1
 """Agents sign by Ed25519 (decision 0196)."""
-_ID: Final = re.compile("[0-9a-f]{16}")
 _SIGNING, _SEALING, _PASSWORD, _SHARED, _FORMER, _ADMIN, _MOVER = (
     CellKey(name, b"")
     for name in ("signing", "sealing", "password", "shared", "former", "broker-admin", "broker-mover")
 )
 """`former`: hash of what was shared in a former life, before a backup was put back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The public part. Addresses are HOST:PORT; `management` is the broker's listener for this machine (Mosquitto)."""
-
-    name: str
-    broker_id: str
-    coap: str
-    agent: str
-    mqtt: str
-    broker: str = "embedded"
-    management: str = ""
-    key_uri: str = ""
-    nm_id: str = ""
-    suite: int = 0
-    sig_pk: str = ""
-
-    def encode(self) -> bytes:
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, data: bytes, name: str) -> Self:
-        """Return what an agent.json says; CallerFault that names the file for anything else."""
-        try:
-            fields: dict[str, Any] = json.loads(data)
-            if fields.pop("format") != FORMAT:
-                raise ValueError
-            made = cls(**fields)
-            if not _ID.fullmatch(made.broker_id) or made.broker not in BROKERS:
-                raise ValueError
-        except (ValueError, TypeError, KeyError) as error:
-            raise CallerFault(f"{name} is not an agent's file", do="make one with `keymote agent init`") from error
-        return made
-
-
-def address_of(text: str) -> tuple[str, int]:
-    """Return (host, port) of HOST:PORT; CallerFault else."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise CallerFault(f"{text!r} is not HOST:PORT", do="for example 127.0.0.1:1883")
-    return host, int(port)
 
 
 class Directory:
@@ -100,7 +53,7 @@ class Directory:
     def __init__(self, folder: Path, entropy: Entropy) -> None:
         """Open what is there; CallerFault that names what is missing or unfit, or held by another process."""
         self.folder: Final = folder
-        self.identity = _identity(folder)
+        self.identity = Identity.of(folder)
         refuse_unfinished(folder)
         self.kek: Final[KeyEncryptionKey] = open_key(located(self.identity.key_uri, folder), entropy)
         self._own = FileStore(folder / OWN_CELLS, self.kek, entropy)
@@ -262,19 +215,14 @@ def place(folder: Path) -> Place:
     """Return what hangs on the key-encryption key of the agent of `folder`."""
 
     def point(uri: str, _rewrap: Rewrap) -> None:
-        write_private(folder / OWN_FILE, replace(_identity(folder), key_uri=uri).encode())
+        write_private(folder / OWN_FILE, replace(Identity.of(folder), key_uri=uri).encode())
 
     known: dict[str, Callable[[], StoreKey]] = {
         OWN_CELLS: lambda: SealedFile(folder / OWN_CELLS),
         DATABASE: lambda: SqlKey(open_database(folder / DATABASE, history="cells")),
     }
     stores = [open_store for name, open_store in known.items() if (folder / name).exists()]
-    return Place(folder, _identity(folder).key_uri, stores, point)
-
-
-def _identity(folder: Path) -> Identity:
-    path = folder / OWN_FILE
-    return Identity.decode(read_file(path, "agent", do="make one with `keymote agent init`"), str(path))
+    return Place(folder, Identity.of(folder).key_uri, stores, point)
 
 
 def _listed(identity: Identity, file: ListFile, suite: Suite, *, after: int = -1) -> Listed:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from keymote.agent.app.accounts import Accounts
-from keymote.agent.app.directory import DATABASE, Directory, address_of
+from keymote.agent.app.directory import DATABASE, Directory
 from keymote.agent.app.doors import Doors
+from keymote.agent.app.identity import address_of
 from keymote.agent.app.moves import Moves
 from keymote.agent.app.queues import Queues
 from keymote.agent.app.turns import Turns
