@@ -11,7 +11,7 @@ from keymote.stories.pair import Story, pair, prepare
 from keymote.stories.processes import Cast, own_environment, together
 from keymote.stories.street import Street
 from keymote.stories.telling import Step, Teller
-from keymote.stories.ward import ward
+from keymote.stories.ward_walks import ward
 
 
 async def play(folder: Path, tell: Teller) -> list[dict[str, object]]:

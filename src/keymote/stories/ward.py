@@ -1,7 +1,7 @@
-"""Scenario `topic`: patients walk between three brokers that read nothing, and a caregiver misses nothing (paper 002).
+"""A ward in real processes: three brokers with their agents, patients who walk between them, and a caregivers' station.
 
-Every role is a process of its own: three brokers with their agents, each patient, the caregivers' station. The trusted system
-is the office's manager. What patients say to brokers and agents passes relays that remember it, to be searched afterwards.
+Every role is a process of its own; the trusted system is the office's manager. What patients say to brokers and agents passes
+relays that remember it, to be searched afterwards.
 """
 
 import asyncio
@@ -20,7 +20,6 @@ from keymote.stories.processes import Cast, Role, free_port, together
 from keymote.stories.relays import TcpRelay, UdpRelay
 from keymote.stories.searching import files_hold, memory_holds
 from keymote.stories.station import StationPlan
-from keymote.stories.telling import Teller, Timeline
 from keymote.stories.walkers import Door, WalkersPlan
 from keymote.stories.ward_logs import Tally, compare, logged
 from keymote.transports.control import ControlClient
@@ -29,8 +28,6 @@ from keymote.wire import admin_topics
 from keymote.wire.topic import PUBLISH, SUBSCRIBE
 
 BROKERS: Final = ("a", "b", "c")
-PATIENTS: Final = 3
-MOVES: Final = 12
 READ_EVERY_S: Final = 0.25
 STAY_S: Final = 0.2
 ALARM_EVERY: Final = 3
@@ -325,62 +322,6 @@ class Ward:
         pairs = [(b.radio, b.stream) for b in self.brokers if b.radio is not None and b.stream is not None]
         octets = sum(len(radio.heard) + len(stream.heard) for radio, stream in pairs)
         return sum(radio.sent + radio.answered for radio, _ in pairs), octets
-
-
-async def ward(
-    cast: Cast,
-    office: Office,
-    tell: Teller,
-    prepared: Callable[[], object],
-    patients: int = PATIENTS,
-    moves: int = MOVES,
-) -> dict[str, object]:
-    """Play the scenario and return its part of the demo's result. `prepared`: called when it needs the coordinator no more."""
-    story = Ward(cast, office, [[f"p{number}"] for number in range(1, patients + 1)])
-    line = Timeline(tell, story.traffic)
-    facts: dict[str, Any] = {}
-    try:
-        try:
-            async with line.step("ward: rules and brokers", lambda: f"{len(BROKERS)} brokers, {patients} patients"):
-                await story.prepare()
-        finally:
-            prepared()
-        async with line.step("ward: patients come in", lambda: "by tickets of the trusted system"):
-            await story.open()
-        async with line.step("ward: walks", lambda: f"{story.moves} moves, alarms on the way"):
-            walks = await together(*(story.walk(name, moves // patients) for name in story.names))
-        async with line.step("ward: logs are compared", lambda: _counted(facts)):
-            facts["counts"] = await story.stop()
-            tally = await story.tally()
-            facts |= {"lost": tally.lost, "duplicates": tally.twice, "out_of_order": tally.out_of_order}
-            facts |= {"moves": story.moves, "readings": tally.due, "strange": tally.strange}
-        async with line.step(
-            "ward: brokers are searched", lambda: f"{facts['searched']['traffic_bytes']} B of traffic"
-        ):
-            pids = [broker.role.pid for broker in story.brokers if broker.role is not None]
-            searched = facts["searched"] = await asyncio.to_thread(story.saw, pids)
-    finally:
-        await story.close()
-    facts |= {
-        "roles": [role.facts() for role in story.roles],
-        "handed_over": sum(each["by"] == "hand-over" for walk in walks for each in walk),
-        "hand_over_ms": sorted(each["ms"] for walk in walks for each in walk if each["by"] == "hand-over"),
-        "broker_saw_plaintext": bool(
-            searched["memory"] or searched["files"] or searched["logs"] or searched["traffic"]
-        ),
-    }
-    ok = (
-        facts["moves"] == moves
-        and facts["readings"] > 0
-        and (facts["lost"], facts["duplicates"], facts["out_of_order"], facts["strange"]) == (0, 0, 0, 0)
-        and facts["broker_saw_plaintext"] is False
-        and searched["finds"] is not False
-    )
-    return {"name": "topic", "ok": ok, "steps": line.views(), "facts": facts}
-
-
-def _counted(facts: Mapping[str, Any]) -> str:
-    return f"{facts['readings']} readings, {facts['lost']} lost, {facts['duplicates']} opened twice"
 
 
 def _asked(socket: Path, do: str, **arguments: object) -> Any:
