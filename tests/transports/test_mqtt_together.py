@@ -1,5 +1,6 @@
-"""Packets that leave together are the library's own, byte for byte, however little the socket takes at once (TQ-20)."""
+"""What a client of paho writes, and when: the library's own packets, together (TQ-20), and in the order of its readings (TQ-28)."""
 
+import re
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -9,8 +10,14 @@ from hypothesis import strategies as st
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from keymote.device.topic_keys import TopicKeys
+from keymote.engine.base import Now
+from keymote.transports.mqtt.face import GivenKeys
 from keymote.transports.mqtt.paho_reading import MOST_TOGETHER, BufferedClient
+from keymote.transports.mqtt.with_paho import ProtectedClient
+from keymote.wire.topic import PUBLISH, KeyGrant
 
+TOPIC = "ward/7/hr"
 CONNACK = bytes.fromhex("20020000")
 
 
@@ -117,3 +124,33 @@ def test_TQ20_a_new_connection_begins_with_nothing_of_the_former_one() -> None:
     line.client.publish("ward/7/hr", b"73", 0)
     line.write()
     assert line.heard().endswith(b"\x30\x0d\x00\x09ward/7/hr73")
+
+
+@pytest.mark.parametrize("when", ["before the answer", "as it comes"])
+def test_TQ28_what_is_published_while_a_connection_begins_stands_behind_what_waited(when: str) -> None:
+    keys = TopicKeys(lambda: Now(0.0, 0))
+    keys.take(TOPIC, PUBLISH, KeyGrant(b"sess0001", 1, 1, 2, bytes(range(32)), 0, 100_000, 86_400), [(1, b"")])
+    mote = ProtectedClient(CallbackAPIVersion.VERSION2, "mote", clean_session=False, topics=GivenKeys(keys))
+    mote.on_socket_register_write = lambda *_: None
+    for number in range(40):
+        assert mote.publish(TOPIC, b"%d" % number, 1).rc is MQTTErrorCode.MQTT_ERR_NO_CONN
+    results = []
+    if when == "as it comes":
+        mote.on_connect = lambda *_: results.append(mote.publish(TOPIC, b"40", 1).rc)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        mote.connect(*server.getsockname())
+        end, _ = server.accept()
+    if when == "before the answer":
+        results.append(mote.publish(TOPIC, b"40", 1).rc)
+    mote.loop_write()
+    end.sendall(CONNACK)
+    while not mote.is_connected():
+        mote.loop_read()
+    results.append(mote.publish(TOPIC, b"41", 1).rc)
+    mote.loop_write()
+    mote._reset_sockets()  # noqa: SLF001  as it does when it is gone
+    with end, end.makefile("rb") as stream:
+        sent = stream.read()
+    assert results == [MQTTErrorCode.MQTT_ERR_SUCCESS] * 2
+    mids = [int.from_bytes(found[1]) for found in re.finditer(rb"ward/7/hr(..)\x82\x18\x34", sent, re.DOTALL)]
+    assert mids == list(range(1, 42)), "the last waits for an acknowledgement"
