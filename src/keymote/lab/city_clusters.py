@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from keymote.crypto.suite import Suite
 from keymote.engine.group.charter import Charter
-from keymote.lab.people import YEARS, Person
+from keymote.lab.people import Person
+from keymote.lab.scenes import YEARS
 from keymote.lab.simulator import EPOCH
 from keymote.wire.group import MOST, DelegationClaims, RosterClaims
 from keymote.wire.group_signed import write

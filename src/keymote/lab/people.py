@@ -11,12 +11,12 @@ from keymote.engine.base import Node
 from keymote.engine.chain import Trust
 from keymote.engine.context import DeviceContext, Membership, RegistrarContext
 from keymote.engine.node import device_node, registrar_node
+from keymote.lab.scenes import YEARS, identity
 from keymote.lab.simulator import EPOCH, Build
 from keymote.wire.credential import Claims, Credential, Role, issue
 from keymote.wire.group_fields import Entry
 
 AUTHORITY: Final = "authority"
-YEARS: Final = 10 * 365 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,6 @@ class Person:
         return Entry(self.credential.kid, self.signing.public)
 
 
-def id_of(name: str) -> bytes:
-    """Return the 8 bytes that a name has in every world."""
-    return sha256(b"keymote/lab/" + name.encode())[:8]
-
-
 def certified(
     name: str, suite: Suite, issuer: "Person | None", entropy: SeededEntropy, root: SigningKey | None = None
 ) -> Person:
@@ -50,20 +45,20 @@ def certified(
     signer = root if issuer is None else issuer.signing
     assert signer is not None
     claims = Claims(
-        iss=id_of(AUTHORITY) if issuer is None else issuer.id,
-        sub=id_of(name),
+        iss=identity(AUTHORITY) if issuer is None else issuer.id,
+        sub=identity(name),
         exp=EPOCH + YEARS,
         iat=EPOCH - 86400,
         serial=sha256(name.encode())[:8],
         suite=suite.id,
-        nc_id=id_of(AUTHORITY),
+        nc_id=identity(AUTHORITY),
         E1=None,
         E2=None,
         sig_pk=signing.public,
         status_epoch=0,
         role=Role.GATEWAY if issuer is None else Role.DEVICE,
     )
-    return Person(name, id_of(name), signing, issue(signer, claims))
+    return Person(name, identity(name), signing, issue(signer, claims))
 
 
 def gateway_node(person: Person, trust: Trust) -> Build:
@@ -73,7 +68,7 @@ def gateway_node(person: Person, trust: Trust) -> Build:
     def build() -> Node:
         suites = dict(trust.suites)
         context = RegistrarContext(
-            person.id, id_of(AUTHORITY), Role.MANAGER, person.signing, suites, (), trust, membership
+            person.id, identity(AUTHORITY), Role.MANAGER, person.signing, suites, (), trust, membership
         )
         return registrar_node(context)
 

@@ -27,7 +27,8 @@ from keymote.engine.group.faces import (
 )
 from keymote.engine.group.ring_states import RingCell
 from keymote.engine.group.states import Epoch, MembershipCell
-from keymote.lab.people import AUTHORITY, YEARS, Person, certified, gateway_node, id_of, meter_node
+from keymote.lab.people import AUTHORITY, Person, certified, gateway_node, meter_node
+from keymote.lab.scenes import YEARS, identity
 from keymote.lab.simulator import EPOCH, Channel, Simulator
 from keymote.lab.simulator.witness import Witness, WitnessedSuite
 from keymote.wire.credential import Role
@@ -215,7 +216,7 @@ def street(
     witness = Witness()
     ours: Suite = WitnessedSuite(SUITES[suite], witness)
     root = ours.generate_signing_key(entropy.fork(AUTHORITY))
-    trust_pin = Pin(id_of(AUTHORITY), suite, root.public, Role.AUTHORITY)
+    trust_pin = Pin(identity(AUTHORITY), suite, root.public, Role.AUTHORITY)
     people = {GW: certified(GW, ours, None, entropy.fork("gw"), root)}
     names = [f"m{at}" for at in range(n)]
     people |= {name: certified(name, ours, people[GW], entropy.fork(name)) for name in names}

@@ -15,7 +15,7 @@ from keymote.engine.handover.federation import Federation
 from keymote.engine.handover.home import Desk
 from keymote.engine.handover.node import agent_node
 from keymote.engine.policy.topic_charter import TopicGrant, TopicRule
-from keymote.lab.people import id_of
+from keymote.lab.scenes import identity
 from keymote.lab.simulator import Channel, Simulator
 from keymote.lab.ward.patient import ALARM, VITALS
 from keymote.wire.topic import PUBLISH, SUBSCRIBE
@@ -42,8 +42,8 @@ def ward_of(name: str) -> int:
 
 def rules_for(patients: Iterable[str], caregivers: Iterable[str]) -> dict[str, TopicRule]:
     """Return by their filters the rules under which patients publish and caregivers read."""
-    grants = [TopicGrant(id_of(name), PUBLISH) for name in patients]
-    grants += [TopicGrant(id_of(name), SUBSCRIBE) for name in caregivers]
+    grants = [TopicGrant(identity(name), PUBLISH) for name in patients]
+    grants += [TopicGrant(identity(name), SUBSCRIBE) for name in caregivers]
     by_id = tuple(sorted(grants))
     most = {"cs": AES_CCM, "life_s": LIFE_S, "grants": by_id}
     return {
@@ -58,14 +58,14 @@ def start_agents(sim: Simulator, shared: Mapping[int, Secret], entropy: SeededEn
     sealing = {at: SealingKey.of(Secret(entropy.draw(32))) for at in shared}
     listed = {
         broker_id(at): Listed(
-            broker_id(at), id_of(agent(at)), SUITE.verify_key(keys[at].public), sealing[at].public, agent(at)
+            broker_id(at), identity(agent(at)), SUITE.verify_key(keys[at].public), sealing[at].public, agent(at)
         )
         for at in shared
     }
     federation = Federation(1, listed, (f"ward/+/{ALARM}",))
     wire = Channel(between_s / 2, reliable=True)
     for at in shared:
-        desk = Desk(broker_id(at), id_of(agent(at)), keys[at], sealing[at])
+        desk = Desk(broker_id(at), identity(agent(at)), keys[at], sealing[at])
         sim.add(agent(at), partial(_agent_node, desk, shared[at], federation))
         for other in shared:
             sim.channels[agent(at), agent(other)] = wire

@@ -41,7 +41,7 @@ from keymote.engine.topic.faces import (
 from keymote.engine.topic.key_chain import KeyChain
 from keymote.engine.topic.nodes import client_node, system_node
 from keymote.engine.topic.readings import Reading
-from keymote.lab.people import id_of
+from keymote.lab.scenes import identity
 from keymote.lab.simulator import Channel, Datagram, Simulator
 from keymote.lab.simulator.network import Dice
 from keymote.lab.village.agenda import Agenda
@@ -115,7 +115,7 @@ class Hospital:
 
     def _client(self, name: str) -> bytes:
         """Make a client that is registered at the trusted system, as its enrolment or a provisioning file does."""
-        client_id = id_of(name)
+        client_id = identity(name)
         self.sim.add(name, lambda: with_mote(client_node(suite_by_id), client_id))
         chain = KeyChain.begin(client_id, Secret(self.entropy.draw(32))).ck
         self.sim.command(TS, client_of(client_id), RegisterClient(client_id, chain, SUITE.id, name))

@@ -2,7 +2,7 @@
 
 from keymote.engine.handover.faces import Resume as ResumeAgent
 from keymote.engine.topic.faces import ResumeClient, RotateTopic, client_of, topic_of
-from keymote.lab.people import id_of
+from keymote.lab.scenes import identity
 from keymote.lab.ward.caregiver import Caregiver
 from keymote.lab.ward.equipment import agent
 from keymote.lab.ward.hospital import TS, Hospital
@@ -49,4 +49,4 @@ def rotate(world: Hospital, topic: str, asleep: str, for_s: float) -> None:
 
 def _wake(world: Hospital, caregiver: Caregiver) -> None:
     caregiver.wake()
-    world.sim.command(TS, client_of(id_of(caregiver.name)), ResumeClient())
+    world.sim.command(TS, client_of(identity(caregiver.name)), ResumeClient())
