@@ -61,10 +61,10 @@ class Groups:
             suite = self._gateway(tx, gateway).suite
             rules.check_size(len(set(members)), edge=settings.mode == rules.EDGE)
             group = Group(gid, name, gateway, settings, suite)
-            for dev_id in {*members, *allowed}:
+            for dev_id in dict.fromkeys((*members, *allowed)):
                 _seat(tx, dev_id, group)
             tx.groups.put(group)  # members refer to it
-            for dev_id in {*members, *allowed}:
+            for dev_id in dict.fromkeys((*members, *allowed)):
                 standing = Member(gid, dev_id, dev_id in members, dev_id in allowed, self._desk.now_ms())
                 tx.groups.put_member(standing)
             group = changed(self._desk, tx, group)

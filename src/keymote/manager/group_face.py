@@ -107,7 +107,7 @@ class GroupFace:
         if ring is None or not ring.lasting.plan.multicast:
             return
         here = {kid for kid, peer in ring.peers.items() if peer.startswith(_SCHEME)}
-        for kid in (here | self.mailboxes.members(ring.gid)) - {but}:
+        for kid in sorted((here | self.mailboxes.members(ring.gid)) - {but}):
             self.mailboxes.put(ring.gid, kid, _apart(data), self._clock())
 
     # ------------------------------------------------------------------ the door

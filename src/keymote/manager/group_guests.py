@@ -59,7 +59,7 @@ class Guests:
         One that was repaired or wiped has lost its hedge, and no run waits for it (GH-04).
         """
         record = self._kept.record
-        for dev_id in members & record.said.keys():
+        for dev_id in sorted(members & record.said.keys()):
             if record.said[dev_id].psks:
                 record = record.told(dev_id, record.said[dev_id].doubted())
         if record == self._kept.record:

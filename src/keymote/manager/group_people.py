@@ -36,7 +36,7 @@ class People:
         assert charter is not None
         entries = dict(rules.entries_of(charter))
         gone = (bytes.fromhex(each.dev_id) for each in charter.gone)
-        for dev_id in {*entries, *record.said, *gone}:
+        for dev_id in dict.fromkeys((*entries, *record.said, *gone)):
             member, said = member_of(self._cells, dev_id), record.said.get(dev_id)
             if member is not None:
                 kid = said.kid if said is not None and said.kid else kid_of(member.credential)

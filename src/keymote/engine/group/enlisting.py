@@ -80,7 +80,7 @@ def with_roster(cell: RingCell, new: Held, whole: bytes, delta: bytes, party: Pa
         shown = [o for kid in newcomers if delta for o in _to_kid(cell, kid, everything)]
         return cell, [*shown, *announced(cell, delta or whole)]
     outputs: list[Output] = []
-    for kid in {*old.kids, *new.kids}:
+    for kid in dict.fromkeys((*old.kids, *new.kids)):
         outputs += _to_kid(cell, kid, [delta] if delta and kid not in newcomers else everything)
     return cell, [*outputs, *inside(cell, delta or whole)]
 
