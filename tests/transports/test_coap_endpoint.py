@@ -201,6 +201,27 @@ async def test_a_repeated_request_gets_the_same_answer_once_worked_for(opened, r
     assert len(heard.heard) == 1
 
 
+async def test_a_repeated_request_that_had_no_answer_is_worked_for_once_too(opened, raw: Raw) -> None:
+    b, heard = await opened()
+    request = CoapMessage(Kind.CON, Code.POST, 5, b"t", POST_K, b"a record")
+    first, again = [await raw.ask(b, request) for _ in range(2)]
+    assert first == again == CoapMessage(Kind.ACK, Code.CHANGED, 5, b"t")
+    assert len(heard.heard) == 1
+    rebooted = CoapMessage(Kind.CON, Code.POST, 5, b"u", POST_K, b"another")
+    assert (await raw.ask(b, rebooted)).token == b"u"
+    assert len(heard.heard) == 2
+
+
+async def test_a_block_whose_acknowledgement_was_lost_does_not_end_the_transfer(opened, raw: Raw) -> None:
+    b, heard = await opened()
+    blocks = [(Option.BLOCK1, uint(num << 4 | (num < 2) << 3 | 5)) for num in range(3)]
+    for num, block in enumerate(blocks):
+        request = CoapMessage(Kind.CON, Code.POST, 10 + num, b"t", (*POST_K, block), bytes([num]) * 512)
+        first, again = [await raw.ask(b, request) for _ in range(2)]
+        assert first == again and first.code == (Code.CONTINUE if num < 2 else Code.CHANGED)
+    assert [data for _, data in heard.heard] == [b"".join(bytes([num]) * 512 for num in range(3))]
+
+
 async def test_silence_and_success_look_alike(opened, raw: Raw) -> None:
     b, _ = await opened()
     answer = await raw.ask(b, CoapMessage(Kind.CON, Code.POST, 5, b"t", POST_K, b"\x00junk"))

@@ -48,6 +48,8 @@ REMEMBERED_S: Final = 45.0
 """Longest time over which a client repeats a request (RFC 7252 MAX_TRANSMIT_SPAN)."""
 MAX_REMEMBERED: Final = 4096
 """Answers kept for whoever repeats a request: at a hundred requests a second, all of the time that he may take."""
+MAX_ACKNOWLEDGED: Final = 1024
+"""Answers without a payload that are kept for the same; a flood of junk pushes out these and no others."""
 MAX_TRANSFERS: Final = 128
 
 _COOKIE_HEAD: Final = b"\x82\x08"
@@ -147,6 +149,7 @@ class Responses:
         self._hello = hello
         self._working: set[tuple[Peer, int]] = set()
         self._answered: Remembered[bytes] = Remembered(MAX_REMEMBERED, REMEMBERED_S)
+        self._acknowledged: Remembered[bytes] = Remembered(MAX_ACKNOWLEDGED, REMEMBERED_S)
         self._leaving: Remembered[_Answer] = Remembered(MAX_TRANSFERS, REMEMBERED_S)
         self._arriving: Remembered[bytearray] = Remembered(MAX_TRANSFERS, REMEMBERED_S)
 
@@ -159,7 +162,8 @@ class Responses:
         """Answer a request, now or when the node has settled it."""
         if (peer, request.mid) in self._working:
             return
-        answered = self._answered.get(peer, request.mid.to_bytes(2, "big"), self._clock())
+        name, now = _name(request), self._clock()
+        answered = self._answered.get(peer, name, now) or self._acknowledged.get(peer, name, now)
         if answered is not None:
             self._transmit(peer, answered)
             return
@@ -319,6 +323,12 @@ class Responses:
         confirmable = request.kind is Kind.CON
         kind, mid = (Kind.ACK, request.mid) if confirmable else (Kind.NON, self._next_mid())
         encoded = CoapMessage(kind, code, mid, request.token, options, payload).encode()
-        if confirmable and payload and request.code == Code.POST and not payload.startswith(_COOKIE_HEAD):
-            self._answered.put(peer, request.mid.to_bytes(2, "big"), encoded, self._clock())
+        if confirmable and request.code == Code.POST and code <= Code.CONTINUE and not payload.startswith(_COOKIE_HEAD):
+            kept = self._answered if payload else self._acknowledged
+            kept.put(peer, _name(request), encoded, self._clock())
         self._transmit(peer, encoded)
+
+
+def _name(request: CoapMessage) -> bytes:
+    """Return what a repeated request is known by: its Message ID, and its token in case that a rebooted client uses one again."""
+    return request.mid.to_bytes(2, "big") + request.token
