@@ -1,6 +1,7 @@
 """One run of the fleet, and what it says: everybody enrolled, every session open at both ends, how long, how much memory."""
 
 import asyncio
+import math
 import signal
 import time
 from collections import Counter
@@ -21,8 +22,8 @@ GOAL_S: Final = 300.0
 LONGEST_S: Final = 600.0
 """A run that is not done by then is measured as it stands."""
 LOOK_EVERY_S: Final = 0.25
-FAIR_PART: Final = 0.8
-"""Part of the asked-for drops and copies that the relay must have made, or it was none."""
+FAIR_DEVIATIONS: Final = 4.0
+"""By how many standard deviations the relay's drops and copies may stay below what was asked for, or it was none."""
 
 FEWEST_PER_ENROLMENT: Final = 10
 FEWEST_PER_SESSION: Final = 12
@@ -160,16 +161,20 @@ def metrics(made: Run) -> list[Metric]:
     terms, devices, sessions = made.terms, made.terms.devices, made.terms.sessions
     relay = made.relay
     fewest = FEWEST_PER_ENROLMENT * devices + FEWEST_PER_SESSION * sessions
-    fair = FAIR_PART * terms.loss * max(relay.get("taken", 0), fewest)
+    taken = max(relay.get("taken", 0), fewest)
+    dropped, copied = (
+        _fair(terms.loss, taken),
+        _fair(terms.loss * (1 - terms.loss), taken),
+    )  # what is dropped has no copy
     return [
         _one("fleet.enrolled", "devices", len(made.enrol_ms), devices, at_least=True),
         _one("fleet.open", "sessions", made.open, sessions, at_least=True),
         _one("fleet.wall_s", "s", made.wall_s, GOAL_S),
         _one("fleet.relay.taken", "datagrams", relay.get("taken", 0), fewest, at_least=True),
-        _one("fleet.relay.dropped", "datagrams", relay.get("dropped", 0), fair, at_least=True),
-        _one("fleet.relay.duplicated", "datagrams", relay.get("duplicated", 0), fair, at_least=True),
-        _one("fleet.relay.held", "datagrams", relay.get("held", 0), fair, at_least=True),
-        _one("fleet.relay.reordered", "datagrams", relay.get("reordered", 0), min(1, fair), at_least=True),
+        _one("fleet.relay.dropped", "datagrams", relay.get("dropped", 0), dropped, at_least=True),
+        _one("fleet.relay.duplicated", "datagrams", relay.get("duplicated", 0), copied, at_least=True),
+        _one("fleet.relay.held", "datagrams", relay.get("held", 0), copied, at_least=True),
+        _one("fleet.relay.reordered", "datagrams", relay.get("reordered", 0), min(1, copied), at_least=True),
         _one("fleet.retries", "times", sum(made.failures.values())),
         *(_one(f"fleet.retries.{name.replace(' ', '.')}", "times", n) for name, n in sorted(made.failures.items())),
         *_times("fleet.enrol", made.enrol_ms),
@@ -183,6 +188,12 @@ def metrics(made: Run) -> list[Metric]:
         _one("fleet.memory.open.device_kib", "KiB", _growth(made.device_kib, 2) / (2 * sessions)),
         _one("fleet.memory.open.manager_kib", "KiB", _growth(made.manager_kib, 2) / sessions),
     ]
+
+
+def _fair(part: float, taken: int) -> float:
+    """Return the fewest of `taken` datagrams that a dice of this part hits."""
+    expected = part * taken
+    return max(1.0, expected - FAIR_DEVIATIONS * math.sqrt(expected * (1 - part))) if part else 0.0
 
 
 def _one(name: str, unit: str, value: float, goal: float | None = None, *, at_least: bool = False) -> Metric:
