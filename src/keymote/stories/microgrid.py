@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from keymote.errors import KeymoteError
 from keymote.stories.processes import kill
-from keymote.stories.street import Group, Meter, refusal, until
+from keymote.stories.street import WATCH_S, Group, Meter, refusal, until
 from keymote.stories.telling import Timeline
 
 READING: Final = "telemetry/energy"
@@ -82,7 +82,7 @@ def _opened(group: Group, meter: Meter, text: str) -> bool:
 
 async def _safe_after(group: Group, meter: Meter) -> int:
     """Wait until the coordinator says that a removal is safe; return after how many milliseconds it was."""
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + WATCH_S
     while True:
         view = await group.view()
         for removal in view.removals:

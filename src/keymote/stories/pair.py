@@ -20,9 +20,9 @@ from keymote.wire import admin
 
 READING: Final = "21.5 C"
 RESOURCE: Final = "temperature"
-_WATCH_S: Final = 5.0
+_WATCH_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.01
-_CLIENT_S: Final = 10.0
+_CLIENT_S: Final = 30.0
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -20,6 +21,9 @@ READY_S: Final = 45.0
 COMMAND_S: Final = 45.0
 STOP_S: Final = 5.0
 _TAIL: Final = 2000
+_PORTS: Final = range(10_000, 32_000)
+"""Below those that a system hands out by itself, so that no outgoing connection gets one before the role is there."""
+_given: set[int] = set()
 _T = TypeVar("_T")
 
 
@@ -151,8 +155,22 @@ def _tail(log: Path) -> str:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now, for roles that must know each other's address before they start."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 for a role whose address others must know before it starts.
+
+    Nobody uses it now, by TCP or UDP, and no call of this process returned it before.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        if port not in _given and _is_free(port):
+            _given.add(port)
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(type=socket.SOCK_STREAM) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        try:
+            stream.bind(("127.0.0.1", port))
+            datagrams.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -15,7 +15,7 @@ from keymote.transports.control import ControlClient
 from keymote.transports.http_operator import OperatorClient
 from keymote.wire import admin, admin_groups
 
-WATCH_S: Final = 25.0
+WATCH_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.05
 METER: Final = "meter-"
 """How the name of each meter's role begins."""

@@ -101,7 +101,7 @@ class Patient:
         """Get keys, a ticket, and into the home broker; then measure until told to stop."""
         for kind in (VITALS, ALARM):
             await self.client.topics.ready_to_publish(self.topic(kind), _READY_S)
-        self.access = await self._at_home()
+        self.access = await self._come_in()
         self._publish()
         self.measuring = asyncio.create_task(self._measure())
 
@@ -180,11 +180,11 @@ class Patient:
         self.times.append(("home" if to == self.home else "hand-over", time.perf_counter() - began))
         self._publish()
 
-    async def _come_in(self, to: str) -> BrokerAccess:
-        """Get into a broker, and ask again until one does."""
+    async def _come_in(self, to: str | None = None) -> BrokerAccess:
+        """Get into a broker, the home broker if none is named, and ask again until one does."""
         while True:
             try:
-                if to == self.home:
+                if to in (None, self.home):
                     return await self._at_home()
                 return await self._handed_over(to)
             except (Unavailable, PeerFault, OSError) as error:

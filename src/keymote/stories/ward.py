@@ -35,7 +35,7 @@ VITALS: Final = "ward/+/vitals"
 ALARMS: Final = "ward/+/alarm"
 CS: Final = 2
 """AES-CCM: Ascon runs uncompiled in a demonstration's processes."""
-SETTLED_S: Final = 20.0
+SETTLED_S: Final = 60.0
 MET_S: Final = 90.0
 VITAL: Final = "vitals"
 _BROKER: Final = "broker-"
