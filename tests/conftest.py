@@ -20,7 +20,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
 )
-settings.register_profile("long", parent=settings.get_profile("house"), derandomize=False, max_examples=2000)
+settings.register_profile("long", parent=settings.get_profile("house"), max_examples=2000)
 settings.load_profile("house")
 
 

@@ -1,9 +1,7 @@
 """Agents in this process over real loopback sockets, a trusted system that only signs and shares, and clients of MQTT."""
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from keymote.device.broker_access import BrokerAccess, connect_via_agent, hand_o
 from keymote.engine.topic.admission import issue_ticket
 from keymote.storage.broker_files import GivenFile, ListFile
 from keymote.storage.counter import StoredCounter
+from keymote.stories.processes import free_port
 from keymote.transports.coap.endpoint import CoapEndpoint
 from keymote.transports.mqtt.broker_face import BrokerFace
 from keymote.transports.mqtt.packets import Delivery
@@ -29,22 +28,6 @@ from keymote.wire.topic import PUBLISH, SUBSCRIBE, Right, TicketBody
 CLIENT = b"patient7"
 NM_ID = b"manager1"
 RIGHTS = (Right("w/#", SUBSCRIBE), Right("w/7/hr", PUBLISH), Right("w/7/alarm", PUBLISH))
-
-
-@contextlib.contextmanager
-def free_ports(count: int) -> Iterator[list[int]]:
-    """Reserve so many ports of 127.0.0.1, free for TCP and UDP, until the block ends."""
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            stream, datagrams = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            held.callback(stream.close)
-            held.callback(datagrams.close)
-            stream.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                datagrams.bind(stream.getsockname())
-                found.append(stream.getsockname()[1])
-        yield found
 
 
 class Hospital:
@@ -74,8 +57,7 @@ class Hospital:
 
     def prepare(self, *names: str, kind: str = "embedded") -> None:
         """Make the directories of agents and enrol them."""
-        with free_ports(4 * len(names)) as ports:
-            places = [f"127.0.0.1:{port}" for port in ports]
+        places = [f"127.0.0.1:{free_port()}" for _ in range(4 * len(names))]
         made: dict[str, Directory] = {}
         for number, name in enumerate(names):
             (self.folder / name).mkdir()
@@ -153,7 +135,7 @@ class Hospital:
 
     async def quiet(self) -> None:
         """Return when no agent does anything for a client any more."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while any(agent.busy for agent in self.agents.values()):  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.005)
 
@@ -161,7 +143,7 @@ class Hospital:
 async def received(session: MqttSession, count: int) -> list[bytes]:
     """Return the next payloads of a session, acknowledged."""
     found = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(found) < count:
             delivery = await session.deliveries.get()
             await session.acknowledge(delivery)

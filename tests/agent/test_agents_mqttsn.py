@@ -34,7 +34,7 @@ async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
 
 async def mote_at(hospital: Hospital, agent: str, name: str = NAME) -> MqttSnMote:
     gateway = str(hospital.agents[agent].ready()["mqttsn"])
-    mote = await MqttSnMote.open(name, partial(UdpSocket.open, ("127.0.0.1", 0)), gateway, retry_s=0.5)
+    mote = await MqttSnMote.open(name, partial(UdpSocket.open, ("127.0.0.1", 0)), gateway, retry_s=3.0)
     hospital.stack.callback(mote.close)
     return mote
 

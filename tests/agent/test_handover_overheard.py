@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hospital import CLIENT, RIGHTS, Hospital, free_ports, received
+from hospital import CLIENT, RIGHTS, Hospital, received
 
 from keymote.agent.app.identity import OWN_FILE, Identity, address_of
 from keymote.crypto.secret import Secret
 from keymote.device.broker_access import BrokerAccess
 from keymote.engine.handover.faces import visit_of
+from keymote.stories.processes import free_port
 from keymote.stories.relays import TcpRelay, UdpRelay
 from keymote.stories.searching import files_hold
 from keymote.transports.mqtt.session import MqttSession
@@ -31,8 +32,7 @@ class Overheard(Hospital):
         self.wires: dict[str, TcpRelay] = {}
         self.between: list[TcpRelay] = []
         for name in names:
-            with free_ports(1) as (behind,):
-                pass
+            behind = free_port()
             path = self.folder / name / OWN_FILE
             identity = Identity.decode(path.read_bytes(), name)
             path.write_bytes(replace(identity, agent=f"127.0.0.1:{behind}").encode())

@@ -267,7 +267,7 @@ def test_the_command_shows_what_it_found_and_ends_accordingly(tmp_path: Path) ->
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "keymote.cli", "doctor", *arguments, "-o", "json"]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ), timeout=30)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ), timeout=200)
 
     key.write_bytes(TEXT)
     healthy = run("--psk-file", str(key))

@@ -20,7 +20,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(keymote.__file__).parents[1]
 def rotate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "keymote.cli", "storage", "rotate", *arguments, "-o", "json"],
-        check=False, capture_output=True, text=True, timeout=30, env=ENVIRONMENT,
+        check=False, capture_output=True, text=True, timeout=200, env=ENVIRONMENT,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from keymote.transports.coap.message import CoapMessage
 from keymote.transports.coap.requests import Timing
 from keymote.wire import admin, admin_files
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 R = TypeVar("R", bound=Report)
 
 

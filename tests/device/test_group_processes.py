@@ -144,7 +144,7 @@ async def test_GF09_a_device_that_is_killed_while_it_sends_uses_no_number_twice(
         sending = loop.run_in_executor(None, send_until_killed)
         await ring.street.told(RecordPassed, lambda _report, seen=seen: len(numbers(ring, a)) >= seen + 20)
         await a.end(signal.SIGKILL)
-        assert await sending >= 20
+        assert await sending >= 19  # the gateway may pass the twentieth before its command has its answer
         await a.start()
         await ring.street.host.command(ring_of(GID), Locate({ring.entry(a).kid: a.address}))
     before = set(numbers(ring, a).values())

@@ -100,6 +100,7 @@ async def test_TQ46_a_running_device_opens_at_once_or_when_a_key_has_come(
             topics.keys.unprotect(TOPIC, each, late.append)
     assert topics.keys.waits() == {TOPIC: 2}
     running.chain.answers = [taken(GRANT.snd)]
+    running.chain.topics.ask(NeedsKey(TOPIC, "the question before may have found no answer"))
     await until(lambda: len(late) == 2)
     assert texts(late) == [b"reading 0", b"reading 1"]
     assert topics.keys.unprotect(TOPIC, third) == Reading(TOPIC, b"reading 2", 2, GRANT.snd, GRANT.epoch)

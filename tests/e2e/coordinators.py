@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,12 +25,13 @@ from keymote.engine.node import device_node
 from keymote.host.async_host import AsyncHost, SystemClock
 from keymote.host.driver import Driver
 from keymote.storage.memory import MemoryStore
+from keymote.stories.processes import free_port
 from keymote.transports import tls
 from keymote.transports.http_client import CoordinatorClient, introduce
 from keymote.wire import admin, admin_files, signed
 from keymote.wire.credential import Claims, Credential, Role, SignedCredential, issue, kid_of
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 LAUNCH = [sys.executable, "-m", "keymote.cli"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(keymote_package.__file__).parents[1])}
 
@@ -48,12 +48,6 @@ def keymote(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     if check and ran.returncode != 0:
         raise AssertionError(f"keymote {' '.join(args)} exits {ran.returncode}: {ran.stderr}")
     return ran
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

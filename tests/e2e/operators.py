@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -120,7 +119,7 @@ class Operator:
         arguments = (
             "manager", "run", "--data", str(folder / "nm"), "--group", f"224.0.1.187:{group_port}", "--log-level", "debug",
         )  # fmt: skip
-        manager = Process((*arguments, "--port", str(free_udp_port())), folder / "nm.log").start()
+        manager = Process((*arguments, "--port", str(free_port())), folder / "nm.log").start()
         return cls(folder, authority, coordinator, manager, group_port)
 
     def add_devices(self, count: int, suite: int = 1, **options: str | bool | int) -> list[DeviceRole]:
@@ -168,7 +167,7 @@ def operators(folder: Path, count: int, *, key_uri: str = "", suite: int = 1) ->
     `suite` is that of coordinators and managers.
     """
     authority = Authority.make()
-    group_port = free_udp_port()
+    group_port = free_port()
     ports = [free_port() for _ in range(count)]
     made: list[Operator] = []
     with ExitStack() as stack:
@@ -182,12 +181,6 @@ def operators(folder: Path, count: int, *, key_uri: str = "", suite: int = 1) ->
             stack.callback(operator.stop)
             made.append(operator)
         yield made
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(holds: Callable[[], bool], deadline_s: float = DEADLINE_S) -> float:

@@ -20,7 +20,7 @@ from keymote.errors import ErrorCode, PeerFault, Unavailable
 from keymote.wire import admin, admin_files
 from keymote.wire.credential import Role
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
 
 
 def dev_id(manager: Manager, number: int = 1) -> bytes:

@@ -29,18 +29,19 @@ class Watch:
     seen: dict[int, str] = field(default_factory=dict)
 
     def look(self) -> None:
-        family = {self.pid}
-        for entry in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        found: dict[int, tuple[int, str]] = {}
+        for entry in Path("/proc").glob("[0-9]*"):
             try:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue  # it has ended
-            if parent in family:
-                family.add(int(entry.name))
-                self.seen[int(entry.name)] = command or self.seen.get(
-                    int(entry.name), ""
-                )  # none any more when it ended
+            found[int(entry.name)] = parent, command
+        family = {self.pid}
+        while more := {pid for pid, (parent, _) in found.items() if parent in family} - family:
+            family |= more  # numbers begin anew some time: a child's may be below its parent's
+        for pid in family - {self.pid}:
+            self.seen[pid] = found[pid][1] or self.seen.get(pid, "")  # none any more when it ended
 
 
 def is_alive(pid: int) -> bool:

@@ -47,7 +47,7 @@ def test_CG16_a_meter_that_was_revoked_meanwhile_is_named_and_put_out_when_the_l
     assert group.view()["removals"][0]["safe_after_ms"] is None
 
     moved(coordinator, home)
-    group.agreed(b, c, above=unheard)
+    group.agreed(b, c, above=unheard, within_s=120.0)  # it may look for its coordinator only each half minute
     until(lambda: not group.view()["waiting"] and group.view()["epoch"] > unheard, RUN_S)
     (conflict,) = conflicts(coordinator)
     assert (conflict["kind"], conflict["subject"], conflict["number"]) == ("revoked-member", a.id, unheard)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from coordinators import Authority, Coordinator, keymote
-from operators import Operator, Process, free_udp_port, until
+from operators import Operator, Process, free_port, until
 
 from keymote.wire import admin
 from keymote.wire.credential import SignedCredential
@@ -21,7 +21,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     coordinator = Coordinator.make(home / "nc", authority)
     coordinator.options = LIFE
     coordinator.start()
-    operator = Operator.make(home, authority, coordinator, free_udp_port())
+    operator = Operator.make(home, authority, coordinator, free_port())
     try:
         operator.manager.stop()
         operator.manager = Process((*operator.manager.arguments, *LIFE), operator.manager.log).start()

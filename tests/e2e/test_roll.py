@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from coordinators import Authority, Coordinator, keymote
-from operators import Operator, free_udp_port, until
+from operators import Operator, free_port, until
 
 from keymote.wire import admin, admin_files
 from keymote.wire.credential import SignedCredential
@@ -36,7 +36,7 @@ def test_CR12_RN09_a_coordinator_rolls_its_key_and_devices_of_before_and_after_p
         for name in ("early", "late"):
             home = tmp_path / name
             home.mkdir()
-            streets.append(Operator.make(home, authority, coordinator, free_udp_port(), name=name))
+            streets.append(Operator.make(home, authority, coordinator, free_port(), name=name))
         early, late = streets
         (a,) = early.add_devices(1, has_clock=True)
         (b,) = late.add_devices(1)

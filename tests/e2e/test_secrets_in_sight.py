@@ -34,6 +34,8 @@ SHORTEST = 8
 
 NO_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 """Makes root a user like any other: with its capabilities it may read every process."""
+WRAPPER = b"".join(word.encode() + b"\0" for word in NO_CAPABILITIES)
+"""What stands before a role's command line until it is its own."""
 
 
 class Neighbour:
@@ -101,7 +103,7 @@ class Sight:
                 if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) not in family:
                     continue
                 family.add(int(entry.name))
-                line = (entry / "cmdline").read_bytes()
+                line = (entry / "cmdline").read_bytes().removeprefix(WRAPPER)
                 self.command_lines.add(line)
                 limits = (entry / "limits").read_text()
                 with suppress(PermissionError):  # a hardened one, to all but root

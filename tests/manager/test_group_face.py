@@ -19,6 +19,7 @@ from keymote.wire.admin import to_base64url
 from keymote.wire.fields import sizes_of
 from keymote.wire.group_record import GroupRecord
 from keymote.wire.json_form import from_json
+from keymote.wire.registry import peek
 
 NAMES = ("m0", "m1", "m2", "m3")
 OCTETS = "application/octet-stream"
@@ -81,10 +82,11 @@ async def test_GF10_a_post_that_is_repeated_changes_nothing(ring) -> None:
     link, lead = made.links["m2"], made.gateway.host.driver
     before = lead.peek(ring_of(made.gid))
     reports = len(made.gateway.reports)
+    run = [said for said in link.posted if peek(said)[0] != group.Need.mt][:3]
     async with httpx.AsyncClient() as client:
         answers = []
         for _ in range(2):
-            for said in link.posted[:3]:
+            for said in run:
                 answer = await client.post(link.url, content=said, headers={"content-type": CBOR})
                 assert answer.status_code == 200
                 answers.append(answer.content)

@@ -108,7 +108,7 @@ async def test_time_demands_a_tick_when_it_is_due_and_nothing_waits() -> None:
 async def test_a_tick_before_the_pause_is_over_leaves_what_failed_to_be_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs_module, "RETRY_S", 0.02)
+    monkeypatch.setattr(jobs_module, "RETRY_S", 0.5)
     diary = Diary()
     jobs = Jobs("tests", diary.job("resume"), tick=diary.job("tick"), due_in=lambda: inf if "tick" in diary.done else 0)
     jobs.put(diary.job("kept", Unavailable("the disk is full", do="make space")))

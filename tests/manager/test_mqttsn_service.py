@@ -45,12 +45,12 @@ async def broker() -> AsyncIterator[EmbeddedBroker]:
 
 def options(port: int, group: Group | None = None) -> MqttSnOptions:
     made = MqttSnOptions.of("127.0.0.1:0", f"mqtt://127.0.0.1:{port}")
-    settings = Settings(retry_s=0.3, gw_id=9, advertise_s=60 if group else 0)
+    settings = Settings(retry_s=5, gw_id=9, advertise_s=60 if group else 0)
     return replace(made, gateway=replace(made.gateway, group=group, settings=settings))
 
 
 async def mote(name: str, service: MqttSnService) -> MqttSnMote:
-    return await MqttSnMote.open(name, partial(UdpSocket.open, ANYWHERE), service.address, retry_s=0.5)
+    return await MqttSnMote.open(name, partial(UdpSocket.open, ANYWHERE), service.address, retry_s=5)
 
 
 async def test_SG31_a_node_hears_motes_and_reaches_them_by_its_link(broker: EmbeddedBroker) -> None:
@@ -59,7 +59,7 @@ async def test_SG31_a_node_hears_motes_and_reaches_them_by_its_link(broker: Embe
     await service.start()
     stray, link = await mote("stray", service), service.beside(air)
     stray.datagram(b"48")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         peer, data = await heard.get()
         assert peer.startswith("mqttsn://127.0.0.1:")
         assert data == b"48"
@@ -106,7 +106,7 @@ async def test_SG32_protected_readings_pass_the_gateway_as_they_are(broker: Embe
     for reading in readings:
         await ward.publish("ward/7/hr", ours.protect("ward/7/hr", reading))
     opened = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async for message in nurse.messages():
             assert not any(reading in message.data for reading in readings)
             opened.append(theirs.unprotect(message.topic, message.data).plaintext)
@@ -127,7 +127,7 @@ async def test_SG17_a_gateway_in_a_group_is_found_there(broker: EmbeddedBroker) 
     service = MqttSnService(options(broker.port, group), lambda *_: None)
     await service.start()
     searching.send(MULTICAST, SearchGw(1).encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         found = {await heard.get(), await heard.get()}
     assert found == {Advertise(9, 60), GwInfo(9)}
     await service.close()

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -45,16 +45,30 @@ class Mosquittos:
                     writer.close()
                     return
 
-    def save(self) -> None:
-        """Let each broker write what it holds to its disk."""
+    async def save(self, brokers: Sequence[WardBroker]) -> None:
+        """Let each broker write what it holds to its disk, and return when it lies there."""
+        files = [broker.folder / "mosquitto.db" for broker in brokers]
+        before = [written(file) for file in files]
         for process in self.running.values():
             process.send_signal(signal.SIGUSR1)
+        async with asyncio.timeout(START_S):
+            while any(written(file) == was for file, was in zip(files, before, strict=True)):  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.05)
 
     def end(self) -> None:
         for process in self.running.values():
             process.terminate()
         for process in self.running.values():
             process.wait()
+
+
+def written(file: Path) -> tuple[int, int]:
+    """Return which file lies under this name, and since when: a broker writes a new one and puts it in its place."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 @contextlib.contextmanager
@@ -122,8 +136,7 @@ async def test_WD09_three_hundred_moves_over_mosquitto_lose_nothing_and_show_not
         await story.station_does("sleep")  # its sessions stay at the brokers, and fill
         await asyncio.gather(*(story.walk(name, rounds) for name in story.names))
         await measured(story, 3)
-        brokers.save()
-        await asyncio.sleep(0.5)  # nobody tells when a broker has written its file
+        await brokers.save(story.brokers)
         held = await asyncio.to_thread(story.saw, [process.pid for process in brokers.running.values()])
         queued = [(broker.folder / "mosquitto.db").read_bytes().count(b"ward/p") for broker in story.brokers]
         await story.station_does("wake")

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 from coordinators import ENVIRONMENT
-from operators import free_udp_port, operators
+from operators import free_port, operators
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
 
@@ -37,7 +37,7 @@ def steps(page: str) -> list[tuple[str, str]]:
 def street(tmp_path_factory):
     folder = tmp_path_factory.mktemp("street")
     with operators(folder, 2) as (north, south):
-        port = free_udp_port()
+        port = free_port()
         (south.folder / "reading").write_text("21.5 C")
         (asking,) = north.add_devices(1)
         (serving,) = south.add_devices(1, **{"dtls": f"127.0.0.1:{port}", "serve.temperature": "reading"})

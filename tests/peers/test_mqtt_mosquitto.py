@@ -1,11 +1,14 @@
 """Protected MQTT through the broker and the command-line clients that people have: Mosquitto, in MQTT 5 and 3.1.1."""
 
 import asyncio
+import fcntl
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
+import termios
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from keymote.device.topic_keys import TopicKeys
 from keymote.engine.base import Now
+from keymote.stories.processes import free_port
 from keymote.transports.mqtt.dial import Broker, dial
 from keymote.transports.mqtt.face import GivenKeys
 from keymote.transports.mqtt.with_paho import ProtectedClient, ReadingMessage
@@ -36,9 +40,7 @@ class Mosquitto:
     """The real program, with a disk and a talkative log, which may be killed and started again on the same port."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        with socket.socket() as held:
-            held.bind(("127.0.0.1", 0))
-            self.port: int = held.getsockname()[1]
+        self.port = free_port()
         self.program, self.folder = program, folder
         self.configuration = folder / "mosquitto.conf"
         user = "user root\n" if os.geteuid() == 0 else ""
@@ -67,6 +69,17 @@ class Mosquitto:
             self.process.wait()
             self.process = None
 
+    def kill(self, *clients: Client) -> None:
+        """Kill it when these have heard all that it has said: it acknowledges before it saves, so that may be all there is."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        until = time.monotonic() + PATIENCE_S
+        while any(unread(client.socket()) for client in clients):
+            assert time.monotonic() < until, "a client does not read"
+            time.sleep(0.01)  # the pause of a poll with a deadline
+        self.stop(signal.SIGKILL)
+
     def at(self, version: str = "3.1.1") -> Broker:
         return Broker("127.0.0.1", self.port, version=version)
 
@@ -78,6 +91,11 @@ class Mosquitto:
             for begin, end in re.findall(r"^([0-9a-f]+)-([0-9a-f]+) rw", maps, re.MULTILINE):
                 memory.seek(int(begin, 16))
                 yield memory.read(int(end, 16) - int(begin, 16))
+
+
+def unread(sock: socket.socket | None) -> int:
+    """Return how many bytes have come and were not read."""
+    return 0 if sock is None else int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.fixture
@@ -215,7 +233,7 @@ def test_TQ53_a_broker_that_is_killed_and_restarted_loses_nothing_acknowledged_a
         mote.publish(TOPIC, b"%d" % number, qos=1)
         if number in (100, 250):
             assert acknowledged.acquire(timeout=PATIENCE_S)
-            mosquitto.stop(signal.SIGKILL)
+            mosquitto.kill(nurse, mote)
         if number in (180, 320):
             mosquitto.start()
     for _ in range(398):

@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 from coordinators import ENVIRONMENT
-from operators import free_udp_port, operators
+from operators import free_port, operators
 
 from keymote.engine.mqttsn.faces import Settings
 
@@ -26,7 +26,7 @@ END = "---- end of a block"
 
 @pytest.fixture
 def mosquitto(program: Callable[[str], str], tmp_path: Path) -> Iterator[int]:
-    port = free_udp_port()
+    port = free_port()
     config = tmp_path / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nuser root\n")
     process = subprocess.Popen([program("mosquitto"), "-c", str(config)], stderr=subprocess.DEVNULL)

@@ -40,11 +40,11 @@ class Capture:
     async def __aenter__(self) -> Self:
         self.process = await asyncio.create_subprocess_exec(
             self.dumpcap,
-            *("-q", "-i", "lo", "-f", f"udp port {self.port}", "-a", "duration:30", "-w", str(self.file)),
+            *("-q", "-i", "lo", "-f", f"udp port {self.port}", "-a", "duration:120", "-w", str(self.file)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while line := await self.process.stderr.readline():
                 if line.startswith(b"File:"):
                     return self
@@ -56,7 +56,7 @@ class Capture:
         if self.process is None:
             self.file.write_bytes(pcap(self.overheard))
             return
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while b"DONE" not in self.file.read_bytes():  # dumpcap writes what it has seen when more comes
                 poke(self.port)
                 await asyncio.sleep(0.02)
@@ -154,7 +154,7 @@ async def test_it_reads_dtls_of_clients_without_ecdh(street, program, read, tmp_
         )
         try:
             client.stdin.write(b"\x40\x01\x12\x34\xbbtemperature")  # GET /temperature
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await client.stdout.readuntil(b"21.5 C")
         finally:
             client.kill()

@@ -34,7 +34,7 @@ def keymote(*args: str) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 

@@ -359,7 +359,7 @@ async def test_a_new_client_takes_the_place_of_the_quietest_one(serve, connect):
 
 
 async def test_quiet_clients_and_stale_handshakes_are_forgotten(serve, connect):
-    world = await serve(Limits(idle_s=0.05, handshake_s=0.05))
+    world = await serve(Limits(idle_s=0.5, handshake_s=0.5))
     client = await connect(world, METER)
     await client.shake()
     with pytest.raises(TLSError):

@@ -19,7 +19,7 @@ from keymote.transports.mqttsn import GatewayOptions, MqttSnGateway
 from keymote.transports.udp import UdpSocket
 
 ANYWHERE = ("127.0.0.1", 0)
-SOON = Settings(retry_s=0.1, retries=3, predefined={7: "ward/7/hr"})
+SOON = Settings(retry_s=2.0, retries=3, predefined={7: "ward/7/hr"})
 
 
 @pytest.fixture

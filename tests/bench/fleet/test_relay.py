@@ -11,6 +11,7 @@ import pytest
 from keymote.bench.fleet.plan import Place
 from keymote.bench.fleet.relay import LONGEST_HOLD_S, Faults, Relay
 from keymote.errors import Unavailable
+from keymote.stories.processes import free_port
 
 SOME = 400
 
@@ -47,12 +48,6 @@ class Node(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.heard.append((data, addr))
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((Place(1, 0).home, 0))
-        return probe.getsockname()[1]
 
 
 @asynccontextmanager
