@@ -43,6 +43,7 @@ def doctor(
     \b
     Examples:
       keymote doctor --data street-7
+      keymote doctor --data ward-7
       keymote doctor --config meter.toml
       keymote doctor --data street-7 --device 00000000000000a1
       keymote doctor --psk-file psk.key --psk-form text32
@@ -79,8 +80,27 @@ def _role(folder: Path) -> Iterator[Finding]:
         yield from _certificate(folder)
         yield from _own_credential(folder / "nc.cred")
         yield from _schemas(folder, {"registry.db": "registry", "cells.db": "cells"})
+    elif (folder / "agent.json").exists():
+        yield from _agent(folder)
     else:
-        raise CallerFault(f"{folder} holds neither a manager nor a coordinator", do="name the directory of --data")
+        raise CallerFault(f"{folder} holds no role", do="name the directory of a manager, coordinator or agent")
+
+
+def _agent(folder: Path) -> Iterator[Finding]:
+    from keymote.agent.app.directory import place
+    from keymote.agent.app.identity import Identity
+    from keymote.cli import doctor_agent
+
+    try:
+        identity = Identity.of(folder)
+    except CallerFault as fault:
+        yield Finding("agent", ok=False, what=fault.what, do=fault.do)
+        return
+    yield from _key(lambda: place(folder))
+    yield from _files(folder, "own.cells", "tls.key", "cells.db", "dynsec.json")
+    yield from _schemas(folder, {"cells.db": "cells"})
+    yield from _certificate(folder)
+    yield from doctor_agent.findings(folder, identity)
 
 
 def _own_credential(path: Path) -> Iterator[Finding]:

@@ -189,14 +189,7 @@ class Directory:
 
     def listed(self) -> Listed:
         """Return the list in force; CallerFault before `enrol` or when somebody changed it."""
-        if not self.identity.sig_pk:
-            raise CallerFault("the agent belongs to no trusted system yet", do="keymote agent enrol FILE")
-        try:
-            return _listed(self.identity, self.list_file(), self.suite)
-        except PeerFault as fault:
-            raise CallerFault(
-                f"{self.folder / LIST_FILE} is not to be believed: {fault}", do="keymote agent update"
-            ) from fault
+        return list_in_force(self.folder, self.identity)
 
     def update(self, file: ListFile, after: int) -> Listed:
         """Put a newer list in force, on disk; PeerFault when it is not newer or not our trusted system's."""
@@ -209,6 +202,16 @@ class Directory:
         if saved is None:
             raise CallerFault("the agent belongs to no trusted system yet", do="keymote agent enrol FILE")
         return Secret(saved)
+
+
+def list_in_force(folder: Path, identity: Identity) -> Listed:
+    """Return the list of the agent of `folder`, which needs no key; CallerFault before `enrol` or when somebody changed it."""
+    if not identity.sig_pk:
+        raise CallerFault("the agent belongs to no trusted system yet", do="keymote agent enrol FILE")
+    try:
+        return _listed(identity, ListFile.read(folder / LIST_FILE), SUITES[SUITE])
+    except PeerFault as fault:
+        raise CallerFault(f"{folder / LIST_FILE} is not to be believed: {fault}", do="keymote agent update") from fault
 
 
 def place(folder: Path) -> Place:
