@@ -1,5 +1,6 @@
 """Acts of a city, one after the other, with what they cost: messages counted beside the formula, and seconds."""
 
+import gc
 import os
 import time
 from collections import Counter
@@ -69,17 +70,30 @@ def run_city(
     begun = time.perf_counter()
     made = city(meters, seed=seed.encode(), suite=suite, most=most, progress=progress)
     settled_s = time.perf_counter() - begun
-    plan, acts = made.plan, []
+    plan = made.plan
+    acts: list[Act] = []
     acts.append(_act(made, "form", lambda: made.form(progress, processes), city_costs.form(plan)))
-    leaf = made.levels[0][-1]
+    gc.collect()
+    gc.freeze()  # the meters are not garbage: collections look at what the acts leave behind
+    try:
+        acts += _changes(made, f"m{meters}")
+    finally:
+        gc.unfreeze()
+    clusters = tuple(len(level) for level in plan.levels)
+    return CityResult(meters, seed, clusters, tuple(acts), settled_s)
+
+
+def _changes(made: City, newcomer: str) -> list[Act]:
+    """Let a meter leave, `newcomer` join and a delegate be lost."""
+    plan, leaf = made.plan, made.levels[0][-1]
+    acts: list[Act] = []
     acts.append(_act(made, "leave", lambda: made.leave(leaf.names[-1]), city_costs.leave(plan, len(leaf.names) - 1)))
-    acts.append(_act(made, "join", lambda: made.join(leaf, f"m{meters}"), city_costs.join(plan, len(leaf.names) + 1)))
+    acts.append(_act(made, "join", lambda: made.join(leaf, newcomer), city_costs.join(plan, len(leaf.names) + 1)))
     lost = made.levels[0][0].delegate
     sizes = [len(cluster.names) for cluster in made.clusters if lost in cluster.names]
     costs = city_costs.delegate_loss(plan, sizes)
     acts.append(_act(made, "delegate loss", lambda: made.lose_delegate(lost), costs))
-    clusters = tuple(len(level) for level in plan.levels)
-    return CityResult(meters, seed, clusters, tuple(acts), settled_s)
+    return acts
 
 
 def _act(made: City, name: str, work: Callable[[], None], formula: Costs) -> Act:

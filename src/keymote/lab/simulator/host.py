@@ -252,7 +252,7 @@ class Host:
 
     def adopt(self, cells: Mapping[CellKey, Any], disk: Mapping[CellKey, Row]) -> None:
         """Go on where this very node has come to in another process; the randomness from here on is new."""
-        for key in set(self.cells) | set(cells):
+        for key in dict.fromkeys((*self.cells, *cells)):
             self._place(key, cells.get(key))
         self.disk = dict(disk)
         self._stream = self._entropy.fork(f"boot {self.boots}, adopted at commit {self.commits}")
