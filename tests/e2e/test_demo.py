@@ -135,6 +135,7 @@ def test_WD08_patients_walk_and_no_reading_is_lost_or_read_by_a_broker(told: tup
     facts = topic["facts"]
     assert topic["ok"] is True
     assert (facts["moves"], facts["lost"], facts["duplicates"], facts["out_of_order"]) == (12, 0, 0, 0)
+    assert facts["moves_told"] == 12, "each home broker's agent has told the trusted system (4.6)"
     assert facts["readings"] > 12 and facts["handed_over"] >= 6
     assert facts["broker_saw_plaintext"] is False
     searched = facts["searched"]

@@ -119,6 +119,8 @@ FORMS: dict[type[Message], str] = {
     handover.HoPub: "80 id topic 18..1140",
     handover.Between: "81 id 4..1264",
     handover.BrokerAt: "82 id topic 16",
+    handover.HoMoved: "83 id 13 44..64",
+    handover.HoNoted: "84 id u32 16",
 }
 """The registry once more, in our reading of Triad-1 1.12, 2.4 to 2.8, 3.4, 3.8 and 8: type, then the form of each element.
 61, 62 and the last field of PEERCRED are ours (docs/decisions/0121).

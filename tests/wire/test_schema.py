@@ -110,6 +110,7 @@ def rule_of(kind: type[Message]) -> str:
         "MaskAgree": "MASK-AGREE", "MaskReveal": "MASK-REVEAL", "GroupRecord": "GROUP-RECORD", "ConnackAuth": "CONNACK-AUTH",
         "HoReq": "HO-REQ", "HoPull": "HO-PULL", "HoCtx": "HO-CTX", "HoAck": "HO-ACK", "HoDeny": "HO-DENY",
         "HoRelease": "HO-RELEASE", "HoReleased": "HO-RELEASED", "HoPub": "HO-PUB", "BrokerAt": "BROKER-AT",
+        "HoMoved": "HO-MOVED", "HoNoted": "HO-NOTED",
     }.get(kind.__name__, kind.__name__.upper())  # fmt: skip
 
 
@@ -186,6 +187,8 @@ def samples(suite: int) -> list[Message]:
         handover.HoPub(i, "w/7/hr", bytes(35)),
         handover.Between(i, bytes(300)),
         handover.BrokerAt(i, "127.0.0.1:1883", mac),
+        handover.HoMoved(i, bytes(13), bytes(58)),
+        handover.HoNoted(i, 7, mac),
     ]
 
 

@@ -63,6 +63,21 @@ def assign(
     show(_ask(data, "broker.assign", client=client, broker=broker), output)
 
 
+@app.command()
+def moves(
+    client: Annotated[str, typer.Option(metavar="CLIENT", help="Only of this one; 16 hex digits.")] = "",
+    data: DataOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List where clients went, newest first, as the agents of their home brokers tell.
+
+    \b
+    Example:
+      keymote manager broker moves --client 70617469656e7437 --data street-7
+    """
+    show(_ask(data, "broker.moves", client=client), output)
+
+
 def _ask(data: Path | None, do: str, **arguments: object) -> Any:
     from keymote.transports.control import ControlClient
 

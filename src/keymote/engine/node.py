@@ -17,6 +17,7 @@ from keymote.engine.group.party import Party
 from keymote.engine.group.root import root_kind
 from keymote.engine.group.root_faces import root_of
 from keymote.engine.group.root_gateway import root_gateway_kind
+from keymote.engine.handover.moves_cell import moves_kind, moves_of
 from keymote.engine.link import link_kind
 from keymote.engine.link_faces import OWN_LINK
 from keymote.engine.nmauth import nmauth_kind, nmauth_of
@@ -63,6 +64,7 @@ from keymote.wire.group import (
     Wrap,
 )
 from keymote.wire.group_record import GroupRecord
+from keymote.wire.handover import HoMoved
 from keymote.wire.invitation import Invite, Invited, Uninvite
 from keymote.wire.pairwise import (
     Keyreq,
@@ -124,7 +126,7 @@ def registrar_node(context: RegistrarContext) -> Node:
         party = Party(context.signing, context.trust, True, context.generation)
         kinds += [nmauth_kind(context), peer_kind(context), manager_session_kind(context)]
         kinds += [ring_kind(party), membership_kind(party), root_kind(party), root_gateway_kind(party)]
-        kinds += [client_kind(context.trust.suite), session_kind()]
+        kinds += [client_kind(context.trust.suite), session_kind(), moves_kind()]
     return Node({kind.name: kind for kind in kinds}, _manager_route if context.membership else _registrar_route)
 
 
@@ -190,6 +192,8 @@ def _manager_route(peer: Peer, data: bytes) -> Sequence[CellKey]:
         return (session_of(peek_id(data, mt)),)
     if mt in TO_SYSTEM:
         return (client_of(peek_id(data, mt)),)
+    if mt == HoMoved.mt:
+        return (moves_of(peek_id(data, mt)),)
     return _registrar_route(peer, data)
 
 

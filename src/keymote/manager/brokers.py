@@ -92,6 +92,11 @@ class Brokers:
             return None
         return TicketTerms(home.card.broker_id, home.shared, rights, TICKET_LIFE_S)
 
+    def shared_with(self, broker_id: bytes) -> Secret | None:
+        """Return K_TS-broker; None for a broker that is none of ours."""
+        broker = self._brokers.get(broker_id)
+        return None if broker is None else broker.shared
+
     def _rights(self, client_id: bytes) -> tuple[Right, ...]:
         granted = [
             Right(rule.filter, grant.roles)

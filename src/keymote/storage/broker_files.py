@@ -47,6 +47,8 @@ class GivenFile:
     sig_pk: bytes
     shared: Secret
     listed: ListFile
+    manager: str = ""
+    """Where the trusted system hears of moves (coap://...); empty: it does not."""
 
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner alone; CallerFault when there is one."""
@@ -60,6 +62,7 @@ class GivenFile:
             "shared": _text(self.shared.expose()),
             "statement": _text(self.listed.statement),
             "content": _text(self.listed.content),
+            "manager": self.manager,
         }
         write_private(path, _written(GIVEN_FORMAT, fields))
 
@@ -70,14 +73,14 @@ class GivenFile:
         fields = _read(read_private(path, "file for the agent"), GIVEN_FORMAT, name)
         try:
             broker_id, nm_id = bytes.fromhex(fields["broker_id"]), bytes.fromhex(fields["nm_id"])
-            suite = int(fields["suite"])
+            suite, manager = int(fields["suite"]), str(fields.get("manager", ""))
         except (KeyError, ValueError, TypeError) as error:
             raise CallerFault(f"{name} is no file for an agent", do="keymote manager broker add") from error
         shared = _bytes(fields, "shared", name)
         if len(shared) != _KEY:
             raise CallerFault(f"{name} is no file for an agent", do="keymote manager broker add")
         listed = ListFile(_bytes(fields, "statement", name), _bytes(fields, "content", name))
-        return cls(broker_id, nm_id, suite, _bytes(fields, "sig_pk", name), Secret(shared), listed)
+        return cls(broker_id, nm_id, suite, _bytes(fields, "sig_pk", name), Secret(shared), listed, manager)
 
 
 def _written(form: str, fields: dict[str, Any]) -> bytes:

@@ -244,6 +244,15 @@ class Ward:
             found.append(await self.move(name, (self.at[name] + 1) % len(BROKERS), alarm=alarm))
         return found
 
+    async def told(self) -> int:
+        """Wait until the manager was told of every move, as far as it keeps them; return how many it was told of."""
+        deadline = time.monotonic() + SETTLED_S
+        while True:
+            found: list[Any] = (await asyncio.to_thread(self._ask, "broker.moves"))["moves"]
+            if len(found) >= self.moves or time.monotonic() > deadline:
+                return len(found)
+            await asyncio.sleep(0.1)
+
     async def stop(self) -> Mapping[str, int]:
         """Let nobody measure any more; return what the patients count when brokers have acknowledged everything."""
         counts: dict[str, int] = {}

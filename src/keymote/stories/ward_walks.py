@@ -35,6 +35,7 @@ async def ward(
             await story.open()
         async with line.step("ward: walks", lambda: f"{story.moves} moves, alarms on the way"):
             walks = await together(*(story.walk(name, moves // patients) for name in story.names))
+            facts["moves_told"] = await story.told()
         async with line.step("ward: logs are compared", lambda: _counted(facts)):
             facts["counts"] = await story.stop()
             tally = await story.tally()
@@ -56,7 +57,7 @@ async def ward(
         ),
     }
     ok = (
-        facts["moves"] == moves
+        facts["moves"] == facts["moves_told"] == moves
         and facts["readings"] > 0
         and (facts["lost"], facts["duplicates"], facts["out_of_order"], facts["strange"]) == (0, 0, 0, 0)
         and facts["broker_saw_plaintext"] is False

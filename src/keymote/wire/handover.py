@@ -1,9 +1,9 @@
-"""What hand-over needs beside Triad-1 4.6, ours (decision 0197): messages between agents, a reading that follows HO_REQ."""
+"""What hand-over needs beside Triad-1 4.6, ours (decisions 0197, 0207): between agents, to the trusted system, behind HO_REQ."""
 
 from typing import Annotated, Final
 
 from keymote.wire.fields import ID, MAC, Octets, Uint
-from keymote.wire.message import Message, message
+from keymote.wire.message import Body, Message, body, message
 from keymote.wire.topic import TOPIC
 
 NOWHERE: Final = bytes(8)
@@ -45,6 +45,35 @@ class BrokerAt(Message):
     client_id: Annotated[bytes, ID]
     place: Annotated[str, TOPIC]
     tag: Annotated[bytes, MAC]
+
+
+@message(83)
+class HoMoved(Message):
+    """Home broker's agent -> trusted system: a `MoveBody`, sealed under a key of what both share (decision 0207)."""
+
+    broker_id: Annotated[bytes, ID]
+    nonce: Annotated[bytes, Octets(13)]
+    ct: Annotated[bytes, Octets(44, 64)]
+
+
+@message(84)
+class HoNoted(Message):
+    """Trusted system -> agent: kept; no need to say it again. The nonce of HO_MOVED is in the tag."""
+
+    client_id: Annotated[bytes, ID]
+    ho_ctr: Annotated[int, Uint()]
+    tag: Annotated[bytes, MAC]
+
+
+@body
+class MoveBody(Body):
+    """A client went from one broker to another by hand-over `ho_ctr`; `at` (UTC seconds) by the agent's clock."""
+
+    client_id: Annotated[bytes, ID]
+    origin: Annotated[bytes, ID]
+    to: Annotated[bytes, ID]
+    ho_ctr: Annotated[int, Uint()]
+    at: Annotated[int, Uint()]
 
 
 @message(81)

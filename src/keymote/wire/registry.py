@@ -90,10 +90,12 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     handover.HoPub,
     handover.Between,
     handover.BrokerAt,
+    handover.HoMoved,
+    handover.HoNoted,
 )
 """Every message of protocols A, B and C, in the order of Triad-1 1.12 but for the delegation, which comes before START; 61 and
-62 (docs/decisions/0121), 64 to 67, which carry EDHOC (0071), 70 to 73 (0152), 74 to 76 (0163), 77 (0166) and 78 to 82 (0197)
-are ours."""
+62 (docs/decisions/0121), 64 to 67, which carry EDHOC (0071), 70 to 73 (0152), 74 to 76 (0163), 77 (0166) 78 to 82 (0197), 83
+and 84 (0207) are ours."""
 
 BY_TYPE: Final[dict[int, tuple[type[Message], ...]]] = {
     mt: tuple(declared for declared in MESSAGES if declared.mt == mt) for mt in sorted({m.mt for m in MESSAGES})

@@ -1,7 +1,7 @@
 """Brokers' agents and a client without I/O: cells on a disk that survives reboots, datagrams that a test carries by hand."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from keymote.engine.base import (
     Due,
     Failed,
     Item,
+    Node,
     Now,
     Received,
     Refused,
@@ -27,12 +28,15 @@ from keymote.engine.base import (
 from keymote.engine.handover.faces import AccountOpen, AgentContext, OpenAccount, Resume, home_of, visit_of
 from keymote.engine.handover.federation import Broker, Federation
 from keymote.engine.handover.home import Desk
+from keymote.engine.handover.moves_cell import MovesCell, SharedWith, moves_kind, moves_of
 from keymote.engine.handover.node import agent_node
 from keymote.engine.topic.admission import admitted, connect, issue_ticket
 from keymote.errors import ErrorCode, PeerFault
+from keymote.wire.handover import HoMoved
+from keymote.wire.registry import peek_id
 from keymote.wire.topic import PUBLISH, SUBSCRIBE, Right, TicketBody
 
-CLIENT, MOTE = b"patient7", "mote"
+CLIENT, MOTE, TRUSTED = b"patient7", "mote", "trusted system"
 RIGHTS = (Right("w/#", SUBSCRIBE), Right("w/7/hr", PUBLISH), Right("w/7/alarm", PUBLISH))
 LIFE_S = 3600
 
@@ -124,6 +128,49 @@ class Agent:
         return [report for report in self.reports if type(report) is kind]
 
 
+class TrustedSystem:
+    """What it keeps of moves; `shared` with each broker."""
+
+    def __init__(self, shared: Mapping[bytes, Secret], entropy: SeededEntropy) -> None:
+        self.shared, self.entropy = shared, entropy
+        self.node = Node({"moves": moves_kind()}, lambda _peer, data: [moves_of(peek_id(data, HoMoved.mt))])
+        self.cells: dict[CellKey, MovesCell] = {}
+        self.reports: list[Report] = []
+
+    def get(self, key: CellKey) -> Any:
+        return self.cells.get(key)
+
+    def resolve(self, key: CellKey) -> CellKey | None:
+        return key if key in self.cells else None
+
+    def take(self, item: Item, key: CellKey | None = None) -> list[Send]:
+        """Run one item, answer what is asked; return what leaves."""
+        if key is None:
+            assert isinstance(item, Received)
+            key = self.node.key_for(item, self)
+        unit = run_unit(self.node, self, key, item, Now(0.0, 0), self.entropy)
+        for changed, cell in unit.changes.items():
+            self.cells.pop(changed, None)
+            if cell is not None:
+                self.cells[changed] = cell
+        leaves = list[Send]()
+        for at, effect in unit.effects:
+            match effect:
+                case Send():
+                    leaves.append(effect)
+                case Ask(ref, SharedWith(broker_id)):
+                    leaves += self.take(Answer(ref, self.shared.get(broker_id)), at)
+                case Report():
+                    self.reports.append(effect)
+        return leaves
+
+    def reboot(self) -> None:
+        """Forget everything but records."""
+        kind = self.node.kinds["moves"]
+        records = {key: kind.record(cell) for key, cell in self.cells.items()}
+        self.cells = {key: kind.load(key.id, data) for key, data in records.items() if data is not None}  # type: ignore[misc]
+
+
 class Ward:
     """Three federated brokers A, B, C, a clock, and the trusted system's tickets for one client."""
 
@@ -140,6 +187,7 @@ class Ward:
         self.federation = Federation(1, brokers, emergency)
         self.shared = {name: Secret(self.entropy.draw(32)) for name in ids}
         self.agents = {name: self._agent(name, ids[name], *keys[name]) for name in ids}
+        self.trusted = TrustedSystem({ids[name]: self.shared[name] for name in ids}, self.entropy.fork("ts"))
         self.K_home = Secret(self.entropy.draw(32))
         self.lost: set[str] = set()
         """Names of agents that nothing reaches."""
@@ -147,6 +195,11 @@ class Ward:
         """What came to the mote."""
         self.carried: list[bytes] = []
         """Everything that was sent, as an eavesdropper sees it."""
+
+    def tell_trusted(self) -> None:
+        """Let agents know where the trusted system is, as the file of their enrolment says."""
+        for agent in self.agents.values():
+            agent.context = replace(agent.context, trusted=TRUSTED)
 
     def _agent(self, name: str, broker_id: bytes, signing: Any, sealing: SealingKey) -> Agent:
         desk = Desk(broker_id, f"card-{name}--".encode(), signing, sealing)
@@ -171,6 +224,9 @@ class Ward:
             self.carried.append(send.data)
             if send.peer == MOTE:
                 self.heard.append(send.data)
+            elif send.peer == TRUSTED:
+                if TRUSTED not in self.lost:
+                    waiting.extend((TRUSTED, answer) for answer in self.trusted.take(Received(sender, send.data)))
             elif send.peer in self.lost:
                 if send.ref:
                     caused = [

@@ -113,7 +113,7 @@ class Directory:
         finally:
             own.close()
         _configure_broker(folder, identity, admin, mover)
-        anew = replace(identity, nm_id="", suite=0, sig_pk="")
+        anew = replace(identity, nm_id="", suite=0, sig_pk="", manager="")
         write_private(folder / OWN_FILE, anew.encode())  # last: until then there is no agent here
         return cls(folder, entropy)
 
@@ -170,7 +170,13 @@ class Directory:
                 "the file is of before the backup was put back",
                 do="keymote manager broker add CARD --out FILE makes a new one",
             )
-        identity = replace(self.identity, nm_id=given.nm_id.hex(), suite=given.suite, sig_pk=given.sig_pk.hex())
+        identity = replace(
+            self.identity,
+            nm_id=given.nm_id.hex(),
+            suite=given.suite,
+            sig_pk=given.sig_pk.hex(),
+            manager=given.manager,
+        )
         try:
             listed = _listed(identity, given.listed, self.suite)
         except (PeerFault, KeyError) as fault:

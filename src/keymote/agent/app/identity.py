@@ -17,7 +17,10 @@ _ID: Final = re.compile("[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The public part. Addresses are HOST:PORT; `management` is the broker's listener for this machine (Mosquitto)."""
+    """The public part. Addresses are HOST:PORT; `management` is the broker's listener for this machine (Mosquitto).
+
+    `manager` is where the trusted system hears of moves (coap://...); empty: it does not.
+    """
 
     name: str
     broker_id: str
@@ -30,6 +33,7 @@ class Identity:
     nm_id: str = ""
     suite: int = 0
     sig_pk: str = ""
+    manager: str = ""
 
     def encode(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2).encode() + b"\n"

@@ -85,7 +85,9 @@ class AgentProcess:
         prepare(self.directory.suite.id)
         directory, entropy, held = self.directory, SystemEntropy(), self.directory.identity
         self._listed = directory.listed()
-        self.context = AgentContext(directory.desk(), directory.shared, self._listed.federation, held.mqtt)
+        self.context = AgentContext(
+            directory.desk(), directory.shared, self._listed.federation, held.mqtt, held.manager
+        )
         self.broker = await self._make_broker(directory)
         stack.push_async_callback(self.broker.close)
         self._moves = Moves(directory.broker_id, self.peek, lambda: self._listed.cards)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from keymote.crypto.secret import Secret
-from keymote.engine.base import CellKey, Command, Now, Report
+from keymote.engine.base import CellKey, Command, Now, Peer, Report
 from keymote.engine.handover.federation import Federation
 from keymote.engine.handover.home import Desk
 from keymote.wire.topic import Right
@@ -66,6 +66,8 @@ class AgentContext:
     federation: Federation
     place: str = ""
     """Where the broker takes MQTT connections, "HOST:PORT"; empty: clients know by other means."""
+    trusted: Peer = ""
+    """Where the trusted system hears of moves; empty: it does not."""
     tally: AgentTally = field(default_factory=AgentTally)
 
 

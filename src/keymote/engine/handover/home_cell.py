@@ -48,12 +48,13 @@ from keymote.engine.handover.home_states import (
 )
 from keymote.engine.handover.keys import broker_at, key_at_home
 from keymote.engine.handover.notices import AGAIN_S, Notices, told, with_release, without_answered
+from keymote.engine.handover.reporting import Untold, said, still_said, with_move, without_noted
 from keymote.engine.handover.state import encode_origin
 from keymote.engine.topic.admission import admit, lower_layer_key
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of
-from keymote.wire.handover import NOWHERE, Between, HoReleased
+from keymote.wire.handover import NOWHERE, Between, HoNoted, HoReleased, MoveBody
 from keymote.wire.registry import peek
 from keymote.wire.topic import ConnackAuth, Connauth, HoPull
 
@@ -68,7 +69,7 @@ def home_kind(context: AgentContext) -> Kind:
         _Steps(context).step,
         record=record,
         load=load,
-        deadline=lambda cell: cell.again_at if cell.notices else None,
+        deadline=lambda cell: cell.again_at if cell.notices or cell.untold else None,
         wake_at=lambda cell: None if cell.held is None else cell.held.expires,
     )
 
@@ -104,12 +105,15 @@ class _Steps:
         mt, _ = peek(data)
         if mt == Connauth.mt:
             return self._connect(cell or HomeCell(), peer, data, now, entropy)
+        if mt == HoNoted.mt and cell is not None:
+            me = self.context.desk.broker_id
+            return replace(cell, untold=without_noted(cell.untold, self.context.shared, me, data)), ()
         if mt != Between.mt:
             raise PeerFault(ErrorCode.E_STATE, f"message {mt} is not for a home broker")
         frame = Between.decode(data, _SIZES)
         inner, _ = peek(frame.body)
         if inner == HoPull.mt:
-            return self._pulled(cell, peer, frame, now)
+            return self._pulled(cell, peer, frame, now, entropy)
         if inner == HoReleased.mt and cell is not None:
             return replace(cell, notices=without_answered(cell.notices, frame.body)), ()
         raise PeerFault(ErrorCode.E_STATE, f"message {inner} between agents is not for a home broker")
@@ -124,11 +128,12 @@ class _Steps:
         if body.ticket_id in cell.over:
             raise PeerFault(ErrorCode.E_TICKET, "a ticket whose life is over")
         held, nB = cell.held, ConnackAuth.decode(answer, _SIZES).nB
-        over, outputs, notices, returns = cell.over, list[Output](), cell.notices, False
+        over, outputs, notices, untold, returns = cell.over, list[Output](), cell.notices, cell.untold, False
         if held is not None and isinstance(held.place, Away):
             me = self.context.desk.broker_id
             notices, outputs = self._let_go(held, held.place, me, notices)
-            outputs.append(HandedOver(request.client_id, held.place.vis, me, held.last_ctr))
+            untold, went = self._told(untold, request.client_id, held.place.vis, me, held.last_ctr, now, entropy)
+            outputs += went
             returns = True
         if held is not None and held.ticket_id == body.ticket_id:
             if now.wall >= held.expires:
@@ -153,8 +158,8 @@ class _Steps:
         ref = cell.asked + 1
         answers = (answer, *self._place(held, request.client_id))
         opening = Opening(ref, peer, answers, request.client_id)
-        again_at = now.mono + AGAIN_S if notices else None
-        new = HomeCell(over, held, notices, asked=ref, opening=opening, again_at=again_at)
+        again_at = now.mono + AGAIN_S if notices or untold else None
+        new = HomeCell(over, held, notices, untold, asked=ref, opening=opening, again_at=again_at)
         return new, [*outputs, Ask(ref, self._account(request.client_id, held, session=returns))]
 
     def _place(self, held: Held, client_id: bytes) -> tuple[bytes, ...]:
@@ -179,7 +184,7 @@ class _Steps:
 
     # ------------------------------------------------------------------ away
 
-    def _pulled(self, cell: HomeCell | None, peer: Peer, frame: Between, now: Now) -> Step:
+    def _pulled(self, cell: HomeCell | None, peer: Peer, frame: Between, now: Now, entropy: Entropy) -> Step:
         """HO_PULL of a listed broker; what is wrong with the client's request it hears by name, for its HO_DENY (HO-06)."""
         pull = read_pull(frame.body, self.context.federation)
         if pull.request.client_id != frame.client_id:
@@ -187,7 +192,7 @@ class _Steps:
         if cell is not None and cell.handed is not None and cell.handed[0] == sha256(pull.raw):
             return cell, [Send(peer, Between(frame.client_id, cell.handed[1]).encode())]
         try:
-            return self._hand_over(cell, peer, pull, now)
+            return self._hand_over(cell, peer, pull, now, entropy)
         except PeerFault as fault:
             error = Error(HoPull.mt, fault.code, pull.nV[:8]).encode()
             return cell, [
@@ -195,7 +200,7 @@ class _Steps:
                 Refused(peer, fault.code, fault.what),
             ]
 
-    def _hand_over(self, cell: HomeCell | None, peer: Peer, pull: Pull, now: Now) -> Step:
+    def _hand_over(self, cell: HomeCell | None, peer: Peer, pull: Pull, now: Now, entropy: Entropy) -> Step:
         request, me = pull.request, self.context.desk.broker_id
         client_id, vis = request.client_id, request.vis
         if cell is None or cell.held is None or client_id in self.context.federation.gone:
@@ -215,18 +220,30 @@ class _Steps:
         if isinstance(held.place, Away) and held.place.vis != vis:
             notices, outputs = self._let_go(held, held.place, vis, notices)
         place = Away(vis, request.ho_ctr, handed.K_v, moved)
-        again_at = now.mono + AGAIN_S if notices else None
-        new = HomeCell(
-            cell.over, replace(held, last_ctr=request.ho_ctr, place=place), notices, asked=cell.asked, again_at=again_at,
-            handed=(sha256(pull.raw), handed.context),
-        )  # fmt: skip
         outputs.append(Send(peer, Between(client_id, handed.context).encode()))
-        before = held.place.vis if isinstance(held.place, Away) else me
+        before, untold = held.place.vis if isinstance(held.place, Away) else me, cell.untold
         if before != vis:  # else the client asks again
-            outputs.append(HandedOver(client_id, before, vis, request.ho_ctr))
+            untold, went = self._told(untold, client_id, before, vis, request.ho_ctr, now, entropy)
+            outputs += went
+        again_at = now.mono + AGAIN_S if notices or untold else None
+        new = HomeCell(
+            cell.over, replace(held, last_ctr=request.ho_ctr, place=place), notices, untold, asked=cell.asked,
+            again_at=again_at, handed=(sha256(pull.raw), handed.context),
+        )  # fmt: skip
         if not moved:
             outputs.append(Moved(client_id, vis, request.ho_ctr))
         return new, outputs
+
+    def _told(
+        self, untold: tuple[Untold, ...], client_id: bytes, origin: bytes, to: bytes, ho_ctr: int, now: Now, entropy: Entropy
+    ) -> tuple[tuple[Untold, ...], list[Output]]:  # fmt: skip
+        """Report a move, and tell the trusted system of it if it can be reached (4.6)."""
+        outputs: list[Output] = [HandedOver(client_id, origin, to, ho_ctr)]
+        if self.context.trusted:
+            move, me = MoveBody(client_id, origin, to, ho_ctr, now.wall), self.context.desk.broker_id
+            untold = with_move(untold, self.context.shared, me, move, entropy)
+            outputs += said(untold[-1:], self.context.trusted)
+        return untold, outputs
 
     def _let_go(self, held: Held, place: Away, following: bytes, notices: Notices) -> tuple[Notices, list[Output]]:
         kept, notice = with_release(notices, held, place, following)
@@ -246,10 +263,11 @@ class _Steps:
         if cell.held is not None and now.wall >= cell.held.expires:
             cell, ended = self._over(cell)
             outputs += ended
-        if cell.notices and cell.again_at is not None and now.mono >= cell.again_at:
+        if (cell.notices or cell.untold) and cell.again_at is not None and now.mono >= cell.again_at:
             notices = tuple(notice for notice in cell.notices if notice.until > now.wall)
-            cell = replace(cell, notices=notices, again_at=now.mono + AGAIN_S)
-            outputs += told(notices, self.context.federation)
+            untold = still_said(cell.untold, now)
+            cell = replace(cell, notices=notices, untold=untold, again_at=now.mono + AGAIN_S)
+            outputs += [*told(notices, self.context.federation), *said(untold, self.context.trusted)]
         return cell, outputs
 
     def _ended(self, cell: HomeCell, now: Now) -> Step:
@@ -272,7 +290,8 @@ class _Steps:
 
     def _resumed(self, cell: HomeCell, now: Now) -> Step:
         held, outputs = cell.held, told(cell.notices, self.context.federation)
-        cell = replace(cell, again_at=now.mono + AGAIN_S if cell.notices else None)
+        outputs += said(cell.untold, self.context.trusted)
+        cell = replace(cell, again_at=now.mono + AGAIN_S if cell.notices or cell.untold else None)
         match held:
             case Held(place=Away(vis, ho_ctr, _, False)):
                 return cell, [*outputs, Moved(held.client_id, vis, ho_ctr)]

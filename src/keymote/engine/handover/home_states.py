@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from keymote import cbor
 from keymote.crypto.secret import Secret
 from keymote.engine.base import Peer
+from keymote.engine.handover.reporting import Untold
 from keymote.wire.handover import NOWHERE
 from keymote.wire.topic import Right
 
@@ -15,7 +16,7 @@ MOST_OVER: Final = 16
 """Tickets whose life is over that are remembered."""
 MOST_NOTICES: Final = 2
 """Brokers that have not yet answered HO_RELEASE; an older one keeps the client until its life is over."""
-_LARGE: Final = 2048
+_LARGE: Final = 4096
 
 
 class Here(NamedTuple):
@@ -75,6 +76,7 @@ class HomeCell:
     over: tuple[bytes, ...] = ()
     held: Held | None = None
     notices: tuple[Notice, ...] = ()
+    untold: tuple[Untold, ...] = ()
     asked: int = 0
     opening: Opening | None = None
     again_at: float | None = None
@@ -95,13 +97,13 @@ def record(cell: HomeCell) -> bytes:
         kept = [held.client_id, held.ticket_id, held.K_home.expose(), rights, held.expires, nonces, held.nB]
         kept += [held.last_ctr, place]
     notices = [[each.to, each.ho_ctr, each.K_v.expose(), each.data, each.until] for each in cell.notices]
-    return cbor.encode([b"".join(cell.over), kept, notices])
+    return cbor.encode([b"".join(cell.over), kept, notices, [list(each) for each in cell.untold]])
 
 
 def load(_client_id: bytes, data: bytes) -> HomeCell:
     """Return the cell of a record."""
     fields: Any = cbor.decode_array(data, max_size=_LARGE)
-    over, kept, notices = fields
+    over, kept, notices, *later = fields
     held = None
     if kept:
         client_id, ticket_id, K_home, rights, expires, nonces, nB, last_ctr, place = kept
@@ -111,7 +113,8 @@ def load(_client_id: bytes, data: bytes) -> HomeCell:
             last_ctr, away or Here(),
         )  # fmt: skip
     told = tuple(Notice(to, ho_ctr, Secret(K_v), frame, until) for to, ho_ctr, K_v, frame, until in notices)
-    return HomeCell(_eights(over), held, told)
+    untold = tuple(Untold(*each) for each in (later[0] if later else ()))  # agents of before told nobody
+    return HomeCell(_eights(over), held, told, untold)
 
 
 def _eights(joined: bytes) -> tuple[bytes, ...]:

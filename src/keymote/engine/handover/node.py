@@ -10,12 +10,12 @@ from keymote.engine.handover.visit_cell import visit_kind
 from keymote.errors import ErrorCode, PeerFault
 from keymote.wire.enrolment import Error
 from keymote.wire.fields import sizes_of
-from keymote.wire.handover import Between, HoPub, HoRelease, HoReleased
+from keymote.wire.handover import Between, HoNoted, HoPub, HoRelease, HoReleased
 from keymote.wire.registry import peek, peek_id
 from keymote.wire.topic import Connauth, HoCtx, HoPull, HoReq
 
-FROM_CLIENTS: Final = frozenset({Connauth.mt, HoReq.mt, HoPub.mt})
-"""What an agent takes from anybody; `Between` comes from listed brokers over mutual TLS alone."""
+FROM_CLIENTS: Final = frozenset({Connauth.mt, HoReq.mt, HoPub.mt, HoNoted.mt})
+"""What an agent takes from anybody, HO_NOTED from the trusted system among it. `Between` comes from listed brokers alone."""
 _AT_HOME: Final = frozenset({HoPull.mt, HoReleased.mt})
 _VISITED: Final = frozenset({HoCtx.mt, Error.mt, HoRelease.mt})
 _SIZES: Final = sizes_of(1)
@@ -29,7 +29,7 @@ def agent_node(context: AgentContext) -> Node:
 
 def _route(_peer: Peer, data: bytes) -> Sequence[CellKey]:
     mt, _ = peek(data)
-    if mt == Connauth.mt:
+    if mt in (Connauth.mt, HoNoted.mt):
         return (home_of(peek_id(data, mt)),)
     if mt in (HoReq.mt, HoPub.mt):
         return (visit_of(peek_id(data, mt)),)

@@ -162,7 +162,9 @@ class ManagerProcess:
         cells = HostCells(host)
         self.groups = self._wires.groups = self._group_service(cells, store)
         self.topics = self._wires.topics = self._topic_service(cells, store, address)
-        self.brokers = broker_desk(self.topics, store, signing, directory.nm_id, entropy)
+        self.brokers = self._wires.brokers = broker_desk(
+            self.topics, store, signing, directory.nm_id, entropy, cells, address
+        )
         self._sight = Sight(
             self._wires.tallies,
             driver,

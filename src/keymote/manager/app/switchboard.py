@@ -7,6 +7,7 @@ from keymote.engine.base import CellKey, Peer, Report
 from keymote.errors import Unavailable
 from keymote.host.batches import Settled
 from keymote.host.driver import Driver
+from keymote.manager.app.brokers import BrokerDesk
 from keymote.manager.app.coordinator import CoordinatorLink
 from keymote.manager.app.groups import GroupService
 from keymote.manager.app.sight import Tallies
@@ -27,6 +28,7 @@ class Switchboard:
     driver: Driver | None = None
     groups: GroupService | None = None
     topics: TopicService | None = None
+    brokers: BrokerDesk | None = None
 
     def receive(self, peer: Peer, data: bytes, settled: Settled | None = None) -> None:
         """Bring a datagram to the node."""
@@ -44,10 +46,13 @@ class Switchboard:
             self.groups.heard(report)
         if self.topics is not None:
             self.topics.heard(report)
+        if self.brokers is not None:
+            self.brokers.heard(report)
 
     def answer(self, key: CellKey, query: object, answer: Callable[[object], None]) -> None:
-        """The driver's `Answerer`: topics are answered here, the rest is for the coordinator."""
-        if self.topics is None or not self.topics.answer(query, answer):
+        """The driver's `Answerer`: topics and brokers are answered here, the rest is for the coordinator."""
+        here = (self.topics, self.brokers)
+        if not any(service is not None and service.answer(query, answer) for service in here):
             assert self.coordinator is not None
             self.coordinator.answer(key, query, answer)
 
