@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from coordinators import ENVIRONMENT, LAUNCH, free_port, keymote
@@ -76,3 +77,12 @@ def test_TQ45_an_agent_lets_commands_into_its_broker_and_no_stranger(ward: Opera
     agent.stop(signal.SIGKILL)
     unheard = keymote("topic", "publish", TOPIC, "-m", "72", "--client", str(mote_file), *at, check=False)
     assert unheard.returncode == 3 and "agent does not answer" in unheard.stderr
+
+    def brokers(verb: str, *words: str) -> dict[str, Any]:
+        ran = keymote("manager", "broker", verb, *words, "--data", str(ward.folder / "nm"), "-o", "json")
+        return dict(json.loads(ran.stdout))
+
+    (listed,) = brokers("list")["brokers"]
+    assert brokers("moves") == {"moves": []}, "nobody has gone anywhere"
+    assert brokers("remove", listed["broker_id"])["state"] == "removed"
+    assert brokers("list")["brokers"] == []

@@ -9,7 +9,7 @@ from test_handover import A, B, C, hand_over
 from keymote.crypto.secret import Secret
 from keymote.engine.base import Received, Refused
 from keymote.engine.handover.faces import HandedOver, home_of
-from keymote.engine.handover.moves_cell import MOST_MOVES, ClientMoved, moves_of
+from keymote.engine.handover.moves_cell import MOST_MOVES, ClientMoved, ForgetMoves, moves_of
 from keymote.engine.handover.reporting import MOST_UNTOLD, UNTOLD_S, note, open_move, with_move
 from keymote.errors import ErrorCode
 from keymote.wire.fields import sizes_of
@@ -112,6 +112,9 @@ def test_HO18_the_last_moves_are_kept_and_fit_on_the_disk(ward: Ward) -> None:
     before = kept(ward)
     ward.trusted.reboot()
     assert kept(ward) == before
+    ward.trusted.take(ForgetMoves(), moves_of(A))  # the broker was removed
+    ward.trusted.reboot()
+    assert kept(ward) == []
 
 
 def test_HO18_an_agent_that_knows_no_address_tells_nobody() -> None:

@@ -13,6 +13,7 @@ from keymote.engine.base import (
     Answer,
     Ask,
     CellKey,
+    Command,
     Durability,
     Item,
     Kind,
@@ -39,6 +40,11 @@ _SIZES: Final = sizes_of(1)
 def moves_of(broker_id: bytes) -> CellKey:
     """Return the key of what a broker's agent tells."""
     return CellKey("moves", broker_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetMoves(Command):
+    """The broker is none of ours any more, and so are its clients' moves."""
 
 
 class SharedWith(NamedTuple):
@@ -87,6 +93,8 @@ def _step(cell: MovesCell | None, item: Item, _now: Now, _entropy: Entropy) -> S
             broker_id = HoMoved.decode(data, _SIZES).broker_id
             asking = (*cell.asking, Asking(ref, peer, data))
             return replace(cell, asked=ref, asking=asking), [Ask(ref, SharedWith(broker_id))]
+        case ForgetMoves():
+            return None, ()
         case Answer(ref, result):
             return _answered(cell, ref, result)
         case _:

@@ -15,7 +15,7 @@ from keymote.crypto.entropy import Entropy
 from keymote.crypto.suite import SigningKey
 from keymote.crypto.suites import SUITES
 from keymote.engine.base import Peer, Report
-from keymote.engine.handover.moves_cell import ClientMoved, MovesCell, SharedWith, moves_of
+from keymote.engine.handover.moves_cell import ClientMoved, ForgetMoves, MovesCell, SharedWith, moves_of
 from keymote.engine.policy.topic_charter import TopicRule
 from keymote.errors import CallerFault
 from keymote.manager.app.cells import HostCells
@@ -147,6 +147,7 @@ class BrokerDesk:
         broker = self._brokers.named(_text(request, "broker"))
         async with self._turn:
             await self._brokers.remove(broker)
+        await self._cells.command(moves_of(broker.card.broker_id), ForgetMoves())
         return {**_view(broker), "state": "removed"}
 
     async def _assign(self, request: Mapping[str, Any]) -> object:
