@@ -92,6 +92,7 @@ async def gateway(broker: int, settings: Settings, mode: str) -> AsyncIterator[M
     sessions = upstream if mode == "transparent" else SharedUpstream(upstream)
     made = MqttSnGateway(GatewayOptions((HOST, 0), settings=settings), sessions)
     await made.start()
+    await until(lambda: upstream.connections > 0)  # until then clients hear of congestion, and would ask again
     yield made
     await made.close()
 
