@@ -83,6 +83,8 @@ def test_TQ45_an_agent_lets_commands_into_its_broker_and_no_stranger(ward: Opera
         return dict(json.loads(ran.stdout))
 
     (listed,) = brokers("list")["brokers"]
-    assert brokers("moves") == {"moves": []}, "nobody has gone anywhere"
+    assert brokers("moves") == brokers("moves", "--client", mote) == {"moves": []}, "nobody has gone anywhere"
+    wrong = keymote("manager", "broker", "moves", "--client", "bed-7", "--data", str(ward.folder / "nm"), check=False)
+    assert wrong.returncode != 0 and "16 hex digits" in wrong.stderr
     assert brokers("remove", listed["broker_id"])["state"] == "removed"
     assert brokers("list")["brokers"] == []

@@ -87,7 +87,7 @@ class Agent:
             if kept is None:
                 self.disk.pop(changed, None)
             else:
-                assert len(kept) <= 2048
+                assert len(kept) <= node.kinds[changed.kind].most_record
                 self.disk[changed] = kept
         leaves = list[Send]()
         for at, effect in unit.effects:

@@ -9,12 +9,23 @@ from test_handover import A, B, C, hand_over
 from keymote.crypto.secret import Secret
 from keymote.engine.base import Received, Refused
 from keymote.engine.handover.faces import HandedOver, home_of
+from keymote.engine.handover.home_states import (
+    MOST_CONNECTS,
+    MOST_NOTICES,
+    MOST_OVER,
+    Away,
+    Held,
+    HomeCell,
+    Notice,
+)
 from keymote.engine.handover.moves_cell import MOST_MOVES, ClientMoved, ForgetMoves, moves_of
+from keymote.engine.handover.node import agent_node
 from keymote.engine.handover.reporting import MOST_UNTOLD, UNTOLD_S, note, open_move, with_move
 from keymote.errors import ErrorCode
 from keymote.wire.fields import sizes_of
 from keymote.wire.handover import HoMoved, HoNoted, MoveBody
 from keymote.wire.registry import peek
+from keymote.wire.topic import SUBSCRIBE, Right, TicketBody
 
 
 @pytest.fixture
@@ -122,3 +133,21 @@ def test_HO18_an_agent_that_knows_no_address_tells_nobody() -> None:
     ward.connect()
     hand_over(ward, "B", 1)
     assert told(ward) == [] and ward.home().untold == ()
+
+
+def test_HO18_a_client_of_which_all_is_kept_fits_on_the_disk(ward: Ward) -> None:
+    rights = tuple(Right(f"{number:02}/" + "x" * 51, SUBSCRIBE) for number in range(16))
+    body = TicketBody(CLIENT, bytes(32), rights, 2**32 - 1, bytes(8))
+    assert 950 < len(body.encode()) <= 1024 - 16
+    nonces = tuple(number.to_bytes(8) for number in range(MOST_CONNECTS))
+    away = Away(B, 2**32 - 1, Secret(bytes(32)), True)
+    held = Held(CLIENT, bytes(8), Secret(bytes(32)), rights, 2**33, nonces, bytes(16), 2**32 - 1, away)
+    notice = Notice(B, 2**32 - 1, Secret(bytes(32)), bytes(64), 2**33)
+    move, untold = MoveBody(CLIENT, A, B, 2**32 - 1, 2**33), ()
+    for _ in range(MOST_UNTOLD):
+        untold = with_move(untold, ward.shared["A"], A, move, ward.entropy)
+    cell = HomeCell((bytes(8),) * MOST_OVER, held, (notice,) * MOST_NOTICES, untold)
+    kind = agent_node(ward["A"].context).kinds["home"]
+    data = kind.record(cell)
+    assert data is not None and 2048 < len(data) <= kind.most_record
+    assert kind.load is not None and kind.load(CLIENT, data) == cell

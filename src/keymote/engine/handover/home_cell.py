@@ -38,6 +38,7 @@ from keymote.engine.handover.home import Pull, hear_pull, read_pull
 from keymote.engine.handover.home_states import (
     MOST_CONNECTS,
     MOST_OVER,
+    MOST_RECORD,
     Away,
     Held,
     Here,
@@ -71,6 +72,7 @@ def home_kind(context: AgentContext) -> Kind:
         load=load,
         deadline=lambda cell: cell.again_at if cell.notices or cell.untold else None,
         wake_at=lambda cell: None if cell.held is None else cell.held.expires,
+        most_record=MOST_RECORD,
     )
 
 

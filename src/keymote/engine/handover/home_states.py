@@ -16,7 +16,8 @@ MOST_OVER: Final = 16
 """Tickets whose life is over that are remembered."""
 MOST_NOTICES: Final = 2
 """Brokers that have not yet answered HO_RELEASE; an older one keeps the client until its life is over."""
-_LARGE: Final = 4096
+MOST_RECORD: Final = 4096
+"""Bytes on disk: a ticket of 1 KiB, all nonces, releases and moves that nobody has answered come to some 2.6 KiB."""
 
 
 class Here(NamedTuple):
@@ -84,7 +85,7 @@ class HomeCell:
 
 
 def record(cell: HomeCell) -> bytes:
-    """Return what is on disk of a client: at most 2 KiB, for a ticket has at most 1 KiB."""
+    """Return what is on disk of a client: at most `MOST_RECORD` bytes."""
     held = cell.held
     kept: list[Any] = []
     if held is not None:
@@ -102,7 +103,7 @@ def record(cell: HomeCell) -> bytes:
 
 def load(_client_id: bytes, data: bytes) -> HomeCell:
     """Return the cell of a record."""
-    fields: Any = cbor.decode_array(data, max_size=_LARGE)
+    fields: Any = cbor.decode_array(data, max_size=MOST_RECORD)
     over, kept, notices, *later = fields
     held = None
     if kept:

@@ -29,6 +29,7 @@ from keymote.wire.handover import MoveBody
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[object]]
 _LONGEST: Final = 4096
+_ID: Final = 8
 logger = logging.getLogger(__name__)
 AGENT_SUITE: Final = 1
 """Agents sign by Ed25519, whatever the manager does (decision 0196)."""
@@ -95,18 +96,17 @@ class BrokerDesk:
         """Log a move."""
         if isinstance(report, ClientMoved):
             move = report.move
-            logger.info(
-                "ClientMoved", extra={"client": move.client_id.hex(), "origin": move.origin.hex(), "to": move.to.hex()}
-            )
+            ids = {"client": move.client_id, "home": report.home, "origin": move.origin, "to": move.to}
+            logger.info("ClientMoved", extra={name: each.hex() for name, each in ids.items()})
 
     async def _moves(self, request: Mapping[str, Any]) -> object:
         """`client`: its id, or empty for all. Return the moves that are kept, newest first."""
-        wanted, found = request.get("client", ""), list[MoveBody]()
+        wanted, found = _client(request) if request.get("client") else b"", list[MoveBody]()
         for broker_id in self._brokers.all():
             kept = self._cells.peek(moves_of(broker_id))
             found += kept.moves if isinstance(kept, MovesCell) else ()
         found.sort(key=lambda move: (move.at, move.ho_ctr), reverse=True)
-        return {"moves": [_moved(move) for move in found if wanted in ("", move.client_id.hex())]}
+        return {"moves": [_moved(move) for move in found if wanted in (b"", move.client_id)]}
 
     # ------------------------------------------------------------------ what operators want
 
@@ -153,10 +153,7 @@ class BrokerDesk:
     async def _assign(self, request: Mapping[str, Any]) -> object:
         """`client`, `broker`: ids."""
         broker = self._brokers.named(_text(request, "broker"))
-        try:
-            client_id = bytes.fromhex(_text(request, "client"))
-        except ValueError as error:
-            raise CallerFault("a client's id has 16 hex digits", do="see keymote manager client list") from error
+        client_id = _client(request)
         async with self._turn:
             await self._brokers.assign(client_id, broker)
         return {"client": client_id.hex(), **_view(broker)}
@@ -181,6 +178,16 @@ def _moved(move: MoveBody) -> dict[str, object]:
     at = datetime.fromtimestamp(move.at, UTC).isoformat(timespec="seconds")
     ids = {"client": move.client_id.hex(), "from": move.origin.hex(), "to": move.to.hex()}
     return {"at": at, **ids, "hand_over": move.ho_ctr}
+
+
+def _client(request: Mapping[str, Any]) -> bytes:
+    try:
+        found = bytes.fromhex(_text(request, "client"))
+    except ValueError:
+        found = b""
+    if len(found) != _ID:
+        raise CallerFault("a client's id has 16 hex digits", do="see keymote manager client list")
+    return found
 
 
 def _text(request: Mapping[str, Any], key: str) -> str:
